@@ -1,0 +1,1 @@
+//! The applink node proxy.

@@ -1,0 +1,3 @@
+//! The local cluster.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! applink: the open application network for any Kubernetes cluster.

@@ -1,0 +1,3 @@
+//! The applink binary.
+
+fn main() {}
