@@ -1,1 +1,34 @@
 //! applink: the open application network for any Kubernetes cluster.
+//!
+//! Layers, top imports down, never up:
+//!
+//! ```text
+//! cli, operator          the shell: has a client, does I/O
+//! ------------------------------------------------------------
+//! plan, leave, status    decisions: facts and now -> what next
+//! desired, preflight     objects to be; checks before the first act
+//! blueprint, health      inputs of the above
+//! trust, platform, catalogue, facts
+//! api
+//! names
+//! ```
+//!
+//! Below the line no file mentions a client, async, the clock or randomness (`trust` makes keys, and says so).
+
+pub mod api;
+pub mod blueprint;
+pub mod catalogue;
+pub mod cli;
+pub mod desired;
+pub mod facts;
+pub mod health;
+pub mod leave;
+pub mod metrics;
+pub mod names;
+pub mod operator;
+pub mod plan;
+pub mod platform;
+pub mod preflight;
+pub mod status;
+pub mod telemetry;
+pub mod trust;

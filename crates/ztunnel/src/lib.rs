@@ -1,1 +1,42 @@
-//! The applink node proxy.
+//! The applink node proxy: an Istio-ambient ztunnel as a library.
+//!
+//! Layers, a lower number never imports a higher one:
+//!
+//! ```text
+//! 1 identity baggage addr error drain
+//! 2 proto
+//! 3 workload service policy
+//! 4 rbac store balance
+//! 5 tls ca xds hbone copy socket readiness
+//! 6 dns proxy
+//! 7 inpod
+//! 8 metrics access_log admin config app
+//! ```
+
+pub mod access_log;
+pub mod addr;
+pub mod admin;
+pub mod app;
+pub mod baggage;
+pub mod balance;
+pub mod ca;
+pub mod config;
+pub mod copy;
+pub mod dns;
+pub mod drain;
+pub mod error;
+pub mod hbone;
+pub mod identity;
+pub mod inpod;
+pub mod metrics;
+pub mod policy;
+pub mod proto;
+pub mod proxy;
+pub mod rbac;
+pub mod readiness;
+pub mod service;
+pub mod socket;
+pub mod store;
+pub mod tls;
+pub mod workload;
+pub mod xds;

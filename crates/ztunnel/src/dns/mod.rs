@@ -1,0 +1,1 @@
+//! Names of the mesh, answered in the pod.

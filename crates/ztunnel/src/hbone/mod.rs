@@ -1,0 +1,1 @@
+//! Tunnels: the seam connect, accept, Stream.

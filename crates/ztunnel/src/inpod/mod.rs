@@ -1,0 +1,1 @@
+//! The CNI agent's protocol and the proxies inside pods.

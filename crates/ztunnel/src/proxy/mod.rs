@@ -1,0 +1,1 @@
+//! Inbound, outbound and passthrough connections.

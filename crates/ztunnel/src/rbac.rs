@@ -1,0 +1,1 @@
+//! The decision whether a connection is allowed.

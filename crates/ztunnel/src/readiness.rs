@@ -1,0 +1,1 @@
+//! What must be done before the proxy is ready.

@@ -1,0 +1,1 @@
+//! Services as the proxy sees them.

@@ -1,0 +1,1 @@
+//! Sockets: marks, transparency, original destination.

@@ -1,0 +1,1 @@
+//! Workloads, services and policies in an immutable snapshot.

@@ -1,0 +1,1 @@
+//! TLS configurations and verification.

@@ -1,0 +1,1 @@
+//! Workloads as the proxy sees them.

@@ -1,0 +1,1 @@
+//! Everything the desired objects of one member are computed from, resolved and validated.

@@ -1,0 +1,1 @@
+//! Releases: the embedded catalogue, its overlay and resolution.

@@ -1,0 +1,1 @@
+//! Builders of every object of the data plane.

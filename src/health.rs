@@ -1,0 +1,1 @@
+//! Live objects to readiness: rollout arithmetic and gates.

@@ -1,0 +1,1 @@
+//! Constants: names, labels, ports, field managers. The lowest layer.

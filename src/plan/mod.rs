@@ -1,0 +1,1 @@
+//! Steps of an install: what to do next, what to wait for.

@@ -1,0 +1,1 @@
+//! Which Kubernetes distribution this is, and what follows from it.

@@ -1,0 +1,1 @@
+//! Checks before the first act, each with a code and a remedy.

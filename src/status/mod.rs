@@ -1,0 +1,1 @@
+//! Facts and outcome to status and conditions.

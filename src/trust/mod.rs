@@ -1,0 +1,1 @@
+//! Root and intermediate certificate authorities.
