@@ -1,1 +1,9 @@
-//! The API types of group applink.dev.
+//! The API types of group applink.dev, their conditions and their custom resource definitions.
+
+pub mod conditions;
+mod crds;
+mod effective;
+pub mod quantity;
+pub mod v1alpha1;
+
+pub use crds::{crds, yaml};
