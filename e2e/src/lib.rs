@@ -1,0 +1,3 @@
+//! A real Kubernetes cluster on one Linux machine without Docker, and the scenarios run on it.
+
+pub mod write_proxy;
