@@ -80,7 +80,10 @@ pub struct NetworkAddress {
 impl NetworkAddress {
     /// An address in a network. IPv4-mapped IPv6 addresses become IPv4, so that both forms find the same entry.
     pub fn new(network: impl Into<Arc<str>>, address: IpAddr) -> Self {
-        Self { network: network.into(), address: address.to_canonical() }
+        Self {
+            network: network.into(),
+            address: address.to_canonical(),
+        }
     }
 }
 
@@ -118,7 +121,10 @@ impl Cidr {
         if length > full_length(address) {
             return Err(refused());
         }
-        Ok(Self { address: masked(address, length), length })
+        Ok(Self {
+            address: masked(address, length),
+            length,
+        })
     }
 
     /// The first address of the block.
@@ -144,7 +150,10 @@ impl Cidr {
     /// The block of this length that holds `address`; lengths above the family's are cut.
     pub(crate) fn around(address: IpAddr, length: u8) -> Self {
         let length = length.min(full_length(address));
-        Self { address: masked(address, length), length }
+        Self {
+            address: masked(address, length),
+            length,
+        }
     }
 }
 
@@ -161,11 +170,15 @@ fn full_length(address: IpAddr) -> u8 {
 fn masked(address: IpAddr, length: u8) -> IpAddr {
     match address {
         IpAddr::V4(v4) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0);
+            let mask = u32::MAX
+                .checked_shl(32 - u32::from(length.min(32)))
+                .unwrap_or(0);
             IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & mask))
         }
         IpAddr::V6(v6) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
+            let mask = u128::MAX
+                .checked_shl(128 - u32::from(length.min(128)))
+                .unwrap_or(0);
             IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask))
         }
     }
@@ -183,7 +196,10 @@ pub struct NamespacedHostname {
 impl NamespacedHostname {
     /// A key from its parts; nothing is checked.
     pub fn new(namespace: impl Into<Arc<str>>, hostname: impl Into<Arc<str>>) -> Self {
-        Self { namespace: namespace.into(), hostname: hostname.into() }
+        Self {
+            namespace: namespace.into(),
+            hostname: hostname.into(),
+        }
     }
 }
 
@@ -197,8 +213,9 @@ impl FromStr for NamespacedHostname {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let (namespace, hostname) =
-            text.split_once('/').ok_or_else(|| Error::NamespacedHostname(shortened(text)))?;
+        let (namespace, hostname) = text
+            .split_once('/')
+            .ok_or_else(|| Error::NamespacedHostname(shortened(text)))?;
         let fits = !namespace.is_empty()
             && !hostname.is_empty()
             && namespace.len() <= MAX_NAMESPACE

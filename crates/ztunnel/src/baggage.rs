@@ -67,7 +67,9 @@ impl Baggage {
         for member in header.split(',').take(MAX_MEMBERS) {
             // Properties after a semicolon carry nothing for us.
             let pair = member.split(';').next().unwrap_or_default();
-            let Some((key, value)) = pair.split_once('=') else { continue };
+            let Some((key, value)) = pair.split_once('=') else {
+                continue;
+            };
             let value = decoded(value.trim());
             if value.is_empty() || value.len() > MAX_VALUE {
                 continue;
@@ -94,7 +96,9 @@ impl Baggage {
     pub fn encode(&self) -> String {
         let mut header = String::with_capacity(256);
         let mut member = |key: &str, value: Option<&Arc<str>>| {
-            let Some(value) = value.filter(|value| !value.is_empty()) else { return };
+            let Some(value) = value.filter(|value| !value.is_empty()) else {
+                return;
+            };
             if !header.is_empty() {
                 header.push(',');
             }
@@ -185,8 +189,16 @@ mod tests {
 
     #[test]
     fn every_kind_of_workload_survives() {
-        for kind in [WorkloadKind::Deployment, WorkloadKind::CronJob, WorkloadKind::Pod, WorkloadKind::Job] {
-            let baggage = Baggage { workload: Some((kind, "x".into())), ..Baggage::default() };
+        for kind in [
+            WorkloadKind::Deployment,
+            WorkloadKind::CronJob,
+            WorkloadKind::Pod,
+            WorkloadKind::Job,
+        ] {
+            let baggage = Baggage {
+                workload: Some((kind, "x".into())),
+                ..Baggage::default()
+            };
             let header = baggage.encode();
             assert_eq!(header, format!("k8s.{}.name=x", kind.as_str()));
             assert_eq!(Baggage::parse(&header), baggage);
@@ -195,15 +207,23 @@ mod tests {
 
     #[test]
     fn empty_unknown_and_malformed_members_are_skipped() {
-        let baggage = Baggage::parse(" service.name = a ;p=1, service.version=,nonsense,other=1,=,,cloud.region=%zz%4");
-        let expected =
-            Baggage { service: Some("a".into()), region: Some("%zz%4".into()), ..Baggage::default() };
+        let baggage = Baggage::parse(
+            " service.name = a ;p=1, service.version=,nonsense,other=1,=,,cloud.region=%zz%4",
+        );
+        let expected = Baggage {
+            service: Some("a".into()),
+            region: Some("%zz%4".into()),
+            ..Baggage::default()
+        };
         assert_eq!(baggage, expected);
     }
 
     #[test]
     fn a_value_cannot_break_out_of_its_member() {
-        let baggage = Baggage { service: Some("a,k8s.namespace.name=admin;x\r\n".into()), ..Baggage::default() };
+        let baggage = Baggage {
+            service: Some("a,k8s.namespace.name=admin;x\r\n".into()),
+            ..Baggage::default()
+        };
         let header = baggage.encode();
         assert!(header.bytes().all(|byte| (0x21..0x7f).contains(&byte)));
         assert_eq!(Baggage::parse(&header), baggage);
@@ -211,8 +231,14 @@ mod tests {
 
     #[test]
     fn an_endless_header_is_ignored() {
-        assert_eq!(Baggage::parse(&format!("service.name={}", "a".repeat(10_000))), Baggage::default());
-        assert_eq!(Baggage::parse(&format!("service.name={}", "a".repeat(513))), Baggage::default());
+        assert_eq!(
+            Baggage::parse(&format!("service.name={}", "a".repeat(10_000))),
+            Baggage::default()
+        );
+        assert_eq!(
+            Baggage::parse(&format!("service.name={}", "a".repeat(513))),
+            Baggage::default()
+        );
     }
 
     proptest! {

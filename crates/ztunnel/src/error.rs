@@ -46,6 +46,9 @@ pub trait Classified: std::error::Error {
 
     /// Whether the same attempt may succeed later without any change.
     fn is_retryable(&self) -> bool {
-        matches!(self.class(), Cause::Unreachable | Cause::TimedOut | Cause::Exhausted)
+        matches!(
+            self.class(),
+            Cause::Unreachable | Cause::TimedOut | Cause::Exhausted
+        )
     }
 }

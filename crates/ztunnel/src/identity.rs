@@ -27,7 +27,9 @@ pub enum Error {
     #[error("{0:?} is not of the form spiffe://<trust domain>/ns/<namespace>/sa/<service account>")]
     Form(String),
     /// A part is empty, too long or holds a character that SPIFFE does not allow.
-    #[error("{part} {value:?} of an identity is empty, too long or has characters outside a-z A-Z 0-9 . - _")]
+    #[error(
+        "{part} {value:?} of an identity is empty, too long or has characters outside a-z A-Z 0-9 . - _"
+    )]
     Part {
         /// Which part: trust domain, namespace or service account.
         part: &'static str,
@@ -56,7 +58,8 @@ impl Identity {
         check("service account", service_account, MAX_SEGMENT)?;
         let trust_domain_end = SCHEME.len() + trust_domain.len();
         let namespace_end = trust_domain_end + "/ns/".len() + namespace.len();
-        let offset = |end: usize| u16::try_from(end).map_err(|_| Error::Form(shortened(trust_domain)));
+        let offset =
+            |end: usize| u16::try_from(end).map_err(|_| Error::Form(shortened(trust_domain)));
         Ok(Self {
             uri: format!("{SCHEME}{trust_domain}/ns/{namespace}/sa/{service_account}").into(),
             trust_domain_end: offset(trust_domain_end)?,
@@ -81,7 +84,8 @@ impl Identity {
 
     /// The Kubernetes namespace.
     pub fn namespace(&self) -> &str {
-        &self.uri[usize::from(self.trust_domain_end) + "/ns/".len()..usize::from(self.namespace_end)]
+        &self.uri
+            [usize::from(self.trust_domain_end) + "/ns/".len()..usize::from(self.namespace_end)]
     }
 
     /// The Kubernetes service account.
@@ -93,7 +97,10 @@ impl Identity {
 fn check(part: &'static str, value: &str, longest: usize) -> Result<(), Error> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     if value.is_empty() || value.len() > longest || !value.bytes().all(allowed) {
-        return Err(Error::Part { part, value: shortened(value) });
+        return Err(Error::Part {
+            part,
+            value: shortened(value),
+        });
     }
     Ok(())
 }
@@ -108,7 +115,8 @@ impl FromStr for Identity {
         }
         let mut parts = text.strip_prefix(SCHEME).ok_or_else(refused)?.split('/');
         let mut part = || parts.next().ok_or_else(refused);
-        let (trust_domain, ns, namespace, sa, service_account) = (part()?, part()?, part()?, part()?, part()?);
+        let (trust_domain, ns, namespace, sa, service_account) =
+            (part()?, part()?, part()?, part()?, part()?);
         if ns != "ns" || sa != "sa" || parts.next().is_some() {
             return Err(refused());
         }
@@ -166,10 +174,17 @@ mod tests {
         assert_eq!(identity.to_string(), text);
         assert_eq!(identity.principal(), "cluster.local/ns/shop/sa/cart");
         assert_eq!(
-            (identity.trust_domain(), identity.namespace(), identity.service_account()),
+            (
+                identity.trust_domain(),
+                identity.namespace(),
+                identity.service_account()
+            ),
             ("cluster.local", "shop", "cart")
         );
-        assert_eq!(identity, Identity::new("cluster.local", "shop", "cart").unwrap());
+        assert_eq!(
+            identity,
+            Identity::new("cluster.local", "shop", "cart").unwrap()
+        );
     }
 
     #[test]

@@ -73,7 +73,10 @@ pub struct Values<T> {
 
 impl<T> Default for Values<T> {
     fn default() -> Self {
-        Self { any: Vec::new(), none: Vec::new() }
+        Self {
+            any: Vec::new(),
+            none: Vec::new(),
+        }
     }
 }
 
@@ -165,7 +168,8 @@ impl TryFrom<proto::Authorization> for Policy {
         if source.name.is_empty() {
             return Err(Error::Missing("name"));
         }
-        let clause = |clause: proto::Clause| clause.matches.into_iter().map(Match::try_from).collect();
+        let clause =
+            |clause: proto::Clause| clause.matches.into_iter().map(Match::try_from).collect();
         let rule = |rule: proto::Rule| rule.clauses.into_iter().map(clause).collect();
         Ok(Self {
             scope: match known("scope", source.scope)? {
@@ -177,7 +181,11 @@ impl TryFrom<proto::Authorization> for Policy {
                 proto::Action::Allow => Action::Allow,
                 proto::Action::Deny => Action::Deny,
             },
-            rules: source.rules.into_iter().map(rule).collect::<Result<_, _>>()?,
+            rules: source
+                .rules
+                .into_iter()
+                .map(rule)
+                .collect::<Result<_, _>>()?,
             name: source.name.into(),
             namespace: source.namespace.into(),
             dry_run: source.dry_run,
@@ -192,20 +200,33 @@ impl TryFrom<proto::Match> for Match {
         Ok(Self {
             namespaces: values(source.namespaces, source.not_namespaces, string_match)?,
             principals: values(source.principals, source.not_principals, string_match)?,
-            service_accounts: values(source.service_accounts, source.not_service_accounts, |account| {
-                Ok(ServiceAccount { namespace: account.namespace.into(), name: account.service_account.into() })
-            })?,
+            service_accounts: values(
+                source.service_accounts,
+                source.not_service_accounts,
+                |account| {
+                    Ok(ServiceAccount {
+                        namespace: account.namespace.into(),
+                        name: account.service_account.into(),
+                    })
+                },
+            )?,
             source_ips: values(source.source_ips, source.not_source_ips, block)?,
             destination_ips: values(source.destination_ips, source.not_destination_ips, block)?,
-            destination_ports: values(source.destination_ports, source.not_destination_ports, |value| {
-                port("destination_ports", value)
-            })?,
+            destination_ports: values(
+                source.destination_ports,
+                source.not_destination_ports,
+                |value| port("destination_ports", value),
+            )?,
         })
     }
 }
 
 /// A value that cannot be read refuses the whole policy: dropping it would widen or narrow what the policy says.
-fn values<S, T>(any: Vec<S>, none: Vec<S>, read: impl Fn(S) -> Result<T, Error>) -> Result<Values<T>, Error> {
+fn values<S, T>(
+    any: Vec<S>,
+    none: Vec<S>,
+    read: impl Fn(S) -> Result<T, Error>,
+) -> Result<Values<T>, Error> {
     Ok(Values {
         any: any.into_iter().map(&read).collect::<Result<_, _>>()?,
         none: none.into_iter().map(&read).collect::<Result<_, _>>()?,
@@ -214,15 +235,23 @@ fn values<S, T>(any: Vec<S>, none: Vec<S>, read: impl Fn(S) -> Result<T, Error>)
 
 fn string_match(source: proto::StringMatch) -> Result<StringMatch, Error> {
     use proto::string_match::MatchType;
-    Ok(match source.match_type.ok_or(Error::Missing("match type in a string match"))? {
-        MatchType::Exact(text) => StringMatch::Exact(text.into()),
-        MatchType::Prefix(text) => StringMatch::Prefix(text.into()),
-        MatchType::Suffix(text) => StringMatch::Suffix(text.into()),
-        MatchType::Presence(()) => StringMatch::Presence,
-    })
+    Ok(
+        match source
+            .match_type
+            .ok_or(Error::Missing("match type in a string match"))?
+        {
+            MatchType::Exact(text) => StringMatch::Exact(text.into()),
+            MatchType::Prefix(text) => StringMatch::Prefix(text.into()),
+            MatchType::Suffix(text) => StringMatch::Suffix(text.into()),
+            MatchType::Presence(()) => StringMatch::Presence,
+        },
+    )
 }
 
 fn block(source: proto::Address) -> Result<Cidr, Error> {
     let address = ip("policy address", &source.address)?;
-    Cidr::new(address, source.length).map_err(|source| Error::Address { field: "policy address", source })
+    Cidr::new(address, source.length).map_err(|source| Error::Address {
+        field: "policy address",
+        source,
+    })
 }

@@ -55,12 +55,19 @@ pub struct Decision {
 
 /// Decides about a connection: any DENY that matches refuses; without an applicable ALLOW everything else passes;
 /// otherwise one ALLOW must match.
-pub fn authorize<'a>(sets: impl IntoIterator<Item = &'a PolicySet> + Clone, connection: &Connection) -> Decision {
+pub fn authorize<'a>(
+    sets: impl IntoIterator<Item = &'a PolicySet> + Clone,
+    connection: &Connection,
+) -> Decision {
     let mut dry_run = Vec::new();
     for set in sets.clone() {
         set.dry_run_matches(connection, &mut dry_run);
     }
-    let first = |action| sets.clone().into_iter().find_map(|set| set.first_match(action, connection));
+    let first = |action| {
+        sets.clone()
+            .into_iter()
+            .find_map(|set| set.first_match(action, connection))
+    };
     let (is_allowed, reason) = if let Some(policy) = first(Action::Deny) {
         (false, Reason::Policy(policy.key()))
     } else if !sets.clone().into_iter().any(PolicySet::has_allow) {
@@ -70,12 +77,19 @@ pub fn authorize<'a>(sets: impl IntoIterator<Item = &'a PolicySet> + Clone, conn
     } else {
         (false, Reason::NoAllowMatched)
     };
-    Decision { is_allowed, reason, dry_run }
+    Decision {
+        is_allowed,
+        reason,
+        dry_run,
+    }
 }
 
 /// Whether any rule of the policy matches. A policy without rules matches nothing.
 pub fn policy_matches(policy: &Policy, connection: &Connection) -> bool {
-    policy.rules.iter().any(|rule| rule_matches(rule, connection))
+    policy
+        .rules
+        .iter()
+        .any(|rule| rule_matches(rule, connection))
 }
 
 fn rule_matches(rule: &Rule, connection: &Connection) -> bool {
@@ -89,16 +103,21 @@ fn match_accepts(m: &Match, connection: &Connection) -> bool {
     // A client without an identity has an empty one: no exact value equals it, and presence fails.
     let identity = connection.identity.as_ref();
     let namespace = identity.map_or("", Identity::namespace);
-    m.destination_ports.accept(|port| *port == connection.destination.port())
-        && m.principals.accept(|p| identity.is_some_and(|id| p.matches(id.principal())))
-        && m.namespaces.accept(|n| identity.is_some() && n.matches(namespace))
+    m.destination_ports
+        .accept(|port| *port == connection.destination.port())
+        && m.principals
+            .accept(|p| identity.is_some_and(|id| p.matches(id.principal())))
+        && m.namespaces
+            .accept(|n| identity.is_some() && n.matches(namespace))
         && m.service_accounts.accept(|account| {
             identity.is_some_and(|id| {
                 *id.namespace() == *account.namespace && *id.service_account() == *account.name
             })
         })
-        && m.source_ips.accept(|block| block.contains(connection.source.to_canonical()))
-        && m.destination_ips.accept(|block| block.contains(connection.destination.ip().to_canonical()))
+        && m.source_ips
+            .accept(|block| block.contains(connection.source.to_canonical()))
+        && m.destination_ips
+            .accept(|block| block.contains(connection.destination.ip().to_canonical()))
 }
 
 #[cfg(test)]

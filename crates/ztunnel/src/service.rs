@@ -175,7 +175,9 @@ impl Service {
 
     /// The port that clients use as `service_port`.
     pub fn port(&self, service_port: u16) -> Option<&Port> {
-        self.ports.iter().find(|port| port.service_port == service_port)
+        self.ports
+            .iter()
+            .find(|port| port.service_port == service_port)
     }
 
     /// The numeric target of a service port; `None` when the port is unknown or named.
@@ -191,12 +193,19 @@ impl Service {
     /// The subject alternative names that are identities. A `ServiceEntry` may also list DNS names, which no
     /// peer inside the mesh presents.
     pub fn identities(&self) -> Vec<Identity> {
-        self.subject_alt_names.iter().filter_map(|name| name.parse().ok()).collect()
+        self.subject_alt_names
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .collect()
     }
 
     /// The waypoint for one connection. `sample` is any number, drawn evenly; it decides between weighted waypoints.
     pub fn waypoint(&self, sample: u64) -> Option<&GatewayAddress> {
-        let total: u64 = self.weighted_waypoints.iter().map(|way| u64::from(way.weight)).sum();
+        let total: u64 = self
+            .weighted_waypoints
+            .iter()
+            .map(|way| u64::from(way.weight))
+            .sum();
         if total == 0 {
             return self.waypoint.as_ref();
         }
@@ -230,7 +239,10 @@ impl TryFrom<proto::Service> for Service {
                 .length
                 .map(|length| Cidr::new(address, length))
                 .transpose()
-                .map_err(|source| Error::Address { field: "addresses", source })?;
+                .map_err(|source| Error::Address {
+                    field: "addresses",
+                    source,
+                })?;
             match block.filter(|block| !block.is_single()) {
                 Some(block) => cidr_vips.push(CidrVip { network, block }),
                 None => vips.push(NetworkAddress::new(network, address)),
@@ -238,8 +250,16 @@ impl TryFrom<proto::Service> for Service {
         }
         Ok(Self {
             targets: port_map(&source.ports)?,
-            ports: source.ports.into_iter().map(Port::try_from).collect::<Result<_, _>>()?,
-            subject_alt_names: source.subject_alt_names.into_iter().map(Into::into).collect(),
+            ports: source
+                .ports
+                .into_iter()
+                .map(Port::try_from)
+                .collect::<Result<_, _>>()?,
+            subject_alt_names: source
+                .subject_alt_names
+                .into_iter()
+                .map(Into::into)
+                .collect(),
             waypoint: source.waypoint.map(GatewayAddress::try_from).transpose()?,
             weighted_waypoints: source
                 .weighted_waypoints
@@ -296,8 +316,13 @@ impl TryFrom<proto::WeightedWaypoint> for WeightedWaypoint {
     type Error = Error;
 
     fn try_from(source: proto::WeightedWaypoint) -> Result<Self, Error> {
-        let destination = source.destination.ok_or(Error::Missing("weighted waypoint destination"))?;
-        Ok(Self { destination: destination.try_into()?, weight: source.weight })
+        let destination = source
+            .destination
+            .ok_or(Error::Missing("weighted waypoint destination"))?;
+        Ok(Self {
+            destination: destination.try_into()?,
+            weight: source.weight,
+        })
     }
 }
 
@@ -309,7 +334,10 @@ impl TryFrom<proto::LoadBalancing> for LoadBalancing {
         let scope = |value: i32| -> Result<Scope, Error> {
             Ok(match known("routing_preference", value)? {
                 wire::Scope::UnspecifiedScope => {
-                    return Err(Error::Enum { field: "routing_preference", value });
+                    return Err(Error::Enum {
+                        field: "routing_preference",
+                        value,
+                    });
                 }
                 wire::Scope::Region => Scope::Region,
                 wire::Scope::Zone => Scope::Zone,
@@ -320,7 +348,11 @@ impl TryFrom<proto::LoadBalancing> for LoadBalancing {
             })
         };
         Ok(Self {
-            routing_preference: source.routing_preference.into_iter().map(scope).collect::<Result<_, _>>()?,
+            routing_preference: source
+                .routing_preference
+                .into_iter()
+                .map(scope)
+                .collect::<Result<_, _>>()?,
             mode: match known("load_balancing.mode", source.mode)? {
                 wire::Mode::UnspecifiedMode => Mode::Standard,
                 wire::Mode::Strict => Mode::Strict,

@@ -138,7 +138,10 @@ pub struct PortMap(Box<[(u16, u16)]>);
 impl PortMap {
     /// The target of a service port.
     pub fn target(&self, service_port: u16) -> Option<u16> {
-        self.0.binary_search_by_key(&service_port, |(service, _)| *service).ok().map(|at| self.0[at].1)
+        self.0
+            .binary_search_by_key(&service_port, |(service, _)| *service)
+            .ok()
+            .map(|at| self.0[at].1)
     }
 
     /// Every pair, by service port.
@@ -154,7 +157,10 @@ impl PortMap {
 
 impl FromIterator<(u16, u16)> for PortMap {
     fn from_iter<I: IntoIterator<Item = (u16, u16)>>(pairs: I) -> Self {
-        let sorted: BTreeMap<u16, u16> = pairs.into_iter().filter(|(_, target)| *target != 0).collect();
+        let sorted: BTreeMap<u16, u16> = pairs
+            .into_iter()
+            .filter(|(_, target)| *target != 0)
+            .collect();
         Self(sorted.into_iter().collect())
     }
 }
@@ -260,8 +266,16 @@ impl TryFrom<proto::Workload> for Workload {
             &source.namespace,
             or(&source.service_account, DEFAULT_SERVICE_ACCOUNT),
         )?;
-        let addresses = source.addresses.iter().map(|bytes| ip("addresses", bytes)).collect::<Result<_, _>>()?;
-        let services = source.services.into_iter().map(membership).collect::<Result<_, _>>()?;
+        let addresses = source
+            .addresses
+            .iter()
+            .map(|bytes| ip("addresses", bytes))
+            .collect::<Result<_, _>>()?;
+        let services = source
+            .services
+            .into_iter()
+            .map(membership)
+            .collect::<Result<_, _>>()?;
         let locality = source.locality.unwrap_or_default();
         Ok(Self {
             tunnel_protocol: tunnel_protocol(source.tunnel_protocol)?,
@@ -280,8 +294,14 @@ impl TryFrom<proto::Workload> for Workload {
                 proto::WorkloadType::Job => WorkloadKind::Job,
             },
             waypoint: source.waypoint.map(GatewayAddress::try_from).transpose()?,
-            network_gateway: source.network_gateway.map(GatewayAddress::try_from).transpose()?,
-            application_tunnel: source.application_tunnel.map(ApplicationTunnel::try_from).transpose()?,
+            network_gateway: source
+                .network_gateway
+                .map(GatewayAddress::try_from)
+                .transpose()?,
+            application_tunnel: source
+                .application_tunnel
+                .map(ApplicationTunnel::try_from)
+                .transpose()?,
             locality: Locality {
                 region: locality.region.into(),
                 zone: locality.zone.into(),
@@ -299,7 +319,11 @@ impl TryFrom<proto::Workload> for Workload {
             canonical_name: source.canonical_name.into(),
             canonical_revision: source.canonical_revision.into(),
             workload_name: source.workload_name.into(),
-            authorization_policies: source.authorization_policies.into_iter().map(Into::into).collect(),
+            authorization_policies: source
+                .authorization_policies
+                .into_iter()
+                .map(Into::into)
+                .collect(),
             cluster_id: or(&source.cluster_id, DEFAULT_CLUSTER).into(),
             hostname: source.hostname.into(),
             capacity: source.capacity.unwrap_or(1),
@@ -312,16 +336,25 @@ impl TryFrom<proto::GatewayAddress> for GatewayAddress {
 
     fn try_from(source: proto::GatewayAddress) -> Result<Self, Error> {
         use proto::gateway_address::Destination as Wire;
-        let destination = match source.destination.ok_or(Error::Missing("gateway destination"))? {
-            Wire::Hostname(name) if name.hostname.is_empty() => return Err(Error::Missing("gateway hostname")),
+        let destination = match source
+            .destination
+            .ok_or(Error::Missing("gateway destination"))?
+        {
+            Wire::Hostname(name) if name.hostname.is_empty() => {
+                return Err(Error::Missing("gateway hostname"));
+            }
             Wire::Hostname(name) => {
                 Destination::Hostname(NamespacedHostname::new(name.namespace, name.hostname))
             }
-            Wire::Address(at) => {
-                Destination::Address(NetworkAddress::new(at.network, ip("gateway address", &at.address)?))
-            }
+            Wire::Address(at) => Destination::Address(NetworkAddress::new(
+                at.network,
+                ip("gateway address", &at.address)?,
+            )),
         };
-        Ok(Self { destination, hbone_mtls_port: port("hbone_mtls_port", source.hbone_mtls_port)? })
+        Ok(Self {
+            destination,
+            hbone_mtls_port: port("hbone_mtls_port", source.hbone_mtls_port)?,
+        })
     }
 }
 
@@ -334,18 +367,31 @@ impl TryFrom<proto::ApplicationTunnel> for ApplicationTunnel {
             proto::application_tunnel::Protocol::Proxy => ApplicationProtocol::Proxy,
         };
         let port = port("application_tunnel.port", source.port)?;
-        Ok(Self { protocol, port: (port != 0).then_some(port) })
+        Ok(Self {
+            protocol,
+            port: (port != 0).then_some(port),
+        })
     }
 }
 
-fn membership((name, ports): (String, proto::PortList)) -> Result<(NamespacedHostname, PortMap), Error> {
-    let service = name.parse().map_err(|source| Error::Address { field: "services", source })?;
+fn membership(
+    (name, ports): (String, proto::PortList),
+) -> Result<(NamespacedHostname, PortMap), Error> {
+    let service = name.parse().map_err(|source| Error::Address {
+        field: "services",
+        source,
+    })?;
     Ok((service, port_map(&ports.ports)?))
 }
 
 /// The ports of an endpoint or a service.
 pub(crate) fn port_map(ports: &[proto::Port]) -> Result<PortMap, Error> {
-    let pair = |at: &proto::Port| Ok((port("service_port", at.service_port)?, port("target_port", at.target_port)?));
+    let pair = |at: &proto::Port| {
+        Ok((
+            port("service_port", at.service_port)?,
+            port("target_port", at.target_port)?,
+        ))
+    };
     ports.iter().map(pair).collect()
 }
 

@@ -132,7 +132,9 @@ pub mod string_match {
 
 impl From<string_match::MatchType> for StringMatch {
     fn from(value: string_match::MatchType) -> Self {
-        Self { match_type: Some(value) }
+        Self {
+            match_type: Some(value),
+        }
     }
 }
 

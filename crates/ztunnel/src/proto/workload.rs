@@ -421,12 +421,16 @@ pub enum AppProtocol {
 /// A workload or service as a resource.
 impl From<Workload> for Address {
     fn from(workload: Workload) -> Self {
-        Self { r#type: Some(address::Type::Workload(workload)) }
+        Self {
+            r#type: Some(address::Type::Workload(workload)),
+        }
     }
 }
 
 impl From<Service> for Address {
     fn from(service: Service) -> Self {
-        Self { r#type: Some(address::Type::Service(service)) }
+        Self {
+            r#type: Some(address::Type::Service(service)),
+        }
     }
 }

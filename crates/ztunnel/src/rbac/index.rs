@@ -73,7 +73,10 @@ impl PolicySet {
     /// Adds the policies in dry run that match, each once.
     pub fn dry_run_matches(&self, connection: &Connection, found: &mut Vec<DryRun>) {
         for policy in self.matching(&self.dry_run, connection) {
-            let entry = DryRun { policy: policy.key(), action: policy.action };
+            let entry = DryRun {
+                policy: policy.key(),
+                action: policy.action,
+            };
             if !found.contains(&entry) {
                 found.push(entry);
             }
@@ -96,16 +99,28 @@ impl PolicySet {
 impl Filed {
     fn file(&mut self, rule: &Rule, place: Place) {
         if let Some(principals) = required(rule, |m| exact(&m.principals.any)) {
-            principals.into_iter().for_each(|key| self.principal.entry(key).or_default().push(place));
+            principals
+                .into_iter()
+                .for_each(|key| self.principal.entry(key).or_default().push(place));
         } else if let Some(accounts) = required(rule, |m| {
             let pairs = m.service_accounts.any.iter();
-            Some(pairs.map(|a| (Arc::clone(&a.namespace), Arc::clone(&a.name))).collect())
+            Some(
+                pairs
+                    .map(|a| (Arc::clone(&a.namespace), Arc::clone(&a.name)))
+                    .collect(),
+            )
         }) {
-            accounts.into_iter().for_each(|key| self.service_account.entry(key).or_default().push(place));
+            accounts
+                .into_iter()
+                .for_each(|key| self.service_account.entry(key).or_default().push(place));
         } else if let Some(namespaces) = required(rule, |m| exact(&m.namespaces.any)) {
-            namespaces.into_iter().for_each(|key| self.namespace.entry(key).or_default().push(place));
+            namespaces
+                .into_iter()
+                .for_each(|key| self.namespace.entry(key).or_default().push(place));
         } else if let Some(ports) = required(rule, |m| Some(m.destination_ports.any.clone())) {
-            ports.into_iter().for_each(|key| self.port.entry(key).or_default().push(place));
+            ports
+                .into_iter()
+                .for_each(|key| self.port.entry(key).or_default().push(place));
         } else {
             self.anyone.push(place);
         }
@@ -116,9 +131,12 @@ impl Filed {
         let by_principal = identity.and_then(|id| self.principal.get(id.principal()));
         let by_namespace = identity.and_then(|id| self.namespace.get(id.namespace()));
         // Building the pair costs two allocations, so only when something is filed there.
-        let by_account = identity.filter(|_| !self.service_account.is_empty()).and_then(|id| {
-            self.service_account.get(&(id.namespace().into(), id.service_account().into()))
-        });
+        let by_account = identity
+            .filter(|_| !self.service_account.is_empty())
+            .and_then(|id| {
+                self.service_account
+                    .get(&(id.namespace().into(), id.service_account().into()))
+            });
         let by_port = self.port.get(&connection.destination.port());
         [by_principal, by_account, by_namespace, by_port]
             .into_iter()
@@ -130,20 +148,25 @@ impl Filed {
 }
 
 /// The values one of which a connection must have for the rule to match, if some clause demands it.
-fn required<K: Eq + std::hash::Hash + Clone>(rule: &Rule, keys: impl Fn(&Match) -> Option<Vec<K>>) -> Option<Vec<K>> {
-    rule.iter().filter(|clause| !clause.is_empty()).find_map(|clause| {
-        let mut all: Vec<K> = Vec::new();
-        for m in clause.iter().filter(|m| !m.is_empty()) {
-            let of_match = keys(m).filter(|of_match| !of_match.is_empty())?;
-            for key in of_match {
-                if !all.contains(&key) {
-                    all.push(key);
+fn required<K: Eq + std::hash::Hash + Clone>(
+    rule: &Rule,
+    keys: impl Fn(&Match) -> Option<Vec<K>>,
+) -> Option<Vec<K>> {
+    rule.iter()
+        .filter(|clause| !clause.is_empty())
+        .find_map(|clause| {
+            let mut all: Vec<K> = Vec::new();
+            for m in clause.iter().filter(|m| !m.is_empty()) {
+                let of_match = keys(m).filter(|of_match| !of_match.is_empty())?;
+                for key in of_match {
+                    if !all.contains(&key) {
+                        all.push(key);
+                    }
                 }
             }
-        }
-        // A clause of empty matches only can never be satisfied: filed nowhere is right too.
-        Some(all)
-    })
+            // A clause of empty matches only can never be satisfied: filed nowhere is right too.
+            Some(all)
+        })
 }
 
 fn exact(values: &[StringMatch]) -> Option<Vec<Arc<str>>> {
