@@ -4,7 +4,8 @@
 //! filed under those; everything else is looked at for every connection. Filing never changes a decision, only how
 //! many rules are evaluated.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use super::{Connection, DryRun, rule_matches};
@@ -62,7 +63,7 @@ impl PolicySet {
     }
 
     /// A policy of this action that matches.
-    pub fn first_match(&self, action: Action, connection: &Connection) -> Option<&Arc<Policy>> {
+    pub fn first_match<'a>(&'a self, action: Action, connection: &'a Connection) -> Option<&'a Arc<Policy>> {
         let filed = match action {
             Action::Allow => &self.allow,
             Action::Deny => &self.deny,
