@@ -63,7 +63,11 @@ impl PolicySet {
     }
 
     /// A policy of this action that matches.
-    pub fn first_match<'a>(&'a self, action: Action, connection: &'a Connection) -> Option<&'a Arc<Policy>> {
+    pub fn first_match<'a>(
+        &'a self,
+        action: Action,
+        connection: &'a Connection,
+    ) -> Option<&'a Arc<Policy>> {
         let filed = match action {
             Action::Allow => &self.allow,
             Action::Deny => &self.deny,
