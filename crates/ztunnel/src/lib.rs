@@ -7,10 +7,10 @@
 //! 2 proto
 //! 3 workload service policy
 //! 4 rbac store balance
-//! 5 tls ca xds hbone copy socket readiness
+//! 5 tls ca xds hbone copy socket readiness metrics access_log report
 //! 6 dns proxy
 //! 7 inpod
-//! 8 metrics access_log admin config app
+//! 8 logging admin config app
 //! ```
 
 pub mod access_log;
@@ -28,12 +28,14 @@ pub mod error;
 pub mod hbone;
 pub mod identity;
 pub mod inpod;
+pub mod logging;
 pub mod metrics;
 pub mod policy;
 pub mod proto;
 pub mod proxy;
 pub mod rbac;
 pub mod readiness;
+pub mod report;
 pub mod service;
 pub mod socket;
 pub mod store;

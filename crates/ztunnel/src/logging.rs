@@ -1,0 +1,1 @@
+//! Log lines: format, level, and the thread that writes them.
