@@ -62,12 +62,22 @@ macro_rules! line {
 
 /// The connection was accepted (debug).
 pub fn opened(labels: &Labels, addresses: &Addresses) {
-    line!(tracing::Level::DEBUG, "connection opened", labels, addresses);
+    line!(
+        tracing::Level::DEBUG,
+        "connection opened",
+        labels,
+        addresses
+    );
 }
 
 /// The connection ended: info, or error when it failed. Bytes are told from the local workload's side: a client's proxy
 /// has sent what it requested, a server's proxy what it answered.
-pub fn complete(labels: &Labels, addresses: &Addresses, carried: Carried, error: Option<&dyn Display>) {
+pub fn complete(
+    labels: &Labels,
+    addresses: &Addresses,
+    carried: Carried,
+    error: Option<&dyn Display>,
+) {
     let (sent, received) = match labels.reporter {
         Reporter::Source => (carried.request, carried.response),
         Reporter::Destination => (carried.response, carried.request),
@@ -75,12 +85,23 @@ pub fn complete(labels: &Labels, addresses: &Addresses, carried: Carried, error:
     let duration = format!("{}ms", carried.duration.as_millis());
     match error.map(ToString::to_string) {
         None => line!(
-            tracing::Level::INFO, "connection complete", labels, addresses,
-            bytes_sent = sent, bytes_recv = received, duration = duration.as_str()
+            tracing::Level::INFO,
+            "connection complete",
+            labels,
+            addresses,
+            bytes_sent = sent,
+            bytes_recv = received,
+            duration = duration.as_str()
         ),
         Some(error) => line!(
-            tracing::Level::ERROR, "connection complete", labels, addresses,
-            bytes_sent = sent, bytes_recv = received, duration = duration.as_str(), error = error.as_str()
+            tracing::Level::ERROR,
+            "connection complete",
+            labels,
+            addresses,
+            bytes_sent = sent,
+            bytes_recv = received,
+            duration = duration.as_str(),
+            error = error.as_str()
         ),
     }
 }
@@ -88,5 +109,11 @@ pub fn complete(labels: &Labels, addresses: &Addresses, carried: Carried, error:
 /// The connection was refused before anything was decided about it (warn).
 pub fn failed(labels: &Labels, addresses: &Addresses, error: &dyn Display) {
     let error = error.to_string();
-    line!(tracing::Level::WARN, "connection failed", labels, addresses, error = error.as_str());
+    line!(
+        tracing::Level::WARN,
+        "connection failed",
+        labels,
+        addresses,
+        error = error.as_str()
+    );
 }

@@ -28,7 +28,11 @@ impl Readiness {
     /// Registers a task: not ready until the blocker is cleared or dropped.
     #[must_use]
     pub fn block(&self, name: &str) -> Blocker {
-        let mut blocker = Blocker { name: name.into(), readiness: self.clone(), raised: false };
+        let mut blocker = Blocker {
+            name: name.into(),
+            readiness: self.clone(),
+            raised: false,
+        };
         blocker.raise();
         blocker
     }
@@ -82,7 +86,11 @@ impl Blocker {
     /// The task is pending again.
     pub fn raise(&mut self) {
         if !std::mem::replace(&mut self.raised, true) {
-            *self.readiness.lock().entry(Arc::clone(&self.name)).or_default() += 1;
+            *self
+                .readiness
+                .lock()
+                .entry(Arc::clone(&self.name))
+                .or_default() += 1;
         }
     }
 
@@ -112,7 +120,10 @@ mod tests {
         let readiness = Readiness::default();
         let _state = readiness.block(task::STATE_MANAGER);
         let _dns = readiness.block(task::DNS_PROXY);
-        assert_eq!(readiness.report(), Err("not ready, pending: dns proxy, state manager".into()));
+        assert_eq!(
+            readiness.report(),
+            Err("not ready, pending: dns proxy, state manager".into())
+        );
     }
 
     #[test]

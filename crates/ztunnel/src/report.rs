@@ -125,7 +125,12 @@ impl Live {
             response: self.response.load(Ordering::Relaxed),
             duration: self.accepted.elapsed(),
         };
-        access_log::complete(&self.labels, &self.addresses, carried, failure.map(|(_, error)| error));
+        access_log::complete(
+            &self.labels,
+            &self.addresses,
+            carried,
+            failure.map(|(_, error)| error),
+        );
     }
 }
 

@@ -115,10 +115,26 @@ impl Connections {
 type Column = (&'static str, &'static str, fn(&Series) -> &AtomicU64);
 
 const COLUMNS: [Column; 4] = [
-    ("istio_tcp_connections_opened", "The total number of TCP connections opened", |s| &s.opened),
-    ("istio_tcp_connections_closed", "The total number of TCP connections closed", |s| &s.closed),
-    ("istio_tcp_received_bytes", "Bytes received in requests over TCP connections", |s| &s.request_bytes),
-    ("istio_tcp_sent_bytes", "Bytes sent in responses over TCP connections", |s| &s.response_bytes),
+    (
+        "istio_tcp_connections_opened",
+        "The total number of TCP connections opened",
+        |s| &s.opened,
+    ),
+    (
+        "istio_tcp_connections_closed",
+        "The total number of TCP connections closed",
+        |s| &s.closed,
+    ),
+    (
+        "istio_tcp_received_bytes",
+        "Bytes received in requests over TCP connections",
+        |s| &s.request_bytes,
+    ),
+    (
+        "istio_tcp_sent_bytes",
+        "Bytes sent in responses over TCP connections",
+        |s| &s.response_bytes,
+    ),
 ];
 
 /// Writes the table as families.
@@ -130,7 +146,10 @@ impl Collector for Exposition {
         // A copy of pointers, so that writing the text never holds up a connection that needs a new entry.
         let rows: Vec<(Arc<Labels>, Arc<Series>)> = {
             let table = self.0.series.read().unwrap_or_else(PoisonError::into_inner);
-            table.iter().map(|(labels, series)| (Arc::clone(labels), Arc::clone(series))).collect()
+            table
+                .iter()
+                .map(|(labels, series)| (Arc::clone(labels), Arc::clone(series)))
+                .collect()
         };
         for (name, help, value) in COLUMNS {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
@@ -235,7 +254,10 @@ mod tests {
             format!("istio_tcp_connections_closed_total{{{common}}} 0"),
             format!("istio_tcp_received_bytes_total{{{common}}} 10"),
             format!("istio_tcp_sent_bytes_total{{{common}}} 300"),
-            format!("istio_tcp_connections_failed_total{{{}}} 1", common.replace("\"-\"", "\"CONNECT\"")),
+            format!(
+                "istio_tcp_connections_failed_total{{{}}} 1",
+                common.replace("\"-\"", "\"CONNECT\"")
+            ),
             "istio_tcp_sockets_open{reporter=\"source\"} 1".into(),
             "istio_tcp_sockets_open{reporter=\"destination\"} 0".into(),
         ] {
@@ -259,7 +281,10 @@ mod tests {
         connections.series(labels("b"));
         let over = connections.series(labels("c"));
         assert!(Arc::ptr_eq(&over, &connections.series(labels("d"))));
-        assert!(Arc::ptr_eq(&kept, &connections.series(labels("a"))), "known sets still count");
+        assert!(
+            Arc::ptr_eq(&kept, &connections.series(labels("a"))),
+            "known sets still count"
+        );
         assert!(text(&connections).contains("applink_metric_label_sets_overflowed_total 2"));
     }
 }

@@ -44,7 +44,12 @@ impl DnsLabels {
     /// The labels of a query by `source`.
     #[must_use]
     pub fn new(query_type: &'static str, protocol: Protocol, source: &Party) -> Self {
-        Self { query_type, protocol, service: source.service.clone(), revision: source.revision.clone() }
+        Self {
+            query_type,
+            protocol,
+            service: source.service.clone(),
+            revision: source.revision.clone(),
+        }
     }
 }
 
@@ -56,8 +61,16 @@ impl EncodeLabelSet for DnsLabels {
         };
         pair(encoder, "request_query_type", self.query_type)?;
         pair(encoder, "request_protocol", protocol)?;
-        pair(encoder, "source_canonical_service", self.service.as_deref().unwrap_or(UNKNOWN))?;
-        pair(encoder, "source_canonical_revision", self.revision.as_deref().unwrap_or(UNKNOWN))
+        pair(
+            encoder,
+            "source_canonical_service",
+            self.service.as_deref().unwrap_or(UNKNOWN),
+        )?;
+        pair(
+            encoder,
+            "source_canonical_revision",
+            self.revision.as_deref().unwrap_or(UNKNOWN),
+        )
     }
 }
 
@@ -86,7 +99,12 @@ impl Default for Dns {
 impl Dns {
     /// Counts a query and returns its labels as they are kept: without the source when too many sets exist.
     pub fn request(&self, mut labels: DnsLabels) -> DnsLabels {
-        if !self.known.read().unwrap_or_else(PoisonError::into_inner).contains(&labels) {
+        if !self
+            .known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&labels)
+        {
             let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
             if known.len() >= LIMIT {
                 labels.service = None;
@@ -102,14 +120,20 @@ impl Dns {
     pub fn forwarded(&self, labels: &DnsLabels, answered: bool, took: Duration) {
         self.upstream_requests.get_or_create(labels).inc();
         if answered {
-            self.upstream_duration.get_or_create(labels).observe(took.as_secs_f64());
+            self.upstream_duration
+                .get_or_create(labels)
+                .observe(took.as_secs_f64());
         } else {
             self.upstream_failures.get_or_create(labels).inc();
         }
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register("dns_requests", "Total number of DNS requests", self.requests.clone());
+        registry.register(
+            "dns_requests",
+            "Total number of DNS requests",
+            self.requests.clone(),
+        );
         registry.register(
             "dns_upstream_requests",
             "Total number of DNS requests forwarded to upstream",

@@ -202,7 +202,10 @@ impl EncodeLabelSet for Flagged<'_> {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), Error> {
         let Self(labels, flag) = self;
         pair(encoder, "reporter", labels.reporter.as_str())?;
-        for (side, party) in [("source", &labels.source), ("destination", &labels.destination)] {
+        for (side, party) in [
+            ("source", &labels.source),
+            ("destination", &labels.destination),
+        ] {
             for (key, value) in [
                 ("workload", &party.workload),
                 ("canonical_service", &party.service),
@@ -222,12 +225,28 @@ impl EncodeLabelSet for Flagged<'_> {
             }
         }
         let service = labels.service.as_ref();
-        pair(encoder, "destination_service", service.map_or(UNKNOWN, |s| &s.hostname))?;
-        pair(encoder, "destination_service_name", service.map_or(UNKNOWN, |s| &s.name))?;
-        pair(encoder, "destination_service_namespace", service.map_or(UNKNOWN, |s| &s.namespace))?;
+        pair(
+            encoder,
+            "destination_service",
+            service.map_or(UNKNOWN, |s| &s.hostname),
+        )?;
+        pair(
+            encoder,
+            "destination_service_name",
+            service.map_or(UNKNOWN, |s| &s.name),
+        )?;
+        pair(
+            encoder,
+            "destination_service_namespace",
+            service.map_or(UNKNOWN, |s| &s.namespace),
+        )?;
         pair(encoder, "request_protocol", "tcp")?;
         pair(encoder, "response_flags", flag.as_str())?;
-        pair(encoder, "connection_security_policy", labels.security.as_str())
+        pair(
+            encoder,
+            "connection_security_policy",
+            labels.security.as_str(),
+        )
     }
 }
 

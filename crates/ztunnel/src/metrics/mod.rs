@@ -115,22 +115,53 @@ impl Metrics {
             "The total number of completed connections to xds server",
             xds.terminations.clone(),
         );
-        istio.register("xds_message", "Total number of messages received", xds.messages.clone());
-        istio.register("xds_message_bytes", "Total number of bytes received", xds.message_bytes.clone());
+        istio.register(
+            "xds_message",
+            "Total number of messages received",
+            xds.messages.clone(),
+        );
+        istio.register(
+            "xds_message_bytes",
+            "Total number of bytes received",
+            xds.message_bytes.clone(),
+        );
         let build = Family::<labels::Build, Gauge>::default();
         build.get_or_create(&labels::Build(tag.into())).set(1);
         istio.register("build", "Istio component build info", build);
         let manager = registry.sub_registry_with_prefix("workload_manager");
-        manager.register("active_proxy_count", "The number of pods served", pods.active.clone());
-        manager.register("pending_proxy_count", "The number of pods that wait for their proxy", pods.pending.clone());
-        manager.register("proxies_started", "The total number of per-pod proxies started", pods.started.clone());
-        manager.register("proxies_stopped", "The total number of per-pod proxies stopped", pods.stopped.clone());
-        Self { registry, connections, dns, xds, pods }
+        manager.register(
+            "active_proxy_count",
+            "The number of pods served",
+            pods.active.clone(),
+        );
+        manager.register(
+            "pending_proxy_count",
+            "The number of pods that wait for their proxy",
+            pods.pending.clone(),
+        );
+        manager.register(
+            "proxies_started",
+            "The total number of per-pod proxies started",
+            pods.started.clone(),
+        );
+        manager.register(
+            "proxies_stopped",
+            "The total number of per-pod proxies stopped",
+            pods.stopped.clone(),
+        );
+        Self {
+            registry,
+            connections,
+            dns,
+            xds,
+            pods,
+        }
     }
 
     /// Adds the scheduler's figures of one runtime (`tokio_*`).
     pub fn watch_runtime(&mut self, name: &'static str, handle: &tokio::runtime::Handle) {
-        self.registry.register_collector(Box::new(process::Runtime::new(name, handle)));
+        self.registry
+            .register_collector(Box::new(process::Runtime::new(name, handle)));
     }
 
     /// Every family as `OpenMetrics` text, ended by `# EOF`.
@@ -151,8 +182,16 @@ mod tests {
     #[test]
     fn families_carry_upstream_names() {
         let metrics = Metrics::new("1.2.3");
-        metrics.xds.terminations.get_or_create(&Termination::Reconnect).inc();
-        metrics.xds.messages.get_or_create(&TypeUrl("type.googleapis.com/istio.workload.Address")).inc();
+        metrics
+            .xds
+            .terminations
+            .get_or_create(&Termination::Reconnect)
+            .inc();
+        metrics
+            .xds
+            .messages
+            .get_or_create(&TypeUrl("type.googleapis.com/istio.workload.Address"))
+            .inc();
         metrics.pods.started.inc();
         let text = metrics.open_metrics().unwrap();
         for line in [

@@ -22,7 +22,11 @@ impl Form {
                 named && !fields.any(|f| matches!(f, "q=0" | "q=0.0"))
             })
         });
-        if wants_open { Self::OpenMetrics } else { Self::Text }
+        if wants_open {
+            Self::OpenMetrics
+        } else {
+            Self::Text
+        }
     }
 
     /// The `Content-Type` of the answer.
@@ -51,11 +55,17 @@ fn older(open: &str) -> String {
         if line == "# EOF" || line.starts_with("# UNIT ") {
             continue;
         }
-        if let Some((name, text)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+        if let Some((name, text)) = line
+            .strip_prefix("# HELP ")
+            .and_then(|rest| rest.split_once(' '))
+        {
             help = Some((name, text));
             continue;
         }
-        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+        if let Some((name, kind)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split_once(' '))
+        {
             let (suffix, kind) = match kind {
                 "counter" => ("_total", "counter"),
                 "info" => ("_info", "gauge"),
@@ -84,8 +94,14 @@ mod tests {
             (None, Form::Text),
             (Some("*/*"), Form::Text),
             (Some("text/plain;version=0.0.4"), Form::Text),
-            (Some("application/openmetrics-text;version=1.0.0,text/plain;q=0.5"), Form::OpenMetrics),
-            (Some("text/plain, application/openmetrics-text; q=0.2"), Form::OpenMetrics),
+            (
+                Some("application/openmetrics-text;version=1.0.0,text/plain;q=0.5"),
+                Form::OpenMetrics,
+            ),
+            (
+                Some("text/plain, application/openmetrics-text; q=0.2"),
+                Form::OpenMetrics,
+            ),
             (Some("application/openmetrics-text;q=0"), Form::Text),
         ] {
             assert_eq!(Form::accepted_by(accept), form, "{accept:?}");
