@@ -1,3 +1,7 @@
-//! The applink binary.
+//! The applink binary: the operator, the node proxy and the command line in one program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    applink::cli::main()
+}

@@ -1,0 +1,110 @@
+//! ValidatingAdmissionPolicies that keep a running mesh from being pulled out from under its users.
+//!
+//! The first reads only the member that is being deleted. The others ask whether any MeshMember exists: members are their
+//! parameters, and with none found the deletion is allowed, so removing everything in order needs no override.
+
+use serde_json::{Value, json};
+
+use super::{labels, rbac};
+use crate::names;
+
+/// The policies and their bindings.
+pub fn objects() -> Vec<Value> {
+    let crds: Vec<String> = crate::api::crds().into_iter().filter_map(|crd| crd.metadata.name).collect();
+    let roles = rbac::component_names();
+    vec![
+        leave(),
+        binding("applink-member-leave", false),
+        keep(
+            "applink-keep-namespace",
+            &json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["namespaces"]}),
+            &[names::SYSTEM_NAMESPACE.to_owned()],
+            "namespace",
+        ),
+        binding("applink-keep-namespace", true),
+        keep(
+            "applink-keep-kinds",
+            &json!({"apiGroups": ["apiextensions.k8s.io"], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["customresourcedefinitions"]}),
+            &crds,
+            "kind",
+        ),
+        binding("applink-keep-kinds", true),
+        // Without these roles the components of a running mesh lose their rights one watch at a time.
+        keep(
+            "applink-keep-roles",
+            &json!({"apiGroups": ["rbac.authorization.k8s.io"], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["clusterroles"]}),
+            &roles,
+            "cluster role",
+        ),
+        binding("applink-keep-roles", true),
+    ]
+}
+
+/// Refuses to delete a member that has enrolled namespaces, by the names in its own status.
+fn leave() -> Value {
+    let enrolled = "has(oldObject.status) && has(oldObject.status.membership) && has(oldObject.status.membership.enrolled) ? \
+                    oldObject.status.membership.enrolled : 0";
+    let names = "has(oldObject.status) && has(oldObject.status.membership) && has(oldObject.status.membership.enrolledNames) ? \
+                 oldObject.status.membership.enrolledNames : []";
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "applink-member-leave", "labels": labels()},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [
+                {"apiGroups": [names::GROUP], "apiVersions": ["*"], "operations": ["DELETE"], "resources": ["meshmembers"]},
+            ]},
+            "variables": [
+                {"name": "enrolled", "expression": enrolled},
+                {"name": "names", "expression": names},
+                {"name": "unenrol", "expression": "has(oldObject.spec) && has(oldObject.spec.leavePolicy) && oldObject.spec.leavePolicy == 'UnenrolNamespaces'"},
+            ],
+            "validations": [{
+                "expression": "variables.enrolled == 0 || variables.unenrol",
+                "messageExpression": "'MeshMember ' + oldObject.metadata.name + ' still has ' + string(variables.enrolled) + ' enrolled namespace(s): ' + \
+                    variables.names.join(', ') + (variables.enrolled > size(variables.names) ? ', ...' : '') + \
+                    '. Remove the label istio.io/dataplane-mode from them, or set spec.leavePolicy to UnenrolNamespaces, then delete again.'",
+                "reason": "Forbidden",
+            }],
+        },
+    })
+}
+
+/// Refuses to delete the named objects while any MeshMember exists.
+fn keep(name: &str, rule: &Value, objects: &[String], word: &str) -> Value {
+    let list = objects.iter().map(|object| format!("'{object}'")).collect::<Vec<_>>().join(", ");
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name, "labels": labels()},
+        "spec": {
+            "failurePolicy": "Fail",
+            "paramKind": {"apiVersion": format!("{}/v1alpha1", names::GROUP), "kind": "MeshMember"},
+            // Not resourceNames: a rule with names does not see the deletion of a whole collection.
+            "matchConditions": [{"name": "is-ours", "expression": format!("oldObject.metadata.name in [{list}]")}],
+            "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{
+                "expression": "params == null",
+                "messageExpression": format!(
+                    "'The {word} ' + oldObject.metadata.name + ' is in use by MeshMember ' + params.metadata.name + \
+                     '. Delete that first and wait until it is gone: kubectl delete meshmember ' + params.metadata.name"
+                ),
+                "reason": "Forbidden",
+            }],
+        },
+    })
+}
+
+fn binding(policy: &str, with_params: bool) -> Value {
+    let mut spec = json!({"policyName": policy, "validationActions": ["Deny"]});
+    if with_params {
+        spec["paramRef"] = json!({"selector": {}, "parameterNotFoundAction": "Allow"});
+    }
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": policy, "labels": labels()},
+        "spec": spec,
+    })
+}
