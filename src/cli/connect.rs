@@ -34,13 +34,23 @@ pub async fn client(flags: &Flags) -> Result<Client, Failure> {
 async fn config(flags: &Flags) -> Result<Config, Failure> {
     const WHAT: &str = "cannot find the cluster";
     const REMEDY: &str = "set KUBECONFIG, or pass --kubeconfig and --context";
-    let options = KubeConfigOptions { context: flags.context.clone(), ..KubeConfigOptions::default() };
+    let options = KubeConfigOptions {
+        context: flags.context.clone(),
+        ..KubeConfigOptions::default()
+    };
     if let Some(path) = &flags.kubeconfig {
-        let kubeconfig = Kubeconfig::read_from(path).map_err(|error| Failure::new(WHAT, error.to_string(), REMEDY))?;
-        return Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| Failure::new(WHAT, error.to_string(), REMEDY));
+        let kubeconfig = Kubeconfig::read_from(path)
+            .map_err(|error| Failure::new(WHAT, error.to_string(), REMEDY))?;
+        return Config::from_custom_kubeconfig(kubeconfig, &options)
+            .await
+            .map_err(|error| Failure::new(WHAT, error.to_string(), REMEDY));
     }
     if flags.context.is_some() {
-        return Config::from_kubeconfig(&options).await.map_err(|error| Failure::new(WHAT, error.to_string(), REMEDY));
+        return Config::from_kubeconfig(&options)
+            .await
+            .map_err(|error| Failure::new(WHAT, error.to_string(), REMEDY));
     }
-    Config::infer().await.map_err(|error| Failure::new(WHAT, error.to_string(), REMEDY))
+    Config::infer()
+        .await
+        .map_err(|error| Failure::new(WHAT, error.to_string(), REMEDY))
 }

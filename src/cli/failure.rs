@@ -18,8 +18,16 @@ pub struct Failure {
 
 impl Failure {
     /// A failure in the words given.
-    pub fn new(what: impl Into<String>, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { what: what.into(), reason: reason.into(), remedy: remedy.into() }
+    pub fn new(
+        what: impl Into<String>,
+        reason: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            what: what.into(),
+            reason: reason.into(),
+            remedy: remedy.into(),
+        }
     }
 
     /// Turns an answer of the API server, or the lack of one, into a sentence.
@@ -29,34 +37,77 @@ impl Failure {
         let what = format!("cannot {what}");
         match error {
             kube::Error::Api(status) => Self::of_status(what, status),
-            kube::Error::InferConfig(_) | kube::Error::InferKubeconfig(_) => {
-                Self::new(what, chain(error), "set KUBECONFIG or pass --kubeconfig and --context")
-            }
-            kube::Error::Auth(_) => Self::new(what, chain(error), "log in to the cluster again; `kubectl auth whoami` shows who you are"),
+            kube::Error::InferConfig(_) | kube::Error::InferKubeconfig(_) => Self::new(
+                what,
+                chain(error),
+                "set KUBECONFIG or pass --kubeconfig and --context",
+            ),
+            kube::Error::Auth(_) => Self::new(
+                what,
+                chain(error),
+                "log in to the cluster again; `kubectl auth whoami` shows who you are",
+            ),
             kube::Error::SerdeError(_) => Self::new(
                 what,
-                format!("the answer is not what this version of applink expects: {}", chain(error)),
+                format!(
+                    "the answer is not what this version of applink expects: {}",
+                    chain(error)
+                ),
                 "compare `applink version` of the client with the operator's, and use the same",
             ),
-            _ => Self::new(what, unreachable_reason(&chain(error)), "check that the cluster runs and that `kubectl version` answers"),
+            _ => Self::new(
+                what,
+                unreachable_reason(&chain(error)),
+                "check that the cluster runs and that `kubectl version` answers",
+            ),
         }
     }
 
     fn of_status(what: String, status: &Status) -> Self {
         let message = status.message.trim();
         match status.code {
-            401 => Self::new(what, "the API server does not know who you are", "log in again or choose another context with --context"),
-            403 => Self::new(what, forbidden_reason(message), "ask an administrator of the cluster for this right"),
-            404 if status.details.as_ref().is_none_or(|details| details.name.is_empty()) => Self::new(
+            401 => Self::new(
                 what,
-                "this cluster does not know the kind, so the operator is not installed",
-                "install it: applink install | kubectl apply --server-side -f -",
+                "the API server does not know who you are",
+                "log in again or choose another context with --context",
             ),
+            403 => Self::new(
+                what,
+                forbidden_reason(message),
+                "ask an administrator of the cluster for this right",
+            ),
+            404 if status
+                .details
+                .as_ref()
+                .is_none_or(|details| details.name.is_empty()) =>
+            {
+                Self::new(
+                    what,
+                    "this cluster does not know the kind, so the operator is not installed",
+                    "install it: applink install | kubectl apply --server-side -f -",
+                )
+            }
             404 => Self::new(what, "it does not exist", "check the name and the context"),
-            409 => Self::new(what, message, "somebody else owns the field or changed the object; look at its managedFields"),
-            429 | 503 => Self::new(what, "the API server is overloaded or starting", "try again in a moment"),
-            _ if message.is_empty() => Self::new(what, format!("the API server answered {}", status.code), "look at the API server's log"),
-            _ => Self::new(what, message, "mend what the API server names and try again"),
+            409 => Self::new(
+                what,
+                message,
+                "somebody else owns the field or changed the object; look at its managedFields",
+            ),
+            429 | 503 => Self::new(
+                what,
+                "the API server is overloaded or starting",
+                "try again in a moment",
+            ),
+            _ if message.is_empty() => Self::new(
+                what,
+                format!("the API server answered {}", status.code),
+                "look at the API server's log",
+            ),
+            _ => Self::new(
+                what,
+                message,
+                "mend what the API server names and try again",
+            ),
         }
     }
 }
@@ -105,7 +156,11 @@ fn chain(error: &kube::Error) -> String {
         }
         next = source.source();
     }
-    if parts.is_empty() { error.to_string() } else { parts.join(": ") }
+    if parts.is_empty() {
+        error.to_string()
+    } else {
+        parts.join(": ")
+    }
 }
 
 #[cfg(test)]
@@ -123,7 +178,11 @@ mod tests {
             causes: Vec::new(),
             retry_after_seconds: 0,
         };
-        kube::Error::Api(Box::new(Status::failure(message, "").with_code(code).with_details(details)))
+        kube::Error::Api(Box::new(
+            Status::failure(message, "")
+                .with_code(code)
+                .with_details(details),
+        ))
     }
 
     #[test]
@@ -143,9 +202,15 @@ mod tests {
 
     #[test]
     fn a_cluster_without_our_kinds_is_told_apart_from_a_missing_object() {
-        let no_kind = Failure::of_kube("list meshmembers.applink.dev", &answer(404, "404 page not found", ""));
+        let no_kind = Failure::of_kube(
+            "list meshmembers.applink.dev",
+            &answer(404, "404 page not found", ""),
+        );
         assert!(no_kind.reason.contains("not installed"), "{no_kind}");
-        let no_object = Failure::of_kube("read meshmember east", &answer(404, "meshmembers.applink.dev \"east\" not found", "east"));
+        let no_object = Failure::of_kube(
+            "read meshmember east",
+            &answer(404, "meshmembers.applink.dev \"east\" not found", "east"),
+        );
         assert_eq!(no_object.reason, "it does not exist");
     }
 
@@ -153,7 +218,10 @@ mod tests {
     fn a_refused_connection_is_a_sentence() {
         let refused = std::io::Error::from_raw_os_error(111);
         let failure = Failure::of_kube("list nodes", &kube::Error::Service(Box::new(refused)));
-        assert_eq!(failure.reason, "nothing listens where the kubeconfig points (connection refused)");
+        assert_eq!(
+            failure.reason,
+            "nothing listens where the kubeconfig points (connection refused)"
+        );
     }
 
     #[test]

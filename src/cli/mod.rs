@@ -3,7 +3,6 @@
 //! Top layer. A command reads from the cluster, hands plain data to a pure renderer and prints the text; renderers are tested
 //! against golden text. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the mesh is not ready (`status` only).
 
-pub mod bundle;
 pub mod completion;
 pub mod connect;
 pub mod failure;
@@ -11,8 +10,6 @@ pub mod install;
 pub mod manifests;
 pub mod program;
 pub mod redact;
-pub mod releases;
-pub mod serve;
 pub mod snapshot;
 pub mod status;
 pub mod tar;
@@ -47,18 +44,10 @@ enum Command {
     Install(install::Args),
     /// Show members, components, nodes and certificates, and what is being waited for
     Status(status::Args),
-    /// List releases, channels, dates and what each fixes
-    Releases(releases::Args),
-    /// Write what somebody needs to help you into one archive, without secrets
-    SupportBundle(bundle::Args),
     /// Print the completion script of a shell
     Completion(completion::Args),
     /// Print the version of this program and of the operator
     Version(version::Args),
-    /// Run the operator (in the cluster)
-    Operator(serve::OperatorArgs),
-    /// Run the node proxy (in the cluster, on every node)
-    Ztunnel(serve::ZtunnelArgs),
     /// Print the kinds of applink.dev
     #[command(hide = true)]
     Crd,
@@ -90,12 +79,8 @@ fn run(cli: Cli, called_as: &str) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Install(args) => install::run(&args, &cli.cluster),
         Command::Status(args) => status::run(&args, &cli.cluster),
-        Command::Releases(args) => releases::run(&args, &cli.cluster),
-        Command::SupportBundle(args) => bundle::run(&args, &cli.cluster),
         Command::Completion(args) => completion::run(&args, called_as),
         Command::Version(args) => version::run(&args, &cli.cluster),
-        Command::Operator(args) => serve::operator(args, &cli.cluster),
-        Command::Ztunnel(args) => serve::ztunnel(args),
         Command::Crd => install::print_kinds(),
         Command::Manifests(args) => install::generate(&args),
     }
@@ -109,7 +94,13 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new("cannot start", error.to_string(), "check the limits of this process"))?
+        .map_err(|error| {
+            Failure::new(
+                "cannot start",
+                error.to_string(),
+                "check the limits of this process",
+            )
+        })?
         .block_on(future)
 }
 
@@ -117,9 +108,11 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 fn print(text: &str) -> Result<(), Failure> {
     use std::io::Write as _;
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new("cannot print", error.to_string(), "check where standard output goes"))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
+            "cannot print",
+            error.to_string(),
+            "check where standard output goes",
+        )),
         _ => Ok(()),
     }
 }
@@ -135,8 +128,14 @@ mod tests {
 
     #[test]
     fn usage_of_a_plug_in_can_be_copied_and_run() {
-        let help = Cli::command().bin_name("kubectl applink").render_long_help().to_string();
-        assert!(help.contains("Usage: kubectl applink [OPTIONS] <COMMAND>"), "{help}");
+        let help = Cli::command()
+            .bin_name("kubectl applink")
+            .render_long_help()
+            .to_string();
+        assert!(
+            help.contains("Usage: kubectl applink [OPTIONS] <COMMAND>"),
+            "{help}"
+        );
     }
 
     #[test]
@@ -145,7 +144,11 @@ mod tests {
         let help = command.render_help().to_string();
         assert!(!help.contains("  manifests"), "{help}");
         for sub in command.get_subcommands() {
-            assert!(sub.get_about().is_some(), "{} has no description", sub.get_name());
+            assert!(
+                sub.get_about().is_some(),
+                "{} has no description",
+                sub.get_name()
+            );
         }
     }
 }

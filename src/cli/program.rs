@@ -7,7 +7,9 @@ use std::path::Path;
 ///
 /// kubectl finds plug-ins by the file name `kubectl-applink`, so that name alone decides.
 pub fn called_as(argv0: Option<&OsStr>) -> &'static str {
-    let file = argv0.and_then(|path| Path::new(path).file_name()).and_then(OsStr::to_str);
+    let file = argv0
+        .and_then(|path| Path::new(path).file_name())
+        .and_then(OsStr::to_str);
     match file {
         Some(name) if name.starts_with("kubectl-applink") => "kubectl applink",
         _ => "applink",

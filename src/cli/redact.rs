@@ -9,16 +9,35 @@ use serde_json::Value;
 pub const REMOVED: &str = "(removed)";
 
 /// Words that make the value under a key, or of an environment variable of that name, a secret.
-const SECRET_WORDS: [&str; 8] = ["password", "passwd", "secretkey", "privatekey", "token", "credential", "authorization", "apikey"];
+const SECRET_WORDS: [&str; 8] = [
+    "password",
+    "passwd",
+    "secretkey",
+    "privatekey",
+    "token",
+    "credential",
+    "authorization",
+    "apikey",
+];
 
 /// Keys that contain a secret word and are not secrets: names of objects and switches that help to find a fault.
-const HARMLESS_KEYS: [&str; 6] =
-    ["serviceaccounttoken", "automountserviceaccounttoken", "tokenexpirationseconds", "imagepullsecrets", "continuetoken", "credentialname"];
+const HARMLESS_KEYS: [&str; 6] = [
+    "serviceaccounttoken",
+    "automountserviceaccounttoken",
+    "tokenexpirationseconds",
+    "imagepullsecrets",
+    "continuetoken",
+    "credentialname",
+];
 
 /// Replaces every secret in an object, in place. Secrets lose all data; managed fields and the last applied copy go too.
 pub fn object(value: &mut Value) {
     if let Some(map) = value.as_object_mut() {
-        if map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind == "Secret") {
+        if map
+            .get("kind")
+            .and_then(Value::as_str)
+            .is_some_and(|kind| kind == "Secret")
+        {
             for field in ["data", "stringData"] {
                 if map.contains_key(field) {
                     map.insert(field.to_owned(), Value::from(REMOVED));
@@ -27,7 +46,10 @@ pub fn object(value: &mut Value) {
         }
         if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
-            if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            if let Some(annotations) = metadata
+                .get_mut("annotations")
+                .and_then(Value::as_object_mut)
+            {
                 annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
             }
         }
@@ -38,7 +60,10 @@ pub fn object(value: &mut Value) {
 fn walk(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            let named_secret = map.get("name").and_then(Value::as_str).is_some_and(is_secret_name);
+            let named_secret = map
+                .get("name")
+                .and_then(Value::as_str)
+                .is_some_and(is_secret_name);
             if named_secret && map.get("value").is_some_and(Value::is_string) {
                 map.insert("value".to_owned(), Value::from(REMOVED));
             }
@@ -103,7 +128,9 @@ fn line_without_tokens(line: &str) -> String {
 }
 
 fn looks_secret(string: &str) -> bool {
-    string.contains("PRIVATE KEY-----") || string.contains("eyJ") || string.to_ascii_lowercase().contains("bearer ")
+    string.contains("PRIVATE KEY-----")
+        || string.contains("eyJ")
+        || string.to_ascii_lowercase().contains("bearer ")
 }
 
 /// A JSON web token: three base64url parts, the first of which begins with an encoded brace.
@@ -112,8 +139,13 @@ fn is_signed_token(word: &str) -> bool {
 }
 
 fn is_secret_name(name: &str) -> bool {
-    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
-    !HARMLESS_KEYS.contains(&plain.as_str()) && SECRET_WORDS.iter().any(|word| plain.ends_with(word))
+    let plain: String = name
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    !HARMLESS_KEYS.contains(&plain.as_str())
+        && SECRET_WORDS.iter().any(|word| plain.ends_with(word))
 }
 
 #[cfg(test)]
@@ -166,7 +198,9 @@ mod tests {
 
     #[test]
     fn log_lines_keep_everything_but_keys_and_tokens() {
-        let log = format!("start\nloaded {KEY}request authorization: Bearer abcdefghijklmnopqrstuvwxyz done\ntoken={TOKEN}\nend without newline");
+        let log = format!(
+            "start\nloaded {KEY}request authorization: Bearer abcdefghijklmnopqrstuvwxyz done\ntoken={TOKEN}\nend without newline"
+        );
         let clean = text(&log);
         for secret in ["MHcCAQEEIA", "abcdefghijklmnopqrstuvwxyz", "c2lnbmF0dXJl"] {
             assert!(!clean.contains(secret), "{secret} is left in {clean}");
@@ -178,13 +212,21 @@ mod tests {
 
     #[test]
     fn text_without_secrets_is_unchanged_byte_for_byte() {
-        for line in ["", "\n", "a b  c\t\"d\"\n\n", "src.addr=10.0.0.1:80 error=\"connection refused\"\r\n"] {
+        for line in [
+            "",
+            "\n",
+            "a b  c\t\"d\"\n\n",
+            "src.addr=10.0.0.1:80 error=\"connection refused\"\r\n",
+        ] {
             assert_eq!(text(line), line);
         }
     }
 
     #[test]
     fn a_key_that_never_ends_hides_the_rest() {
-        assert_eq!(text("before\n-----BEGIN PRIVATE KEY-----\nabc\ndef"), format!("before\n{REMOVED}"));
+        assert_eq!(
+            text("before\n-----BEGIN PRIVATE KEY-----\nabc\ndef"),
+            format!("before\n{REMOVED}")
+        );
     }
 }

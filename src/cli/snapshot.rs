@@ -63,34 +63,62 @@ pub struct PodView {
 /// # Errors
 /// The API server refuses or cannot be reached; the message names what was read.
 pub async fn read(client: &Client) -> Result<Snapshot, Failure> {
-    let members: Vec<MeshMember> = list(Api::all(client.clone()), "list meshmembers.applink.dev").await?;
-    let networks: Vec<ApplicationNetwork> = list(Api::all(client.clone()), "list applicationnetworks.applink.dev").await?;
+    let members: Vec<MeshMember> =
+        list(Api::all(client.clone()), "list meshmembers.applink.dev").await?;
+    let networks: Vec<ApplicationNetwork> = list(
+        Api::all(client.clone()),
+        "list applicationnetworks.applink.dev",
+    )
+    .await?;
     let nodes: Vec<Node> = list(Api::all(client.clone()), "list nodes").await?;
     let what = format!("list pods in namespace {}", names::SYSTEM_NAMESPACE);
-    let pods: Vec<Pod> = list(Api::namespaced(client.clone(), names::SYSTEM_NAMESPACE), &what).await?;
-    Ok(Snapshot { members, networks, nodes: node_views(&nodes, &pods) })
+    let pods: Vec<Pod> = list(
+        Api::namespaced(client.clone(), names::SYSTEM_NAMESPACE),
+        &what,
+    )
+    .await?;
+    Ok(Snapshot {
+        members,
+        networks,
+        nodes: node_views(&nodes, &pods),
+    })
 }
 
 async fn list<K>(api: Api<K>, what: &str) -> Result<Vec<K>, Failure>
 where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
-    let mut items = api.list(&ListParams::default()).await.map_err(|error| Failure::of_kube(what, &error))?.items;
+    let mut items = api
+        .list(&ListParams::default())
+        .await
+        .map_err(|error| Failure::of_kube(what, &error))?
+        .items;
     items.sort_by_key(ResourceExt::name_any);
     Ok(items)
 }
 
 /// Nodes with their pods, by name.
 pub fn node_views(nodes: &[Node], pods: &[Pod]) -> Vec<NodeView> {
-    let mut views: BTreeMap<String, NodeView> = nodes.iter().map(|node| (node.name_any(), node_view(node))).collect();
+    let mut views: BTreeMap<String, NodeView> = nodes
+        .iter()
+        .map(|node| (node.name_any(), node_view(node)))
+        .collect();
     for pod in pods {
-        let Some(view) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).and_then(|name| views.get_mut(name)) else {
+        let Some(view) = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.node_name.as_deref())
+            .and_then(|name| views.get_mut(name))
+        else {
             continue;
         };
         let labels = pod.labels();
         if labels.get("app").is_some_and(|app| app == names::ZTUNNEL) {
             view.proxies.push(pod_view(pod));
-        } else if labels.get("k8s-app").is_some_and(|app| app == names::CNI_DAEMON_SET) {
+        } else if labels
+            .get("k8s-app")
+            .is_some_and(|app| app == names::CNI_DAEMON_SET)
+        {
             view.agents.push(pod_view(pod));
         }
     }
@@ -103,12 +131,26 @@ pub fn node_views(nodes: &[Node], pods: &[Pod]) -> Vec<NodeView> {
 }
 
 fn node_view(node: &Node) -> NodeView {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
     NodeView {
         name: node.name_any(),
-        ready: conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
-        cordoned: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
-        os: node.labels().get("kubernetes.io/os").cloned().unwrap_or_default(),
+        ready: conditions
+            .iter()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+        cordoned: node
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.unschedulable)
+            .unwrap_or(false),
+        os: node
+            .labels()
+            .get("kubernetes.io/os")
+            .cloned()
+            .unwrap_or_default(),
         agents: Vec::new(),
         proxies: Vec::new(),
     }
@@ -116,9 +158,15 @@ fn node_view(node: &Node) -> NodeView {
 
 fn pod_view(pod: &Pod) -> PodView {
     let status = pod.status.as_ref();
-    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let containers = status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
-    let ready = conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let conditions = status
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    let containers = status
+        .and_then(|status| status.container_statuses.as_deref())
+        .unwrap_or_default();
+    let ready = conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
     let problem = containers
         .iter()
         .filter_map(|container| container.state.as_ref()?.waiting.as_ref())
@@ -133,7 +181,10 @@ fn pod_view(pod: &Pod) -> PodView {
         revision: pod.labels().get(names::REVISION_LABEL).cloned(),
         ready,
         problem: problem.filter(|_| !ready),
-        restarts: containers.iter().map(|container| container.restart_count).sum(),
+        restarts: containers
+            .iter()
+            .map(|container| container.restart_count)
+            .sum(),
     }
 }
 
@@ -158,10 +209,25 @@ mod tests {
             "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}]});
         let ready = json!({"conditions": [{"type": "Ready", "status": "True"}]});
         let pods = [
-            pod("ztunnel-x", "b", &json!({"app": "ztunnel", "applink.dev/revision": "1-6-0-3fa9c1"}), &waiting),
-            pod("istio-cni-node-y", "b", &json!({"k8s-app": "istio-cni-node"}), &ready),
+            pod(
+                "ztunnel-x",
+                "b",
+                &json!({"app": "ztunnel", "applink.dev/revision": "1-6-0-3fa9c1"}),
+                &waiting,
+            ),
+            pod(
+                "istio-cni-node-y",
+                "b",
+                &json!({"k8s-app": "istio-cni-node"}),
+                &ready,
+            ),
             pod("istiod-z", "b", &json!({"app": "istiod"}), &ready),
-            pod("ztunnel-gone", "deleted", &json!({"app": "ztunnel"}), &ready),
+            pod(
+                "ztunnel-gone",
+                "deleted",
+                &json!({"app": "ztunnel"}),
+                &ready,
+            ),
         ];
         let views = node_views(&[node], &pods);
         assert_eq!(
@@ -171,7 +237,11 @@ mod tests {
                 ready: true,
                 cordoned: true,
                 os: "linux".to_owned(),
-                agents: vec![PodView { name: "istio-cni-node-y".to_owned(), ready: true, ..PodView::default() }],
+                agents: vec![PodView {
+                    name: "istio-cni-node-y".to_owned(),
+                    ready: true,
+                    ..PodView::default()
+                }],
                 proxies: vec![PodView {
                     name: "ztunnel-x".to_owned(),
                     revision: Some("1-6-0-3fa9c1".to_owned()),

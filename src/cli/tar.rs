@@ -11,7 +11,9 @@ const SIZE_MAX: usize = 0o777_7777_7777;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     /// The name is empty or longer than the format allows.
-    #[error("cannot add {name} to the archive: its name has {len} bytes, between 1 and {NAME_MAX} are allowed")]
+    #[error(
+        "cannot add {name} to the archive: its name has {len} bytes, between 1 and {NAME_MAX} are allowed"
+    )]
     Name {
         /// The name as given.
         name: String,
@@ -38,7 +40,10 @@ pub struct Archive {
 impl Archive {
     /// An empty archive whose files all carry this time, in seconds since 1970.
     pub fn new(modified: u64) -> Self {
-        Self { bytes: Vec::new(), modified }
+        Self {
+            bytes: Vec::new(),
+            modified,
+        }
     }
 
     /// Appends a regular file.
@@ -47,12 +52,19 @@ impl Archive {
     /// [`Error::Name`] for an empty name or one above 100 bytes, [`Error::Size`] above 8 GiB.
     pub fn add(&mut self, name: &str, content: &[u8]) -> Result<(), Error> {
         if name.is_empty() || name.len() > NAME_MAX {
-            return Err(Error::Name { name: name.to_owned(), len: name.len() });
+            return Err(Error::Name {
+                name: name.to_owned(),
+                len: name.len(),
+            });
         }
         if content.len() > SIZE_MAX {
-            return Err(Error::Size { name: name.to_owned(), len: content.len() });
+            return Err(Error::Size {
+                name: name.to_owned(),
+                len: content.len(),
+            });
         }
-        self.bytes.extend_from_slice(&header(name, content.len(), self.modified));
+        self.bytes
+            .extend_from_slice(&header(name, content.len(), self.modified));
         self.bytes.extend_from_slice(content);
         let rest = content.len() % BLOCK;
         if rest != 0 {
@@ -76,7 +88,10 @@ fn header(name: &str, size: usize, modified: u64) -> [u8; BLOCK] {
     put(108, b"0000000\0");
     put(116, b"0000000\0");
     put(124, format!("{size:011o}\0").as_bytes());
-    put(136, format!("{:011o}\0", modified & 0o777_7777_7777).as_bytes());
+    put(
+        136,
+        format!("{:011o}\0", modified & 0o777_7777_7777).as_bytes(),
+    );
     // The checksum is computed with its own field full of blanks.
     put(148, b"        ");
     put(156, b"0");
@@ -98,11 +113,18 @@ mod tests {
         let mut archive = Archive::new(1_700_000_000);
         archive.add("bundle/empty.txt", b"").unwrap();
         archive.add("bundle/exact.bin", &[7; 512]).unwrap();
-        archive.add("bundle/members.yaml", b"kind: MeshMember\n").unwrap();
+        archive
+            .add("bundle/members.yaml", b"kind: MeshMember\n")
+            .unwrap();
         let bytes = archive.finish();
         assert_eq!(bytes.len() % BLOCK, 0);
 
-        let mut tar = Command::new("tar").args(["-xO", "bundle/members.yaml"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut tar = Command::new("tar")
+            .args(["-xO", "bundle/members.yaml"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         tar.stdin.take().unwrap().write_all(&bytes).unwrap();
         let output = tar.wait_with_output().unwrap();
         assert!(output.status.success());
@@ -113,8 +135,20 @@ mod tests {
     fn a_name_that_does_not_fit_is_refused_and_named() {
         let mut archive = Archive::new(0);
         let long = "n".repeat(101);
-        assert_eq!(archive.add(&long, b""), Err(Error::Name { name: long.clone(), len: 101 }));
-        assert_eq!(archive.add("", b""), Err(Error::Name { name: String::new(), len: 0 }));
+        assert_eq!(
+            archive.add(&long, b""),
+            Err(Error::Name {
+                name: long.clone(),
+                len: 101
+            })
+        );
+        assert_eq!(
+            archive.add("", b""),
+            Err(Error::Name {
+                name: String::new(),
+                len: 0
+            })
+        );
         assert!(archive.add(&"n".repeat(100), b"").is_ok());
     }
 }

@@ -10,18 +10,29 @@ pub struct Branch {
 impl Branch {
     /// A line of one cell.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { cells: vec![text.into()], children: Vec::new() }
+        Self {
+            cells: vec![text.into()],
+            children: Vec::new(),
+        }
     }
 
     /// A line of several cells.
     pub fn row<const N: usize>(cells: [String; N]) -> Self {
-        Self { cells: cells.into(), children: Vec::new() }
+        Self {
+            cells: cells.into(),
+            children: Vec::new(),
+        }
     }
 
     /// The same with these lines below it.
     pub fn with(mut self, children: impl IntoIterator<Item = Self>) -> Self {
         self.children.extend(children);
         self
+    }
+
+    /// The same, or nothing when nothing hangs below it.
+    pub fn unless_bare(self) -> Option<Self> {
+        (!self.children.is_empty()).then_some(self)
     }
 
     /// This line and everything below it, each line ended by a newline.
@@ -42,7 +53,11 @@ fn below(branches: &[Branch], indent: &str, out: &mut String) {
         for (column, cell) in branch.cells.iter().enumerate() {
             line.push_str(cell);
             if column + 1 < branch.cells.len() {
-                let gap = widths.get(column).copied().unwrap_or(0).saturating_sub(cell.chars().count());
+                let gap = widths
+                    .get(column)
+                    .copied()
+                    .unwrap_or(0)
+                    .saturating_sub(cell.chars().count());
                 line.extend(std::iter::repeat_n(' ', gap + 2));
             }
         }
@@ -57,7 +72,12 @@ fn below(branches: &[Branch], indent: &str, out: &mut String) {
 fn widths(branches: &[Branch]) -> Vec<usize> {
     let mut widths = Vec::new();
     for branch in branches {
-        for (column, cell) in branch.cells.iter().enumerate().take(branch.cells.len().saturating_sub(1)) {
+        for (column, cell) in branch
+            .cells
+            .iter()
+            .enumerate()
+            .take(branch.cells.len().saturating_sub(1))
+        {
             if widths.len() <= column {
                 widths.resize(column + 1, 0);
             }
@@ -92,7 +112,10 @@ root
 
     #[test]
     fn no_line_ends_in_blanks() {
-        let tree = Branch::new("root").with([Branch::row(["a".to_owned(), String::new()]), Branch::row(["abc".to_owned(), "x".to_owned()])]);
+        let tree = Branch::new("root").with([
+            Branch::row(["a".to_owned(), String::new()]),
+            Branch::row(["abc".to_owned(), "x".to_owned()]),
+        ]);
         for line in tree.render().lines() {
             assert_eq!(line, line.trim_end());
         }

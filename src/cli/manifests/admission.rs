@@ -10,7 +10,10 @@ use crate::names;
 
 /// The policies and their bindings.
 pub fn objects() -> Vec<Value> {
-    let crds: Vec<String> = crate::api::crds().into_iter().filter_map(|crd| crd.metadata.name).collect();
+    let crds: Vec<String> = crate::api::crds()
+        .into_iter()
+        .filter_map(|crd| crd.metadata.name)
+        .collect();
     let roles = rbac::component_names();
     vec![
         leave(),
@@ -42,8 +45,8 @@ pub fn objects() -> Vec<Value> {
 
 /// Refuses to delete a member that has enrolled namespaces, by the names in its own status.
 fn leave() -> Value {
-    let enrolled = "has(oldObject.status) && has(oldObject.status.membership) && has(oldObject.status.membership.enrolled) ? \
-                    oldObject.status.membership.enrolled : 0";
+    let enrolled = "has(oldObject.status) && has(oldObject.status.membership) && has(oldObject.status.membership.namespaces) ? \
+                    oldObject.status.membership.namespaces : 0";
     let names = "has(oldObject.status) && has(oldObject.status.membership) && has(oldObject.status.membership.enrolledNames) ? \
                  oldObject.status.membership.enrolledNames : []";
     json!({
@@ -73,7 +76,11 @@ fn leave() -> Value {
 
 /// Refuses to delete the named objects while any MeshMember exists.
 fn keep(name: &str, rule: &Value, objects: &[String], word: &str) -> Value {
-    let list = objects.iter().map(|object| format!("'{object}'")).collect::<Vec<_>>().join(", ");
+    let list = objects
+        .iter()
+        .map(|object| format!("'{object}'"))
+        .collect::<Vec<_>>()
+        .join(", ");
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicy",

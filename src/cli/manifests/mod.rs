@@ -14,7 +14,7 @@ pub use operator::NAME as OPERATOR;
 pub use rbac::{FORBIDDEN_EVERYWHERE, operator_cluster_rules};
 
 /// The image that stands in the manifests until kustomize or `--image` names another.
-pub const IMAGE: &str = concat!("localhost/applink:", env!("CARGO_PKG_VERSION"));
+pub const IMAGE: &str = concat!("registry.applink.dev/applink:", env!("CARGO_PKG_VERSION"));
 
 /// What a user may choose about the installation itself; everything about the mesh is in a MeshMember.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,10 @@ pub struct Member {
 
 impl Default for Choice {
     fn default() -> Self {
-        Self { image: IMAGE.to_owned(), member: None }
+        Self {
+            image: IMAGE.to_owned(),
+            member: None,
+        }
     }
 }
 
@@ -54,15 +57,31 @@ pub struct File {
 /// The files of the kustomize base, in the order in which their objects are applied. CRDs are in `crds/`, beside it.
 pub fn files(choice: &Choice) -> Vec<File> {
     vec![
-        File { name: "namespaces.yaml", about: "the operator's namespace and the data plane's", objects: namespaces::objects() },
+        File {
+            name: "namespaces.yaml",
+            about: "the operator's namespace and the data plane's",
+            objects: namespaces::objects(),
+        },
         File {
             name: "component-roles.yaml",
             about: "what the components of the mesh may do; the operator binds these and cannot widen them",
             objects: rbac::components(),
         },
-        File { name: "operator-rbac.yaml", about: "what the operator may do", objects: rbac::operator() },
-        File { name: "admission.yaml", about: "deletions that would break a running mesh are refused", objects: admission::objects() },
-        File { name: "operator.yaml", about: "the operator", objects: operator::objects(&choice.image) },
+        File {
+            name: "operator-rbac.yaml",
+            about: "what the operator may do",
+            objects: rbac::operator(),
+        },
+        File {
+            name: "admission.yaml",
+            about: "deletions that would break a running mesh are refused",
+            objects: admission::objects(),
+        },
+        File {
+            name: "operator.yaml",
+            about: "the operator",
+            objects: operator::objects(&choice.image),
+        },
     ]
 }
 
@@ -92,7 +111,9 @@ fn member(member: &Member) -> Value {
 /// `kustomization.yaml` of the base: the files above and the kinds, with one image to replace.
 pub fn kustomization() -> Value {
     let (name, tag) = IMAGE.rsplit_once(':').unwrap_or((IMAGE, "latest"));
-    let resources: Vec<&str> = std::iter::once("../crds").chain(files(&Choice::default()).iter().map(|file| file.name)).collect();
+    let resources: Vec<&str> = std::iter::once("../crds")
+        .chain(files(&Choice::default()).iter().map(|file| file.name))
+        .collect();
     json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",

@@ -6,7 +6,10 @@ use crate::names;
 
 /// Both namespaces.
 pub fn objects() -> Vec<Value> {
-    vec![namespace(names::OPERATOR_NAMESPACE, "restricted"), namespace(names::SYSTEM_NAMESPACE, "privileged")]
+    vec![
+        namespace(names::OPERATOR_NAMESPACE, "restricted"),
+        namespace(names::SYSTEM_NAMESPACE, "privileged"),
+    ]
 }
 
 fn namespace(name: &str, level: &str) -> Value {

