@@ -1,0 +1,444 @@
+//! One release, validated: what a `MeshRelease` or an embedded entry becomes before anybody decides with it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::version::{Minor, NotAVersion, Version};
+use crate::api::v1alpha1::{MeshRelease, ReleaseChannel, ReleaseFix, ReleaseImage};
+use crate::names::{APPLINK_REPOSITORY, ISTIO_REGISTRY};
+
+/// The Istio lines whose objects this version can build, oldest first.
+pub const SUPPORTED_ISTIO: [Minor; 3] = [Minor::new(1, 29), Minor::new(1, 30), Minor::new(1, 31)];
+
+/// One release of the data plane.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Release {
+    /// Our version.
+    pub version: Version,
+    /// The Istio version it carries.
+    pub istio: Version,
+    /// The Kubernetes minors it supports.
+    pub kubernetes: KubernetesRange,
+    /// The Gateway API bundle it needs at least.
+    pub gateway_api: Option<Version>,
+    /// The day it was released.
+    pub released: Option<Date>,
+    /// The last day it is cared for.
+    pub end_of_life: Option<Date>,
+    /// The channels that list it, and since when.
+    pub channels: BTreeMap<ReleaseChannel, Timestamp>,
+    /// Where every component's image is; one entry a component.
+    pub images: BTreeMap<Component, Image>,
+    /// What it fixes against the release before it.
+    pub fixes: Vec<Fix>,
+    /// Why nobody should take it any more.
+    pub withdrawn: Option<String>,
+    /// Where the entry comes from.
+    pub source: Source,
+}
+
+/// Where an entry of the catalogue comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The binary.
+    Embedded,
+    /// A `MeshRelease` of this name, which is its version.
+    Object,
+}
+
+/// Kubernetes minors, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KubernetesRange {
+    /// The oldest.
+    pub min: Minor,
+    /// The newest.
+    pub max: Minor,
+}
+
+impl KubernetesRange {
+    /// Whether a cluster of this minor is supported.
+    pub fn contains(self, kubernetes: Minor) -> bool {
+        (self.min..=self.max).contains(&kubernetes)
+    }
+}
+
+impl fmt::Display for KubernetesRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.min, self.max)
+    }
+}
+
+/// An image of a release, named as registries do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Component {
+    /// istiod.
+    Pilot,
+    /// The network agent and its plugin.
+    InstallCni,
+    /// Upstream's node proxy.
+    Ztunnel,
+    /// Envoy, behind waypoints and gateways.
+    Proxyv2,
+    /// Our own image: node proxy and gateway.
+    Applink,
+}
+
+impl Component {
+    /// Every component.
+    pub const ALL: [Self; 5] = [
+        Self::Pilot,
+        Self::InstallCni,
+        Self::Ztunnel,
+        Self::Proxyv2,
+        Self::Applink,
+    ];
+
+    /// The name in a `MeshRelease`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pilot => "pilot",
+            Self::InstallCni => "install-cni",
+            Self::Ztunnel => "ztunnel",
+            Self::Proxyv2 => "proxyv2",
+            Self::Applink => "applink",
+        }
+    }
+
+    /// Whether it runs on every node.
+    pub const fn is_per_node(self) -> bool {
+        matches!(self, Self::InstallCni | Self::Ztunnel | Self::Applink)
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|component| component.as_str() == name)
+    }
+
+    /// Where the image is when nobody says otherwise.
+    fn default_image(self, version: Version, istio: Version) -> Image {
+        let (repository, tag) = match self {
+            Self::Applink => (APPLINK_REPOSITORY.to_owned(), version.to_string()),
+            istio_component => (
+                format!("{ISTIO_REGISTRY}/{}", istio_component.as_str()),
+                istio.to_string(),
+            ),
+        };
+        Image {
+            repository,
+            tag: Some(tag),
+            digest: None,
+        }
+    }
+}
+
+/// Where an image is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Registry and path.
+    pub repository: String,
+    /// The tag.
+    pub tag: Option<String>,
+    /// `sha256:` and 64 hexadecimal digits; it decides when both are given.
+    pub digest: Option<String>,
+}
+
+impl Image {
+    /// The reference a pod names; `registry` replaces everything in front of the image's last name.
+    pub fn reference(&self, registry: Option<&str>) -> String {
+        let name = self
+            .repository
+            .rsplit('/')
+            .next()
+            .unwrap_or(&self.repository);
+        let mut reference = registry.map_or_else(
+            || self.repository.clone(),
+            |registry| format!("{}/{name}", registry.trim_end_matches('/')),
+        );
+        if let Some(tag) = &self.tag {
+            reference.push(':');
+            reference.push_str(tag);
+        }
+        if let Some(digest) = &self.digest {
+            reference.push('@');
+            reference.push_str(digest);
+        }
+        reference
+    }
+}
+
+/// A vulnerability that a release fixes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fix {
+    /// Its identifier.
+    pub id: String,
+    /// The score, in tenths: 77 is 7.7.
+    pub cvss_tenths: Option<u8>,
+    /// The components it concerns; empty means it is not said.
+    pub components: Vec<Component>,
+}
+
+impl Fix {
+    /// Whether the node proxies or the network agent are concerned.
+    pub fn touches_nodes(&self) -> bool {
+        self.components
+            .iter()
+            .any(|component| component.is_per_node())
+    }
+}
+
+impl Release {
+    /// The image of a component, as a pod names it.
+    pub fn image(&self, component: Component, registry: Option<&str>) -> String {
+        self.images.get(&component).map_or_else(
+            || {
+                component
+                    .default_image(self.version, self.istio)
+                    .reference(registry)
+            },
+            |image| image.reference(registry),
+        )
+    }
+
+    /// Whether the release may be chosen: released, and not withdrawn.
+    pub fn is_available(&self, now: Timestamp) -> bool {
+        self.withdrawn.is_none() && self.released.is_none_or(|day| day <= utc(now))
+    }
+
+    /// Whether the last day of its life has passed.
+    pub fn is_past_end_of_life(&self, now: Timestamp) -> bool {
+        self.end_of_life.is_some_and(|day| day < utc(now))
+    }
+
+    /// Whether a channel lists it at this time.
+    pub fn is_in(&self, channel: ReleaseChannel, now: Timestamp) -> bool {
+        self.channels
+            .get(&channel)
+            .is_some_and(|since| *since <= now)
+    }
+
+    /// The channels that list it at this time.
+    pub fn channels_at(&self, now: Timestamp) -> Vec<ReleaseChannel> {
+        self.channels
+            .iter()
+            .filter(|(_, since)| **since <= now)
+            .map(|(channel, _)| *channel)
+            .collect()
+    }
+
+    /// The entry that an object describes.
+    ///
+    /// # Errors
+    /// [`Malformed`] names the field and the reason.
+    pub fn read(object: &MeshRelease) -> Result<Self, Malformed> {
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        let spec = &object.spec;
+        let version: Version = name.parse().map_err(Malformed::Name)?;
+        let istio: Version = read("istioVersion", &spec.istio_version)?;
+        if !SUPPORTED_ISTIO.contains(&istio.line()) {
+            return Err(Malformed::UnsupportedIstio {
+                istio: istio.line(),
+            });
+        }
+        let kubernetes = KubernetesRange {
+            min: read("kubernetes.min", &spec.kubernetes.min)?,
+            max: read("kubernetes.max", &spec.kubernetes.max)?,
+        };
+        if kubernetes.min > kubernetes.max {
+            return Err(Malformed::EmptyKubernetesRange(kubernetes));
+        }
+        let released = day("released", spec.released.as_deref())?;
+        let end_of_life = day("endOfLife", spec.end_of_life.as_deref())?;
+        if let (Some(released), Some(end)) = (released, end_of_life)
+            && end < released
+        {
+            return Err(Malformed::EndsBeforeRelease { released, end });
+        }
+        let mut channels = BTreeMap::new();
+        for entry in &spec.channels {
+            if channels.insert(entry.name, entry.since.0).is_some() {
+                return Err(Malformed::DuplicateChannel(entry.name.as_str()));
+            }
+        }
+        Ok(Self {
+            version,
+            istio,
+            kubernetes,
+            gateway_api: spec
+                .gateway_api
+                .as_deref()
+                .map(|text| read("gatewayAPI", text))
+                .transpose()?,
+            released,
+            end_of_life,
+            channels,
+            images: images(&spec.images, version, istio)?,
+            fixes: spec.fixes.iter().map(fix).collect::<Result<_, _>>()?,
+            withdrawn: spec
+                .withdrawn
+                .as_ref()
+                .map(|withdrawn| withdrawn.reason.clone()),
+            source: Source::Object,
+        })
+    }
+}
+
+/// Every component's image: those that are named, and the usual place for the others.
+pub(super) fn default_images(version: Version, istio: Version) -> BTreeMap<Component, Image> {
+    Component::ALL
+        .into_iter()
+        .map(|component| (component, component.default_image(version, istio)))
+        .collect()
+}
+
+fn images(
+    named: &BTreeMap<String, ReleaseImage>,
+    version: Version,
+    istio: Version,
+) -> Result<BTreeMap<Component, Image>, Malformed> {
+    let mut images = default_images(version, istio);
+    for (name, image) in named {
+        let component =
+            Component::named(name).ok_or_else(|| Malformed::unknown_component("images", name))?;
+        if image.tag.is_none() && image.digest.is_none() {
+            return Err(Malformed::ImageWithoutVersion(component.as_str()));
+        }
+        let image = Image {
+            repository: image.repository.clone(),
+            tag: image.tag.clone(),
+            digest: image.digest.clone(),
+        };
+        images.insert(component, image);
+    }
+    Ok(images)
+}
+
+fn fix(fix: &ReleaseFix) -> Result<Fix, Malformed> {
+    let cvss_tenths = match fix.cvss {
+        None => None,
+        Some(score) if (0.0..=10.0).contains(&score) => Some(tenths(score)),
+        Some(_) => return Err(Malformed::Score { id: fix.id.clone() }),
+    };
+    let components = fix
+        .components
+        .iter()
+        .map(|name| {
+            Component::named(name).ok_or_else(|| Malformed::unknown_component("fixes", name))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Fix {
+        id: fix.id.clone(),
+        cvss_tenths,
+        components,
+    })
+}
+
+/// A score from 0 to 10 in tenths.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the caller has checked 0 to 10"
+)]
+fn tenths(score: f64) -> u8 {
+    (score * 10.0).round() as u8
+}
+
+fn read<T: std::str::FromStr<Err = NotAVersion>>(
+    field: &'static str,
+    text: &str,
+) -> Result<T, Malformed> {
+    text.parse()
+        .map_err(|source| Malformed::Version { field, source })
+}
+
+fn day(field: &'static str, text: Option<&str>) -> Result<Option<Date>, Malformed> {
+    text.map(|text| {
+        text.parse().map_err(|_| Malformed::Day {
+            field,
+            text: text.chars().take(32).collect(),
+        })
+    })
+    .transpose()
+}
+
+fn utc(now: Timestamp) -> Date {
+    now.to_zoned(TimeZone::UTC).date()
+}
+
+/// Why an entry is not taken into the catalogue.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Malformed {
+    /// The object's name is no version.
+    #[error("metadata.name: {0}; name the MeshRelease after its version")]
+    Name(NotAVersion),
+    /// A field is no version.
+    #[error("{field}: {source}")]
+    Version {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        source: NotAVersion,
+    },
+    /// This version cannot build the objects of that Istio line.
+    #[error(
+        "istioVersion: this version of applink installs Istio 1.29, 1.30 and 1.31, not {istio}; update the operator first"
+    )]
+    UnsupportedIstio {
+        /// The line.
+        istio: Minor,
+    },
+    /// No Kubernetes version can be in the range.
+    #[error("kubernetes: the range {0} is empty; min must not be above max")]
+    EmptyKubernetesRange(KubernetesRange),
+    /// A field is no day.
+    #[error("{field}: {text:?} is not a day such as 2026-08-31")]
+    Day {
+        /// The field.
+        field: &'static str,
+        /// The text.
+        text: String,
+    },
+    /// It would end before it starts.
+    #[error("endOfLife: {end} is before the release on {released}")]
+    EndsBeforeRelease {
+        /// The day of the release.
+        released: Date,
+        /// The last day.
+        end: Date,
+    },
+    /// A channel is listed twice.
+    #[error("channels: {0} is listed twice")]
+    DuplicateChannel(&'static str),
+    /// A component that does not exist.
+    #[error(
+        "{field}: unknown component {name:?}; known are pilot, install-cni, ztunnel, proxyv2 and applink"
+    )]
+    UnknownComponent {
+        /// The field.
+        field: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// An image without tag and digest.
+    #[error("images.{0}: an image needs a tag, a digest, or both")]
+    ImageWithoutVersion(&'static str),
+    /// A score outside 0 to 10.
+    #[error("fixes: the score of {id:?} is not between 0 and 10")]
+    Score {
+        /// The fix.
+        id: String,
+    },
+}
+
+impl Malformed {
+    fn unknown_component(field: &'static str, name: &str) -> Self {
+        Self::UnknownComponent {
+            field,
+            name: name.chars().take(32).collect(),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Checks of nodes: which can carry the mesh, and what is unusual about the others.
+
+use super::cluster::{Cluster, Node, Taint};
+use super::finding::{Code, Finding, Severity};
+use super::some_of;
+use crate::api::v1alpha1::{MeshMember, TaintEffect, Toleration, TolerationOperator};
+use crate::catalogue::Minor;
+
+/// Architectures the images are built for.
+const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
+
+/// How many minors a kubelet may be behind the API server.
+/// Source: the version skew policy of Kubernetes, since 1.28.
+const KUBELET_SKEW: u16 = 3;
+
+/// Whether a node can carry the mesh at all.
+pub fn is_supported(node: &Node) -> bool {
+    node.os == "linux" && !node.is_virtual && ARCHITECTURES.contains(&node.arch.as_str())
+}
+
+pub(super) fn check(cluster: &Cluster, member: &MeshMember) -> Vec<Finding> {
+    let nodes = &cluster.nodes;
+    let mut findings = Vec::new();
+    if !nodes.iter().any(is_supported) {
+        findings.push(Finding {
+            code: Code::NoLinuxNode,
+            severity: Severity::Block,
+            object: "the cluster's nodes".to_owned(),
+            message: format!(
+                "none of {} can carry the mesh: it needs Linux on amd64 or arm64, not virtual",
+                nodes.len()
+            ),
+            remedy: "add a Linux node".to_owned(),
+        });
+    }
+    let is_linux = |node: &&Node| node.os == "linux";
+    let supported = || nodes.iter().filter(|node| is_supported(node));
+    findings.extend(warn(
+        Code::NodesNotLinux,
+        nodes.iter().filter(|node| !is_linux(node)),
+        "not Linux, and stay outside the mesh",
+        "nothing to do, unless enrolled pods should run there",
+    ));
+    findings.extend(warn(
+        Code::NodesVirtual,
+        nodes.iter().filter(is_linux).filter(|node| node.is_virtual),
+        "virtual, and stay outside the mesh",
+        "nothing to do, unless enrolled pods should run there",
+    ));
+    findings.extend(warn(
+        Code::ArchitectureUnsupported,
+        nodes
+            .iter()
+            .filter(is_linux)
+            .filter(|node| !node.is_virtual && !is_supported(node)),
+        "of an architecture without an image, and stay outside the mesh",
+        "use amd64 or arm64 nodes for enrolled pods",
+    ));
+    findings.extend(warn(
+        Code::NodesNotReady,
+        supported().filter(|node| !node.ready),
+        "not Ready; they are served when they return",
+        "look at kubectl describe node",
+    ));
+    findings.extend(warn(
+        Code::NodesCordoned,
+        supported().filter(|node| node.unschedulable),
+        "cordoned; they are served like any other",
+        "nothing to do",
+    ));
+    findings.extend(taints(supported(), member));
+    findings.extend(kubelets(cluster, supported()));
+    findings
+}
+
+fn taints<'a>(nodes: impl Iterator<Item = &'a Node>, member: &MeshMember) -> Option<Finding> {
+    // Without tolerations in the spec every taint is tolerated.
+    let tolerations = member.spec.data_plane.as_ref()?.tolerations.as_ref()?;
+    let refuses = |taint: &Taint| {
+        taint.effect != "PreferNoSchedule"
+            && !is_built_in(taint)
+            && !tolerations.iter().any(|one| tolerates(one, taint))
+    };
+    warn(
+        Code::TaintNotTolerated,
+        nodes.filter(|node| node.taints.iter().any(refuses)),
+        "tainted with what spec.dataPlane.tolerations does not tolerate, and stay outside the mesh",
+        "add the tolerations, or remove the field to tolerate everything",
+    )
+}
+
+/// Taints that every `DaemonSet` tolerates by itself.
+/// Source: kubernetes `pkg/controller/daemon/util`, `AddOrUpdateDaemonPodTolerations`.
+fn is_built_in(taint: &Taint) -> bool {
+    const TOLERATED: [&str; 7] = [
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+        "node.kubernetes.io/disk-pressure",
+        "node.kubernetes.io/memory-pressure",
+        "node.kubernetes.io/pid-pressure",
+        "node.kubernetes.io/unschedulable",
+        "node.kubernetes.io/network-unavailable",
+    ];
+    TOLERATED.contains(&taint.key.as_str())
+}
+
+fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+    let effect = toleration.effect.is_none_or(|effect| {
+        taint.effect
+            == match effect {
+                TaintEffect::NoSchedule => "NoSchedule",
+                TaintEffect::PreferNoSchedule => "PreferNoSchedule",
+                TaintEffect::NoExecute => "NoExecute",
+            }
+    });
+    let key = toleration.key.as_ref().is_none_or(|key| *key == taint.key);
+    let value = match toleration.operator.unwrap_or(TolerationOperator::Equal) {
+        TolerationOperator::Exists => true,
+        TolerationOperator::Equal => {
+            toleration.key.is_some()
+                && toleration.value.as_deref().unwrap_or_default() == taint.value
+        }
+    };
+    effect && key && value
+}
+
+fn kubelets<'a>(cluster: &Cluster, nodes: impl Iterator<Item = &'a Node>) -> Option<Finding> {
+    let server = Minor::of_kubernetes(&cluster.server_version)?;
+    let oldest = Minor::new(server.major, server.minor.saturating_sub(KUBELET_SKEW));
+    warn(
+        Code::KubeletTooOld,
+        nodes.filter(|node| {
+            Minor::of_kubernetes(&node.kubelet_version).is_none_or(|kubelet| kubelet < oldest)
+        }),
+        "run a kubelet more than three minors behind the API server, or of an unknown version",
+        "update these nodes",
+    )
+}
+
+/// A warning about some nodes, or nothing when there are none.
+fn warn<'a>(
+    code: Code,
+    nodes: impl Iterator<Item = &'a Node>,
+    what: &str,
+    remedy: &str,
+) -> Option<Finding> {
+    let mut names: Vec<String> = nodes.map(|node| node.name.clone()).collect();
+    names.sort_unstable();
+    (!names.is_empty()).then(|| Finding {
+        code,
+        severity: Severity::Warn,
+        object: format!("Node {}", some_of(&names)),
+        message: format!(
+            "{} of {} {what}",
+            names.len(),
+            if names.len() == 1 {
+                "these is"
+            } else {
+                "these are"
+            }
+        ),
+        remedy: remedy.to_owned(),
+    })
+}
