@@ -153,23 +153,18 @@ impl Filed {
 }
 
 /// The values one of which a connection must have for the rule to match, if some clause demands it.
-fn required<K: Eq + std::hash::Hash + Clone>(
+fn required<K: Eq + Hash>(
     rule: &Rule,
     keys: impl Fn(&Match) -> Option<Vec<K>>,
-) -> Option<Vec<K>> {
+) -> Option<HashSet<K>> {
     rule.iter()
         .filter(|clause| !clause.is_empty())
         .find_map(|clause| {
-            let mut all: Vec<K> = Vec::new();
-            for m in clause.iter().filter(|m| !m.is_empty()) {
-                let of_match = keys(m).filter(|of_match| !of_match.is_empty())?;
-                for key in of_match {
-                    if !all.contains(&key) {
-                        all.push(key);
-                    }
-                }
-            }
-            // A clause of empty matches only can never be satisfied: filed nowhere is right too.
+            let mut all = HashSet::new();
+        for m in clause.iter().filter(|m| !m.is_empty()) {
+            all.extend(keys(m).filter(|of_match| !of_match.is_empty())?);
+        }
+        // A clause of empty matches only can never be satisfied: filed nowhere is right too.
             Some(all)
         })
 }
