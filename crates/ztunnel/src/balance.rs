@@ -53,7 +53,10 @@ impl Place {
 
     /// How many leading scopes are shared; counting stops at the first that is not.
     fn shared(&self, preference: &[Scope], other: &Workload) -> usize {
-        preference.iter().take_while(|scope| self.shares(**scope, other)).count()
+        preference
+            .iter()
+            .take_while(|scope| self.shares(**scope, other))
+            .count()
     }
 }
 
@@ -69,7 +72,11 @@ pub enum Family {
 impl Family {
     /// The family of an address.
     pub fn of(address: IpAddr) -> Self {
-        if address.to_canonical().is_ipv4() { Self::V4 } else { Self::V6 }
+        if address.to_canonical().is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
     }
 }
 
@@ -115,7 +122,9 @@ impl Ranking {
         let preference = &service.load_balancing.routing_preference[..];
         let (mut best, mut endpoints) = (0, Vec::new());
         for workload in members.filter(|workload| is_usable(service, workload)) {
-            let Some(endpoint) = endpoint(service, &key, workload, service_port, family) else { continue };
+            let Some(endpoint) = endpoint(service, &key, workload, service_port, family) else {
+                continue;
+            };
             let shared = place.shared(preference, workload);
             match service.load_balancing.mode {
                 Mode::Strict if shared < preference.len() => {}
@@ -129,8 +138,14 @@ impl Ranking {
         }
         // The map they come from has no order: sorting makes the choice a function of the sample.
         endpoints.sort_unstable_by(|one, two| one.workload.uid.cmp(&two.workload.uid));
-        let weights: Vec<u32> = endpoints.iter().map(|endpoint| endpoint.workload.capacity).collect();
-        Self { alias: Alias::new(&weights), endpoints }
+        let weights: Vec<u32> = endpoints
+            .iter()
+            .map(|endpoint| endpoint.workload.capacity)
+            .collect();
+        Self {
+            alias: Alias::new(&weights),
+            endpoints,
+        }
     }
 
     /// The endpoint for a number drawn evenly from all 64-bit numbers.
@@ -146,7 +161,8 @@ impl Ranking {
 
 /// A capacity of 0 takes an endpoint out, so that failover goes on to the next group.
 fn is_usable(service: &Service, workload: &Workload) -> bool {
-    workload.capacity > 0 && (service.load_balancing.allow_unhealthy || workload.status == Status::Healthy)
+    workload.capacity > 0
+        && (service.load_balancing.allow_unhealthy || workload.status == Status::Healthy)
 }
 
 fn endpoint(
@@ -157,11 +173,23 @@ fn endpoint(
     family: Family,
 ) -> Option<Endpoint> {
     let port = target_port(service, key, workload, service_port)?;
-    let accepted = || workload.addresses.iter().copied().filter(|address| service.ip_families.accepts(*address));
-    let address = accepted().find(|address| Family::of(*address) == family).or_else(|| accepted().next());
+    let accepted = || {
+        workload
+            .addresses
+            .iter()
+            .copied()
+            .filter(|address| service.ip_families.accepts(*address))
+    };
+    let address = accepted()
+        .find(|address| Family::of(*address) == family)
+        .or_else(|| accepted().next());
     let is_elsewhere = workload.addresses.is_empty()
         && (!workload.hostname.is_empty() || workload.network_gateway.is_some());
-    (address.is_some() || is_elsewhere).then(|| Endpoint { workload: Arc::clone(workload), address, port })
+    (address.is_some() || is_elsewhere).then(|| Endpoint {
+        workload: Arc::clone(workload),
+        address,
+        port,
+    })
 }
 
 /// The port a member listens on for a service port: its own, then the service's, then its tunnel listener's.
@@ -172,11 +200,15 @@ pub fn target_port(
     workload: &Workload,
     service_port: u16,
 ) -> Option<u16> {
-    let own = workload.services.get(key).and_then(|ports| ports.target(service_port));
-    own.or_else(|| service.target_port(service_port)).or_else(|| {
-        service.port(service_port)?;
-        workload.application_tunnel.and_then(|tunnel| tunnel.port)
-    })
+    let own = workload
+        .services
+        .get(key)
+        .and_then(|ports| ports.target(service_port));
+    own.or_else(|| service.target_port(service_port))
+        .or_else(|| {
+            service.port(service_port)?;
+            workload.application_tunnel.and_then(|tunnel| tunnel.port)
+        })
 }
 
 /// Rankings already computed for one state of one service.
@@ -200,10 +232,13 @@ impl Rankings {
         service_port: u16,
         family: Family,
     ) -> Arc<Ranking> {
-        let is_asked =
-            |asked: &Asked| asked.service_port == service_port && asked.family == family && asked.place == *place;
+        let is_asked = |asked: &Asked| {
+            asked.service_port == service_port && asked.family == family && asked.place == *place
+        };
         let find = |all: &[(Asked, Arc<Ranking>)]| {
-            all.iter().find(|(asked, _)| is_asked(asked)).map(|(_, ranking)| Arc::clone(ranking))
+            all.iter()
+                .find(|(asked, _)| is_asked(asked))
+                .map(|(_, ranking)| Arc::clone(ranking))
         };
         if let Some(ranking) = find(&self.0.read().unwrap_or_else(PoisonError::into_inner)) {
             return ranking;
@@ -216,7 +251,14 @@ impl Rankings {
         if all.len() >= MAX_RANKINGS {
             all.clear();
         }
-        all.push((Asked { service_port, family, place: place.clone() }, Arc::clone(&ranking)));
+        all.push((
+            Asked {
+                service_port,
+                family,
+                place: place.clone(),
+            },
+            Arc::clone(&ranking),
+        ));
         ranking
     }
 }

@@ -50,7 +50,9 @@ impl Update {
         match self {
             Self::Address(address) => match &address.r#type {
                 Some(Type::Workload(workload)) => workload.uid.clone(),
-                Some(Type::Service(service)) => format!("{}/{}", service.namespace, service.hostname),
+                Some(Type::Service(service)) => {
+                    format!("{}/{}", service.namespace, service.hostname)
+                }
                 None => String::new(),
             },
             Self::Authorization(policy) => format!("{}/{}", policy.namespace, policy.name),
@@ -115,7 +117,11 @@ impl Store {
         for (index, update) in updates.into_iter().enumerate() {
             let name = update.name();
             if let Err(reason) = next.apply(update) {
-                rejected.push(Rejected { index, name, reason });
+                rejected.push(Rejected {
+                    index,
+                    name,
+                    reason,
+                });
             }
         }
         if next.version() != last.version() {

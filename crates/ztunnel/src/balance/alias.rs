@@ -14,17 +14,26 @@ impl Alias {
         let length = u32::try_from(weights.len()).unwrap_or(u32::MAX);
         let is_even = weights.windows(2).all(|two| two[0] == two[1]);
         if is_even {
-            return Self { length, cells: Vec::new() };
+            return Self {
+                length,
+                cells: Vec::new(),
+            };
         }
         let total: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
         // Scaled so that the average cell is exactly `total`: integers keep the method exact.
-        let mut scaled: Vec<u128> = weights.iter().map(|w| u128::from(*w) * u128::from(length)).collect();
+        let mut scaled: Vec<u128> = weights
+            .iter()
+            .map(|w| u128::from(*w) * u128::from(length))
+            .collect();
         let mut cells: Vec<(u32, u32)> = (0..length).map(|index| (u32::MAX, index)).collect();
         let (mut small, mut large): (Vec<usize>, Vec<usize>) =
             (0..scaled.len()).partition(|index| scaled[*index] < total);
         while let (Some(low), Some(&high)) = (small.pop(), large.last()) {
             let share = (scaled[low] << 32) / total;
-            cells[low] = (u32::try_from(share).unwrap_or(u32::MAX), u32::try_from(high).unwrap_or(0));
+            cells[low] = (
+                u32::try_from(share).unwrap_or(u32::MAX),
+                u32::try_from(high).unwrap_or(0),
+            );
             scaled[high] -= total - scaled[low];
             if scaled[high] < total {
                 large.pop();
@@ -63,7 +72,10 @@ mod tests {
                 counts[alias.index(sample).unwrap()] += 1;
             }
         }
-        counts.iter().map(|count| f64::from(*count) / (720.0 * 400.0)).collect()
+        counts
+            .iter()
+            .map(|count| f64::from(*count) / (720.0 * 400.0))
+            .collect()
     }
 
     proptest! {

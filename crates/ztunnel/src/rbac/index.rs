@@ -161,10 +161,10 @@ fn required<K: Eq + Hash>(
         .filter(|clause| !clause.is_empty())
         .find_map(|clause| {
             let mut all = HashSet::new();
-        for m in clause.iter().filter(|m| !m.is_empty()) {
-            all.extend(keys(m).filter(|of_match| !of_match.is_empty())?);
-        }
-        // A clause of empty matches only can never be satisfied: filed nowhere is right too.
+            for m in clause.iter().filter(|m| !m.is_empty()) {
+                all.extend(keys(m).filter(|of_match| !of_match.is_empty())?);
+            }
+            // A clause of empty matches only can never be satisfied: filed nowhere is right too.
             Some(all)
         })
 }

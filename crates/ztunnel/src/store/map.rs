@@ -39,19 +39,30 @@ enum Slot<K, V> {
 
 impl<K, V> Default for Map<K, V> {
     fn default() -> Self {
-        Self { root: Node::empty(), length: 0, hasher: RandomState::new() }
+        Self {
+            root: Node::empty(),
+            length: 0,
+            hasher: RandomState::new(),
+        }
     }
 }
 
 impl<K: Clone, V: Clone> Clone for Map<K, V> {
     fn clone(&self) -> Self {
-        Self { root: self.root.clone(), length: self.length, hasher: self.hasher.clone() }
+        Self {
+            root: self.root.clone(),
+            length: self.length,
+            hasher: self.hasher.clone(),
+        }
     }
 }
 
 impl<K, V> Node<K, V> {
     const fn empty() -> Self {
-        Self { taken: 0, slots: Vec::new() }
+        Self {
+            taken: 0,
+            slots: Vec::new(),
+        }
     }
 
     /// The bit of a hash at a level, and where its slot is or would be.
@@ -81,7 +92,10 @@ impl<K, V> Map<K, V> {
 
     /// Every entry, in no order.
     pub fn iter(&self) -> Iter<'_, K, V> {
-        Iter { open: vec![self.root.slots.iter()], collision: [].iter() }
+        Iter {
+            open: vec![self.root.slots.iter()],
+            collision: [].iter(),
+        }
     }
 
     /// Every value, in no order.
@@ -155,7 +169,11 @@ fn insert<K: Hash + Eq + Clone, V: Clone>(
     match slot {
         Slot::Entry(k, v) if *k == key => return Some(std::mem::replace(v, value)),
         Slot::Entry(k, v) => {
-            let both = pair(shift + BITS, (hasher.hash_one(&*k), k.clone(), v.clone()), (hash, key, value));
+            let both = pair(
+                shift + BITS,
+                (hasher.hash_one(&*k), k.clone(), v.clone()),
+                (hash, key, value),
+            );
             *slot = both;
         }
         Slot::Deeper(next) => {
@@ -183,7 +201,10 @@ fn pair<K, V>(shift: u32, one: (u64, K, V), two: (u64, K, V)) -> Slot<K, V> {
         std::cmp::Ordering::Less => vec![Slot::Entry(one.1, one.2), Slot::Entry(two.1, two.2)],
         std::cmp::Ordering::Greater => vec![Slot::Entry(two.1, two.2), Slot::Entry(one.1, one.2)],
     };
-    Slot::Deeper(Arc::new(Node { taken: bit_one | bit_two, slots }))
+    Slot::Deeper(Arc::new(Node {
+        taken: bit_one | bit_two,
+        slots,
+    }))
 }
 
 fn remove<K: Hash + Eq + Clone + Borrow<Q>, V: Clone, Q: Eq + ?Sized>(
@@ -219,7 +240,9 @@ fn remove<K: Hash + Eq + Clone + Borrow<Q>, V: Clone, Q: Eq + ?Sized>(
         }
         Slot::Collision(all) => {
             let entries = Arc::make_mut(all);
-            let found = entries.iter().position(|(k, _)| Borrow::<Q>::borrow(k) == key)?;
+            let found = entries
+                .iter()
+                .position(|(k, _)| Borrow::<Q>::borrow(k) == key)?;
             let (_, old) = entries.swap_remove(found);
             if entries.len() == 1
                 && let Some((k, v)) = entries.pop()
@@ -286,7 +309,10 @@ mod tests {
         }
     }
 
-    fn same<K: Hash + Eq + Copy + fmt::Debug>(keys: impl Fn(u16) -> K, changes: &[(bool, u16, u32)]) {
+    fn same<K: Hash + Eq + Copy + fmt::Debug>(
+        keys: impl Fn(u16) -> K,
+        changes: &[(bool, u16, u32)],
+    ) {
         let (mut map, mut model) = (Map::default(), HashMap::new());
         let mut earlier = Vec::new();
         for (put, key, value) in changes {
@@ -301,7 +327,10 @@ mod tests {
         // Later changes left every earlier clone alone.
         for (map, model) in earlier.iter().step_by(16).chain([&(map, model)]) {
             assert_eq!(map.len(), model.len());
-            assert_eq!(map.iter().map(|(k, v)| (*k, *v)).collect::<HashMap<_, _>>(), *model);
+            assert_eq!(
+                map.iter().map(|(k, v)| (*k, *v)).collect::<HashMap<_, _>>(),
+                *model
+            );
             for key in model.keys() {
                 assert_eq!(map.get(key), model.get(key));
             }

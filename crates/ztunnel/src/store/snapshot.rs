@@ -141,9 +141,17 @@ impl Snapshot {
     }
 
     /// Services with this host name in any namespace, as a client in `client_namespace` sees them, best first.
-    pub fn services_by_hostname(&self, hostname: &str, client_namespace: &str) -> Vec<Arc<Service>> {
+    pub fn services_by_hostname(
+        &self,
+        hostname: &str,
+        client_namespace: &str,
+    ) -> Vec<Arc<Service>> {
         let all = self.by_host.get(hostname).map_or(&[][..], |all| all);
-        let mut visible: Vec<_> = all.iter().filter(|s| s.is_visible_from(client_namespace)).cloned().collect();
+        let mut visible: Vec<_> = all
+            .iter()
+            .filter(|s| s.is_visible_from(client_namespace))
+            .cloned()
+            .collect();
         visible.sort_by_key(|service| self.preference(service, client_namespace));
         visible
     }
@@ -151,20 +159,36 @@ impl Snapshot {
     /// The service at a virtual address, as a client in `client_namespace` sees it: an exact address before blocks,
     /// longer blocks before shorter ones. Between several the client's namespace wins, then the canonical one, then
     /// the preferred namespace, then the lowest key.
-    pub fn service_by_vip(&self, address: &NetworkAddress, client_namespace: &str) -> Option<Arc<Service>> {
+    pub fn service_by_vip(
+        &self,
+        address: &NetworkAddress,
+        client_namespace: &str,
+    ) -> Option<Arc<Service>> {
         let best = |all: &Shared<Service>| {
-            let visible = all.iter().filter(|service| service.is_visible_from(client_namespace));
-            visible.min_by_key(|service| self.preference(service, client_namespace)).cloned()
+            let visible = all
+                .iter()
+                .filter(|service| service.is_visible_from(client_namespace));
+            visible
+                .min_by_key(|service| self.preference(service, client_namespace))
+                .cloned()
         };
         if let Some(found) = self.by_vip.get(address).and_then(best) {
             return Some(found);
         }
         let is_v6 = address.address.is_ipv6();
         let lengths = self.block_lengths.get(&address.network)?;
-        lengths.range((is_v6, 0)..=(is_v6, 128)).rev().find_map(|((_, length), _)| {
-            let block = Cidr::around(address.address, *length);
-            self.by_block.get(&CidrVip { network: Arc::clone(&address.network), block }).and_then(best)
-        })
+        lengths
+            .range((is_v6, 0)..=(is_v6, 128))
+            .rev()
+            .find_map(|((_, length), _)| {
+                let block = Cidr::around(address.address, *length);
+                self.by_block
+                    .get(&CidrVip {
+                        network: Arc::clone(&address.network),
+                        block,
+                    })
+                    .and_then(best)
+            })
     }
 
     /// Lower is better; ties keep the order of keys.
@@ -173,7 +197,9 @@ impl Snapshot {
             0
         } else if service.canonical {
             1
-        } else if service.namespace == self.preferred_namespace && !self.preferred_namespace.is_empty() {
+        } else if service.namespace == self.preferred_namespace
+            && !self.preferred_namespace.is_empty()
+        {
             2
         } else {
             3
@@ -182,7 +208,9 @@ impl Snapshot {
 
     /// What an address stands for: a service before a workload.
     pub fn find_address(&self, address: &NetworkAddress, client_namespace: &str) -> Option<Found> {
-        let service = self.service_by_vip(address, client_namespace).map(Found::Service);
+        let service = self
+            .service_by_vip(address, client_namespace)
+            .map(Found::Service);
         service.or_else(|| self.workload_by_address(address).map(Found::Workload))
     }
 
@@ -190,10 +218,10 @@ impl Snapshot {
     pub fn find_gateway(&self, gateway: &GatewayAddress, client_namespace: &str) -> Option<Found> {
         match &gateway.destination {
             Destination::Address(address) => self.find_address(address, client_namespace),
-            Destination::Hostname(name) => self
-                .service(name)
-                .map(Found::Service)
-                .or_else(|| self.workload_by_hostname(&name.hostname).map(Found::Workload)),
+            Destination::Hostname(name) => self.service(name).map(Found::Service).or_else(|| {
+                self.workload_by_hostname(&name.hostname)
+                    .map(Found::Workload)
+            }),
         }
     }
 
@@ -204,9 +232,15 @@ impl Snapshot {
 
     /// The members that may get traffic: healthy ones, or all if the service says so.
     pub fn usable_endpoints(&self, service: &Service) -> Vec<Arc<Workload>> {
-        let Some(endpoints) = self.endpoints.get(&service.key()) else { return Vec::new() };
+        let Some(endpoints) = self.endpoints.get(&service.key()) else {
+            return Vec::new();
+        };
         let all = service.load_balancing.allow_unhealthy;
-        endpoints.workloads().filter(|w| all || w.status == Status::Healthy).cloned().collect()
+        endpoints
+            .workloads()
+            .filter(|w| all || w.status == Status::Healthy)
+            .cloned()
+            .collect()
     }
 
     /// Chooses an endpoint for a connection to `service_port` by a client at `place` that used `family`. `sample` is
@@ -222,23 +256,42 @@ impl Snapshot {
         if service.load_balancing.mode == Mode::Passthrough {
             return Choice::Passthrough;
         }
-        let Some(endpoints) = self.endpoints.get(&service.key()) else { return Choice::Nothing };
-        let ranking = endpoints.rankings.get(service, endpoints.workloads(), place, service_port, family);
-        ranking.pick(sample).cloned().map_or(Choice::Nothing, Choice::Endpoint)
+        let Some(endpoints) = self.endpoints.get(&service.key()) else {
+            return Choice::Nothing;
+        };
+        let ranking =
+            endpoints
+                .rankings
+                .get(service, endpoints.workloads(), place, service_port, family);
+        ranking
+            .pick(sample)
+            .cloned()
+            .map_or(Choice::Nothing, Choice::Endpoint)
     }
 
     /// The policies that apply to a workload, ready for [`crate::rbac::authorize`]: of the mesh, of its namespace,
     /// and those that select it.
     pub fn policies_for(&self, workload: &Workload) -> Vec<Arc<PolicySet>> {
         let group = |namespace: &str| self.by_namespace.get(namespace).map(|group| group.set());
-        let named = workload.authorization_policies.iter().filter_map(|key| self.policies.get(key));
-        let own = (!workload.namespace.is_empty()).then(|| group(&workload.namespace)).flatten();
-        group("").into_iter().chain(own).chain(named.map(|policy| policy.set())).collect()
+        let named = workload
+            .authorization_policies
+            .iter()
+            .filter_map(|key| self.policies.get(key));
+        let own = (!workload.namespace.is_empty())
+            .then(|| group(&workload.namespace))
+            .flatten();
+        group("")
+            .into_iter()
+            .chain(own)
+            .chain(named.map(|policy| policy.set()))
+            .collect()
     }
 
     /// A policy by its key `namespace/name`.
     pub fn policy(&self, key: &str) -> Option<Arc<Policy>> {
-        self.policies.get(key).map(|named| Arc::clone(&named.policy))
+        self.policies
+            .get(key)
+            .map(|named| Arc::clone(&named.policy))
     }
 
     /// Every workload, in no order.
@@ -258,7 +311,9 @@ impl Snapshot {
 
     /// Members of services that are not known (yet), in no order.
     pub fn staged_endpoints(&self) -> impl Iterator<Item = (&NamespacedHostname, &Arc<Endpoints>)> {
-        self.endpoints.iter().filter(|(key, _)| self.services.get(*key).is_none())
+        self.endpoints
+            .iter()
+            .filter(|(key, _)| self.services.get(*key).is_none())
     }
 
     /// Host names of all services, in no order; for names with a wildcard.
@@ -269,13 +324,19 @@ impl Snapshot {
 
 impl Named {
     fn set(&self) -> Arc<PolicySet> {
-        Arc::clone(self.set.get_or_init(|| Arc::new(PolicySet::new(vec![Arc::clone(&self.policy)]))))
+        Arc::clone(
+            self.set
+                .get_or_init(|| Arc::new(PolicySet::new(vec![Arc::clone(&self.policy)]))),
+        )
     }
 }
 
 impl Grouped {
     fn set(&self) -> Arc<PolicySet> {
         let policies = || self.policies.values().cloned().collect();
-        Arc::clone(self.set.get_or_init(|| Arc::new(PolicySet::new(policies()))))
+        Arc::clone(
+            self.set
+                .get_or_init(|| Arc::new(PolicySet::new(policies()))),
+        )
     }
 }

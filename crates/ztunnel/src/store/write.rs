@@ -31,7 +31,12 @@ impl Snapshot {
             link(&mut self.by_address, address, &workload, rank);
         }
         if !workload.hostname.is_empty() {
-            link(&mut self.by_workload_host, Arc::clone(&workload.hostname), &workload, rank);
+            link(
+                &mut self.by_workload_host,
+                Arc::clone(&workload.hostname),
+                &workload,
+                rank,
+            );
         }
         for key in workload.services.keys() {
             self.change_members(key, |members| {
@@ -65,7 +70,13 @@ impl Snapshot {
         let mut members = self.endpoints.remove(key).map(taken).unwrap_or_default();
         change(&mut members);
         if !members.is_empty() {
-            self.endpoints.insert(key.clone(), Arc::new(Endpoints { members, ..Endpoints::default() }));
+            self.endpoints.insert(
+                key.clone(),
+                Arc::new(Endpoints {
+                    members,
+                    ..Endpoints::default()
+                }),
+            );
         }
     }
 
@@ -79,7 +90,12 @@ impl Snapshot {
             self.unlink_service(old);
         }
         let service = Arc::new(service);
-        link(&mut self.by_host, Arc::clone(&service.hostname), &service, |s| s.key());
+        link(
+            &mut self.by_host,
+            Arc::clone(&service.hostname),
+            &service,
+            |s| s.key(),
+        );
         for vip in &service.vips {
             link(&mut self.by_vip, vip.clone(), &service, |s| s.key());
         }
@@ -111,7 +127,11 @@ impl Snapshot {
         let kind = (vip.block.address().is_ipv6(), vip.block.length());
         let mut lengths = self.block_lengths.remove(&vip.network).unwrap_or_default();
         let count = lengths.entry(kind).or_default();
-        *count = if is_new { *count + 1 } else { count.saturating_sub(1) };
+        *count = if is_new {
+            *count + 1
+        } else {
+            count.saturating_sub(1)
+        };
         lengths.retain(|_, count| *count > 0);
         if !lengths.is_empty() {
             self.block_lengths.insert(Arc::clone(&vip.network), lengths);
@@ -132,7 +152,10 @@ impl Snapshot {
 
     pub(super) fn put_policy(&mut self, policy: Policy) {
         let key = policy.key();
-        let old = self.policies.get(&key).map(|named| Arc::clone(&named.policy));
+        let old = self
+            .policies
+            .get(&key)
+            .map(|named| Arc::clone(&named.policy));
         if old.as_deref() == Some(&policy) {
             return;
         }
@@ -145,7 +168,13 @@ impl Snapshot {
                 group.policies.insert(Arc::clone(&key), Arc::clone(&policy));
             });
         }
-        self.policies.insert(key, Arc::new(Named { policy, set: OnceLock::new() }));
+        self.policies.insert(
+            key,
+            Arc::new(Named {
+                policy,
+                set: OnceLock::new(),
+            }),
+        );
         self.policy_version += 1;
         self.version += 1;
     }
@@ -172,10 +201,14 @@ impl Snapshot {
             Ok(own) => own.policies,
             Err(shared) => shared.policies.clone(),
         });
-        let mut group = Grouped { policies: policies.unwrap_or_default(), set: OnceLock::new() };
+        let mut group = Grouped {
+            policies: policies.unwrap_or_default(),
+            set: OnceLock::new(),
+        };
         change(&mut group);
         if !group.policies.is_empty() {
-            self.by_namespace.insert(Arc::clone(namespace), Arc::new(group));
+            self.by_namespace
+                .insert(Arc::clone(namespace), Arc::new(group));
         }
     }
 }
@@ -210,7 +243,11 @@ fn found_at(workload: &Workload) -> Vec<NetworkAddress> {
 
 /// Lower is better.
 fn rank(workload: &Workload) -> (Reverse<bool>, Reverse<bool>, Arc<str>) {
-    (Reverse(workload.is_pod()), Reverse(workload.speaks_hbone()), Arc::clone(&workload.uid))
+    (
+        Reverse(workload.is_pod()),
+        Reverse(workload.speaks_hbone()),
+        Arc::clone(&workload.uid),
+    )
 }
 
 /// Adds an entry to a list under a key, in order. Says whether the key is new.
@@ -234,8 +271,14 @@ fn link<K: Hash + Eq + Clone, T, O: Ord>(
 
 /// Takes an entry out of a list under a key. Says whether the key is gone with it.
 fn unlink<K: Hash + Eq + Clone, T>(index: &mut Map<K, Shared<T>>, key: &K, entry: &Arc<T>) -> bool {
-    let Some(all) = index.get(key) else { return false };
-    let left: Vec<Arc<T>> = all.iter().filter(|other| !Arc::ptr_eq(other, entry)).cloned().collect();
+    let Some(all) = index.get(key) else {
+        return false;
+    };
+    let left: Vec<Arc<T>> = all
+        .iter()
+        .filter(|other| !Arc::ptr_eq(other, entry))
+        .cloned()
+        .collect();
     let is_gone = left.is_empty();
     if is_gone {
         index.remove(key);
