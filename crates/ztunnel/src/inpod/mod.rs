@@ -1,1 +1,7 @@
-//! The CNI agent's protocol and the proxies inside pods.
+//! Pods of this node: what the node agent tells over ZDS, and the listeners inside each pod's network namespace.
+//!
+//! Layer 7.
+
+mod pods;
+
+pub use pods::{Counters, Info, Pod, Pods, State};
