@@ -1,0 +1,1 @@
+//! From what users wrote and what was found out to a [`Blueprint`](super::Blueprint).

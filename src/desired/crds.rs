@@ -1,0 +1,1 @@
+//! CRDs of Istio and of the Gateway API: which may be applied.
