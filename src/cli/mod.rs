@@ -3,6 +3,7 @@
 //! Top layer. A command reads from the cluster, hands plain data to a pure renderer and prints the text; renderers are tested
 //! against golden text. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the mesh is not ready (`status` only).
 
+pub mod bundle;
 pub mod completion;
 pub mod connect;
 pub mod failure;
@@ -44,6 +45,8 @@ enum Command {
     Install(install::Args),
     /// Show members, components, nodes and certificates, and what is being waited for
     Status(status::Args),
+    /// Write what somebody needs to help you into one archive, without secrets
+    SupportBundle(bundle::Args),
     /// Print the completion script of a shell
     Completion(completion::Args),
     /// Print the version of this program and of the operator
@@ -79,6 +82,7 @@ fn run(cli: Cli, called_as: &str) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Install(args) => install::run(&args, &cli.cluster),
         Command::Status(args) => status::run(&args, &cli.cluster),
+        Command::SupportBundle(args) => bundle::run(&args, &cli.cluster),
         Command::Completion(args) => completion::run(&args, called_as),
         Command::Version(args) => version::run(&args, &cli.cluster),
         Command::Crd => install::print_kinds(),

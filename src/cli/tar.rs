@@ -2,8 +2,10 @@
 
 /// Bytes of one tar record.
 const BLOCK: usize = 512;
-/// Longest name that fits the header without extensions (POSIX.1-1988 ustar, field `name`).
+/// Bytes of the header's field `name` (POSIX.1-1988 ustar).
 const NAME_MAX: usize = 100;
+/// Bytes of the header's field `prefix`, which takes the leading folders of a longer name.
+const PREFIX_MAX: usize = 155;
 /// Largest size that eleven octal digits express.
 const SIZE_MAX: usize = 0o777_7777_7777;
 
@@ -12,7 +14,7 @@ const SIZE_MAX: usize = 0o777_7777_7777;
 pub enum Error {
     /// The name is empty or longer than the format allows.
     #[error(
-        "cannot add {name} to the archive: its name has {len} bytes, between 1 and {NAME_MAX} are allowed"
+        "cannot add {name} to the archive: its name of {len} bytes is empty or too long for the format"
     )]
     Name {
         /// The name as given.
@@ -49,14 +51,14 @@ impl Archive {
     /// Appends a regular file.
     ///
     /// # Errors
-    /// [`Error::Name`] for an empty name or one above 100 bytes, [`Error::Size`] above 8 GiB.
+    /// [`Error::Name`] for an empty name or one that does not fit, [`Error::Size`] above 8 GiB.
     pub fn add(&mut self, name: &str, content: &[u8]) -> Result<(), Error> {
-        if name.is_empty() || name.len() > NAME_MAX {
+        let Some((prefix, base)) = split(name) else {
             return Err(Error::Name {
                 name: name.to_owned(),
                 len: name.len(),
             });
-        }
+        };
         if content.len() > SIZE_MAX {
             return Err(Error::Size {
                 name: name.to_owned(),
@@ -64,7 +66,7 @@ impl Archive {
             });
         }
         self.bytes
-            .extend_from_slice(&header(name, content.len(), self.modified));
+            .extend_from_slice(&header(prefix, base, content.len(), self.modified));
         self.bytes.extend_from_slice(content);
         let rest = content.len() % BLOCK;
         if rest != 0 {
@@ -80,7 +82,21 @@ impl Archive {
     }
 }
 
-fn header(name: &str, size: usize, modified: u64) -> [u8; BLOCK] {
+/// The name as the header holds it: leading folders apart when it is too long for one field.
+fn split(name: &str) -> Option<(&str, &str)> {
+    match name.len() {
+        0 => None,
+        1..=NAME_MAX => Some(("", name)),
+        _ => name
+            .match_indices('/')
+            .map(|(at, _)| (&name[..at], &name[at + 1..]))
+            .find(|(prefix, base)| {
+                prefix.len() <= PREFIX_MAX && (1..=NAME_MAX).contains(&base.len())
+            }),
+    }
+}
+
+fn header(prefix: &str, name: &str, size: usize, modified: u64) -> [u8; BLOCK] {
     let mut header = [0_u8; BLOCK];
     let mut put = |at: usize, text: &[u8]| header[at..at + text.len()].copy_from_slice(text);
     put(0, name.as_bytes());
@@ -96,6 +112,7 @@ fn header(name: &str, size: usize, modified: u64) -> [u8; BLOCK] {
     put(148, b"        ");
     put(156, b"0");
     put(257, b"ustar\x0000");
+    put(345, prefix.as_bytes());
     let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     header
@@ -111,6 +128,8 @@ mod tests {
     #[test]
     fn the_system_tar_reads_back_what_was_written() {
         let mut archive = Archive::new(1_700_000_000);
+        let long = format!("bundle/{}/{}.log", "p".repeat(90), "c".repeat(60));
+        archive.add(&long, b"deep").unwrap();
         archive.add("bundle/empty.txt", b"").unwrap();
         archive.add("bundle/exact.bin", &[7; 512]).unwrap();
         archive
@@ -119,16 +138,21 @@ mod tests {
         let bytes = archive.finish();
         assert_eq!(bytes.len() % BLOCK, 0);
 
-        let mut tar = Command::new("tar")
-            .args(["-xO", "bundle/members.yaml"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        tar.stdin.take().unwrap().write_all(&bytes).unwrap();
-        let output = tar.wait_with_output().unwrap();
-        assert!(output.status.success());
-        assert_eq!(output.stdout, b"kind: MeshMember\n");
+        for (name, content) in [
+            ("bundle/members.yaml", "kind: MeshMember\n"),
+            (long.as_str(), "deep"),
+        ] {
+            let mut tar = Command::new("tar")
+                .args(["-xO", name])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            tar.stdin.take().unwrap().write_all(&bytes).unwrap();
+            let output = tar.wait_with_output().unwrap();
+            assert!(output.status.success(), "{name}");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), content);
+        }
     }
 
     #[test]
