@@ -135,8 +135,8 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use crate::metrics::Reporter;
     use crate::proxy::connections::Protocol;
-    use crate::proxy::report::Direction;
 
     fn info(name: &str) -> Info {
         Info {
@@ -183,7 +183,7 @@ mod tests {
         let (pods, connections) = (Pods::default(), Connections::default());
         pods.serve("a".into(), info("one"), connections.clone());
         let live = Live {
-            direction: Direction::Outbound,
+            reporter: Reporter::Source,
             src: at("10.0.0.1:4000"),
             original_dst: at("10.9.0.1:80"),
             actual_dst: at("10.0.0.2:15008"),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::report::Direction;
+use crate::metrics::Reporter;
 
 /// What carries a connection between the proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,8 +21,8 @@ pub enum Protocol {
 /// One live connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Live {
-    /// Which way it goes.
-    pub direction: Direction,
+    /// Which end of it this proxy is.
+    pub reporter: Reporter,
     /// The client.
     pub src: SocketAddr,
     /// Where the client wanted to go.

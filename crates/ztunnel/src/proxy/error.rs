@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::error::{Cause, Classified, Side};
 
-use super::report::Flag;
+use crate::metrics::Flag;
 
 /// Why a connection was refused or broke.
 #[derive(Debug, Error)]

@@ -4,6 +4,5 @@
 
 pub mod connections;
 mod error;
-pub mod report;
 
 pub use error::Error;
