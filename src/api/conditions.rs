@@ -68,6 +68,8 @@ names! {
         // Accepted
         /// Accepted/True: nothing is wrong with the spec.
         Valid,
+        /// Accepted/True: nothing is wrong with the spec; the message says what is unusual about the cluster.
+        ValidWithWarnings,
         /// Accepted/False: the pinned version is in no catalogue.
         UnknownVersion,
         /// Accepted/False: no release of the channel can be taken here.
@@ -159,6 +161,73 @@ names! {
         NamespacesEnrolled,
         /// `LeaveBlocked`: some of what must go has not gone yet.
         Leftovers,
+    }
+}
+
+/// A step of an install, an upgrade or a leave, as status shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Step {
+    /// Checks before the first act.
+    Preflight,
+    /// Every node pulls the images.
+    Prepull,
+    /// Istio's and the Gateway API's definitions are applied.
+    Crds,
+    /// istiod starts.
+    ControlPlane,
+    /// Nodes get their agent and proxy, or move to the next.
+    Nodes,
+    /// The east-west gateway moves.
+    EastWest,
+    /// Waypoints move.
+    Waypoints,
+    /// Every node is read once more.
+    Verify,
+    /// The new revision becomes the default.
+    Finish,
+    /// The old revision goes.
+    Retire,
+    /// The member leaves its cluster.
+    Leave,
+}
+
+impl Step {
+    /// The step's name in status.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Preflight => "Preflight",
+            Self::Prepull => "Prepull",
+            Self::Crds => "CRDs",
+            Self::ControlPlane => "ControlPlane",
+            Self::Nodes => "Nodes",
+            Self::EastWest => "EastWest",
+            Self::Waypoints => "Waypoints",
+            Self::Verify => "Verify",
+            Self::Finish => "Finish",
+            Self::Retire => "Retire",
+            Self::Leave => "Leave",
+        }
+    }
+
+    /// The reason of condition Reconciling while the step is worked on.
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Preflight => Reason::Preflight,
+            Self::Prepull => Reason::Prepull,
+            Self::Crds => Reason::CustomResources,
+            Self::ControlPlane => Reason::ControlPlane,
+            Self::Nodes => Reason::Nodes,
+            Self::EastWest | Self::Waypoints => Reason::Gateways,
+            Self::Verify => Reason::Verify,
+            Self::Finish | Self::Retire => Reason::Finish,
+            Self::Leave => Reason::Leaving,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -46,7 +46,7 @@ const B2026_003: Bulletin = Bulletin("ISTIO-SECURITY-2026-003", 54, &[Component:
 const B2026_004: Bulletin = Bulletin("ISTIO-SECURITY-2026-004", 75, &[Component::Proxyv2]);
 /// Fourteen Envoy defects. The bulletin's ranges are unclear; the first patch that is safe in every reading is used.
 const B2026_005: Bulletin = Bulletin("ISTIO-SECURITY-2026-005", 75, &[Component::Proxyv2]);
-/// istiod: a long proxyVersion pattern in an EnvoyFilter exhausts it.
+/// istiod: a long proxyVersion pattern in an `EnvoyFilter` exhausts it.
 const B2026_006: Bulletin = Bulletin("ISTIO-SECURITY-2026-006", 77, &[Component::Pilot]);
 // ISTIO-SECURITY-2026-002 is about the design of shared meshes; no release fixes it.
 

@@ -196,20 +196,16 @@ pub fn resolve(
     };
     let mode = upgrade.map(Upgrade::effective_mode).unwrap_or_default();
     let channel = upgrade.and_then(Upgrade::effective_channel);
-    let (pin, release) = match channel {
-        Some(channel) => (None, question.channel(channel)?),
-        None => {
-            let asked = match upgrade.and_then(|upgrade| upgrade.version.as_deref()) {
-                Some(text) => Some(text.parse().map_err(Unresolved::InvalidPin)?),
-                None => running.map(|running| Pin::Line(running.line())),
-            };
-            match asked {
-                Some(pin) => (Some(pin), question.pin(pin)?),
-                None => {
-                    let release = question.line_before_newest()?;
-                    (Some(Pin::Line(release.version.line())), release)
-                }
-            }
+    let asked = match upgrade.and_then(|upgrade| upgrade.version.as_deref()) {
+        Some(text) => Some(text.parse().map_err(Unresolved::InvalidPin)?),
+        None => running.map(|running| Pin::Line(running.line())),
+    };
+    let (pin, release) = match (channel, asked) {
+        (Some(channel), _) => (None, question.channel(channel)?),
+        (None, Some(pin)) => (Some(pin), question.pin(pin)?),
+        (None, None) => {
+            let release = question.line_before_newest()?;
+            (Some(Pin::Line(release.version.line())), release)
         }
     };
     Ok(Resolution {
@@ -311,7 +307,7 @@ impl<'a> Question<'a> {
         if candidates.is_empty() {
             candidates = lines(false);
         }
-        let chosen = candidates.iter().rev().nth(1).or(candidates.last());
+        let chosen = candidates.iter().rev().nth(1).or_else(|| candidates.last());
         chosen
             .and_then(|line| {
                 self.catalogue

@@ -1,1 +1,15 @@
-//! Facts and outcome to status and conditions.
+//! Facts and outcome to status and conditions. Pure: `now` is an argument, and nothing is written here.
+
+mod bounds;
+mod change;
+mod conditions;
+mod member;
+mod network;
+mod outcome;
+mod release;
+
+pub use change::{Change, changes};
+pub use member::next;
+pub use network::{NetworkOutcome, count, next_network};
+pub use outcome::{Component, Failure, Outcome, Problem, Progress, Wait, Work};
+pub use release::next_release;
