@@ -1,4 +1,16 @@
 //! A real Kubernetes cluster on one Linux machine without Docker, and the scenarios run on it.
+//!
+//! From the top, imports point down: `cluster` and `control_plane` (what tests and the binary
+//! use), `node`, `images`, `apiserver`, `programs`, then `certificates`, `network`, `process`,
+//! `command`, `files`, `progress`.
 
+pub mod apiserver;
 pub mod audit;
+pub mod certificates;
+pub mod command;
+pub mod control_plane;
+pub mod files;
+pub mod process;
+pub mod programs;
+pub mod progress;
 pub mod write_proxy;
