@@ -44,7 +44,7 @@ mod tests {
     fn every_shell_learns_the_visible_commands() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let text = script(shell, "applink");
-            for command in ["install", "status", "version"] {
+            for command in ["install", "status", "releases", "support-bundle", "version"] {
                 assert!(text.contains(command), "{shell}: {command}");
             }
         }

@@ -11,6 +11,7 @@ pub mod install;
 pub mod manifests;
 pub mod program;
 pub mod redact;
+pub mod releases;
 pub mod snapshot;
 pub mod status;
 pub mod tar;
@@ -45,6 +46,8 @@ enum Command {
     Install(install::Args),
     /// Show members, components, nodes and certificates, and what is being waited for
     Status(status::Args),
+    /// List releases, channels, dates and what each fixes
+    Releases(releases::Args),
     /// Write what somebody needs to help you into one archive, without secrets
     SupportBundle(bundle::Args),
     /// Print the completion script of a shell
@@ -82,6 +85,7 @@ fn run(cli: Cli, called_as: &str) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Install(args) => install::run(&args, &cli.cluster),
         Command::Status(args) => status::run(&args, &cli.cluster),
+        Command::Releases(args) => releases::run(&args, &cli.cluster),
         Command::SupportBundle(args) => bundle::run(&args, &cli.cluster),
         Command::Completion(args) => completion::run(&args, called_as),
         Command::Version(args) => version::run(&args, &cli.cluster),
