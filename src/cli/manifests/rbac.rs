@@ -18,7 +18,7 @@ const OWN: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 
 /// The ClusterRoles of istiod, the CNI agent and the node proxy.
 pub fn components() -> Vec<Value> {
-    component_roles()
+    crate::desired::rbac::cluster_roles()
         .into_iter()
         .map(|mut role| {
             role.metadata
@@ -35,13 +35,9 @@ pub fn components() -> Vec<Value> {
         .collect()
 }
 
-fn component_roles() -> Vec<k8s_openapi::api::rbac::v1::ClusterRole> {
-    Vec::new()
-}
-
 /// Names of the component roles: what the operator may bind.
 pub fn component_names() -> Vec<String> {
-    component_roles()
+    crate::desired::rbac::cluster_roles()
         .into_iter()
         .filter_map(|role| role.metadata.name)
         .collect()
