@@ -7,7 +7,7 @@
 //! 2 proto
 //! 3 workload service policy
 //! 4 rbac store balance
-//! 5 tls ca xds hbone copy socket readiness metrics access_log report
+//! 5 tls control ca xds hbone copy socket readiness metrics access_log report
 //! 6 dns proxy
 //! 7 inpod
 //! 8 logging admin config app
@@ -21,6 +21,7 @@ pub mod baggage;
 pub mod balance;
 pub mod ca;
 pub mod config;
+pub mod control;
 pub mod copy;
 pub mod dns;
 pub mod drain;

@@ -1,0 +1,1 @@
+//! Handshakes between certificates of a test authority.
