@@ -33,8 +33,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// TCP keepalive: idle, interval, probes, as upstream.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(300), Duration::from_secs(75), 9);
 /// Where Linux distributions keep the system's roots.
-const SYSTEM_ROOTS: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+const SYSTEM_ROOTS: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
 
 /// Why istiod cannot be reached or called.
 #[derive(Debug, Error)]
@@ -144,12 +147,21 @@ impl Control {
             Some("http") => false,
             _ => return Err(refused()),
         };
-        let host = uri.host().ok_or_else(refused)?.trim_matches(['[', ']']).to_owned();
+        let host = uri
+            .host()
+            .ok_or_else(refused)?
+            .trim_matches(['[', ']'])
+            .to_owned();
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         for (name, value) in &target.headers {
             header(name, value)?;
         }
-        Ok(Self { target: Arc::new(target), host, port, is_tls })
+        Ok(Self {
+            target: Arc::new(target),
+            host,
+            port,
+            is_tls,
+        })
     }
 
     /// A channel that connects on first use and again after every loss, with roots as they are then.
@@ -160,7 +172,11 @@ impl Control {
         // Our connector does TLS itself, so the library is given a plain address and the true one as origin.
         let refused = |_| Error::Address(self.target.address.clone());
         let plain = format!("http://{}", self.authority());
-        let origin: Uri = self.target.address.parse().map_err(|_| Error::Address(self.target.address.clone()))?;
+        let origin: Uri = self
+            .target
+            .address
+            .parse()
+            .map_err(|_| Error::Address(self.target.address.clone()))?;
         Ok(Endpoint::from_shared(plain)
             .map_err(refused)?
             .origin(origin)
@@ -216,20 +232,35 @@ impl Control {
 
     async fn connected(&self) -> Result<Stream, Error> {
         let address = self.authority();
-        let unreachable = |source| Error::Connect { address: address.clone(), source };
-        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(unreachable)?;
+        let unreachable = |source| Error::Connect {
+            address: address.clone(),
+            source,
+        };
+        let tcp = TcpStream::connect((self.host.as_str(), self.port))
+            .await
+            .map_err(unreachable)?;
         tcp.set_nodelay(true).map_err(unreachable)?;
         let (idle, interval, probes) = KEEPALIVE;
-        let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
-        SockRef::from(&tcp).set_tcp_keepalive(&keepalive).map_err(unreachable)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(idle)
+            .with_interval(interval)
+            .with_retries(probes);
+        SockRef::from(&tcp)
+            .set_tcp_keepalive(&keepalive)
+            .map_err(unreachable)?;
         if !self.is_tls {
             return Ok(Box::new(tcp));
         }
         let name = self.target.alt_hostname.as_ref().unwrap_or(&self.host);
         let name = ServerName::try_from(name.clone()).map_err(|_| Error::Address(name.clone()))?;
         let connector = TlsConnector::from(Arc::new(self.tls_config().await?));
-        let failed = |source| Error::Handshake { address: address.clone(), source };
-        Ok(Box::new(connector.connect(name, tcp).await.map_err(failed)?))
+        let failed = |source| Error::Handshake {
+            address: address.clone(),
+            source,
+        };
+        Ok(Box::new(
+            connector.connect(name, tcp).await.map_err(failed)?,
+        ))
     }
 
     async fn tls_config(&self) -> Result<ClientConfig, Error> {
@@ -245,23 +276,40 @@ impl Control {
     async fn roots(&self) -> Result<RootCertStore, Error> {
         let (origin, pem) = match &self.target.root {
             Root::Pem(pem) => ("the configured text".to_owned(), pem.clone()),
-            Root::File(path) => (path.display().to_string(), read("the control plane's roots", path).await?),
+            Root::File(path) => (
+                path.display().to_string(),
+                read("the control plane's roots", path).await?,
+            ),
             Root::System => {
-                let found = SYSTEM_ROOTS.iter().map(PathBuf::from).find(|path| path.exists());
+                let found = SYSTEM_ROOTS
+                    .iter()
+                    .map(PathBuf::from)
+                    .find(|path| path.exists());
                 let path = found.unwrap_or_else(|| SYSTEM_ROOTS[0].into());
-                (path.display().to_string(), read("the system's roots", &path).await?)
+                (
+                    path.display().to_string(),
+                    read("the system's roots", &path).await?,
+                )
             }
         };
         let mut roots = RootCertStore::empty();
         // One unusable certificate must not cost the others; none at all is an error.
         roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem.as_bytes()).flatten());
-        if roots.is_empty() { Err(Error::NoRoots(origin)) } else { Ok(roots) }
+        if roots.is_empty() {
+            Err(Error::NoRoots(origin))
+        } else {
+            Ok(roots)
+        }
     }
 }
 
 /// Reads a bounded text file.
 async fn read(what: &'static str, path: &PathBuf) -> Result<String, Error> {
-    let failed = |source| Error::File { what, path: path.clone(), source };
+    let failed = |source| Error::File {
+        what,
+        path: path.clone(),
+        source,
+    };
     let length = tokio::fs::metadata(path).await.map_err(failed)?.len();
     if length > MAX_FILE {
         return Err(failed(io::Error::other("larger than 4 MiB")));
@@ -319,14 +367,27 @@ mod tests {
     #[test]
     fn only_urls_with_a_scheme_and_a_host_are_accepted() {
         for (address, authority) in [
-            ("https://istiod.istio-system.svc:15012", "istiod.istio-system.svc:15012"),
+            (
+                "https://istiod.istio-system.svc:15012",
+                "istiod.istio-system.svc:15012",
+            ),
             ("http://127.0.0.1:15010", "127.0.0.1:15010"),
             ("https://[fd00::1]:15012", "[fd00::1]:15012"),
             ("https://istiod", "istiod:443"),
         ] {
-            assert_eq!(Control::new(target(address)).unwrap().authority(), authority);
+            assert_eq!(
+                Control::new(target(address)).unwrap().authority(),
+                authority
+            );
         }
-        for bad in ["", "istiod:15012", "ftp://istiod:1", "https://", "https://a b:1", "/x"] {
+        for bad in [
+            "",
+            "istiod:15012",
+            "ftp://istiod:1",
+            "https://",
+            "https://a b:1",
+            "/x",
+        ] {
             assert!(Control::new(target(bad)).is_err(), "{bad}");
         }
     }
@@ -348,15 +409,26 @@ mod tests {
     #[tokio::test]
     async fn a_missing_token_file_is_named() {
         let token = Some(Token::File("/nonexistent/token".into()));
-        let control = Control::new(Target { token, ..target("https://istiod:15012") }).unwrap();
+        let control = Control::new(Target {
+            token,
+            ..target("https://istiod:15012")
+        })
+        .unwrap();
         let error = control.metadata().await.unwrap_err();
-        assert_eq!(error.to_string(), "cannot read the token /nonexistent/token");
+        assert_eq!(
+            error.to_string(),
+            "cannot read the token /nonexistent/token"
+        );
     }
 
     #[test]
     fn a_header_that_cannot_be_sent_is_refused_early() {
         let headers = vec![("bad name".to_owned(), "x".to_owned())];
-        let error = Control::new(Target { headers, ..target("https://istiod:1") }).unwrap_err();
+        let error = Control::new(Target {
+            headers,
+            ..target("https://istiod:1")
+        })
+        .unwrap_err();
         assert!(error.to_string().contains("bad name"));
     }
 }

@@ -64,24 +64,39 @@ impl WorkloadCertificate {
         }
         let mut roots = Vec::new();
         read_into(&mut roots, last)?;
-        let leaf = chain.first().ok_or(Error::Chain("has no leaf beside the roots"))?;
+        let leaf = chain
+            .first()
+            .ok_or(Error::Chain("has no leaf beside the roots"))?;
         let (_, parsed) =
             X509Certificate::from_der(leaf).map_err(|_| Error::Certificate("leaf"))?;
         let names = uri_names(leaf)?;
         if !names.iter().any(|name| name == identity.as_str()) {
-            return Err(Error::WrongIdentity { asked: identity.clone(), got: names });
+            return Err(Error::WrongIdentity {
+                asked: identity.clone(),
+                got: names,
+            });
         }
         let not_before = time(parsed.validity().not_before.timestamp());
         let not_after = time(parsed.validity().not_after.timestamp());
         let mut root_store = RootCertStore::empty();
         for root in &roots {
-            root_store.add(root.clone()).map_err(|_| Error::Certificate("root"))?;
+            root_store
+                .add(root.clone())
+                .map_err(|_| Error::Certificate("root"))?;
         }
         if root_store.is_empty() {
             return Err(Error::Chain("has no roots"));
         }
         let root_store = Arc::new(root_store);
-        Ok(Self { identity: identity.clone(), chain, key, roots, root_store, not_before, not_after })
+        Ok(Self {
+            identity: identity.clone(),
+            chain,
+            key,
+            roots,
+            root_store,
+            not_before,
+            not_after,
+        })
     }
 
     /// Whose it is.

@@ -7,7 +7,10 @@ use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore,
+    SignatureScheme,
+};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -20,13 +23,22 @@ use crate::identity::Identity;
 /// # Errors
 /// [`Error::Certificate`] when the bytes are not a certificate.
 pub fn uri_names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, Error> {
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| Error::Certificate("peer's"))?;
-    let names = parsed.subject_alternative_name().map_err(|_| Error::Certificate("peer's"))?;
-    let Some(names) = names else { return Ok(Vec::new()) };
-    let uris = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some((*uri).to_owned()),
-        _ => None,
-    });
+    let (_, parsed) =
+        X509Certificate::from_der(certificate).map_err(|_| Error::Certificate("peer's"))?;
+    let names = parsed
+        .subject_alternative_name()
+        .map_err(|_| Error::Certificate("peer's"))?;
+    let Some(names) = names else {
+        return Ok(Vec::new());
+    };
+    let uris = names
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::URI(uri) => Some((*uri).to_owned()),
+            _ => None,
+        });
     Ok(uris.collect())
 }
 
@@ -53,7 +65,11 @@ pub(super) struct Servers {
 
 impl Servers {
     pub(super) fn new(own: &WorkloadCertificate, expected: &[Identity]) -> Self {
-        Self { roots: Arc::clone(own.root_store()), expected: expected.to_vec(), provider: provider() }
+        Self {
+            roots: Arc::clone(own.root_store()),
+            expected: expected.to_vec(),
+            provider: provider(),
+        }
     }
 }
 
@@ -68,12 +84,25 @@ impl ServerCertVerifier for Servers {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let parsed = ParsedCertificate::try_from(end_entity)?;
         let algorithms = self.provider.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)?;
+        verify_server_cert_signed_by_trust_anchor(
+            &parsed,
+            &self.roots,
+            intermediates,
+            now,
+            algorithms,
+        )?;
         let got = uri_names(end_entity).map_err(refused)?;
-        if got.iter().any(|name| self.expected.iter().any(|expected| expected.as_str() == name)) {
+        if got.iter().any(|name| {
+            self.expected
+                .iter()
+                .any(|expected| expected.as_str() == name)
+        }) {
             return Ok(ServerCertVerified::assertion());
         }
-        Err(refused(Error::Unexpected { expected: self.expected.clone(), got }))
+        Err(refused(Error::Unexpected {
+            expected: self.expected.clone(),
+            got,
+        }))
     }
 
     fn verify_tls12_signature(
@@ -91,11 +120,18 @@ impl ServerCertVerifier for Servers {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -108,10 +144,14 @@ pub(super) struct Clients {
 
 impl Clients {
     pub(super) fn new(own: &WorkloadCertificate) -> Result<Self, Error> {
-        let chain = WebPkiClientVerifier::builder_with_provider(Arc::clone(own.root_store()), provider())
-            .build()
-            .map_err(|source| Error::Key(Arc::new(source)))?;
-        Ok(Self { chain, trust_domain: own.identity().trust_domain().to_owned() })
+        let chain =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(own.root_store()), provider())
+                .build()
+                .map_err(|source| Error::Key(Arc::new(source)))?;
+        Ok(Self {
+            chain,
+            trust_domain: own.identity().trust_domain().to_owned(),
+        })
     }
 }
 
@@ -127,10 +167,15 @@ impl ClientCertVerifier for Clients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = self
+            .chain
+            .verify_client_cert(end_entity, intermediates, now)?;
         let peer = peer_identity(end_entity).map_err(refused)?;
         if peer.trust_domain() != self.trust_domain {
-            return Err(refused(Error::TrustDomain { peer, own: self.trust_domain.clone() }));
+            return Err(refused(Error::TrustDomain {
+                peer,
+                own: self.trust_domain.clone(),
+            }));
         }
         Ok(verified)
     }
