@@ -149,6 +149,10 @@ pub struct Http2 {
 /// Everything that can be set. Immutable once read.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own, named as its key"
+)]
 pub struct Config {
     /// Who and where this proxy is.
     pub place: Place,
@@ -258,8 +262,8 @@ impl Config {
         };
         let loopback = Ipv4Addr::LOCALHOST.into();
         let keepalive = Keepalive {
-            time: keys.duration("KEEPALIVE_TIME", Duration::from_secs(180))?,
-            interval: keys.duration("KEEPALIVE_INTERVAL", Duration::from_secs(180))?,
+            time: keys.duration("KEEPALIVE_TIME", Duration::from_mins(3))?,
+            interval: keys.duration("KEEPALIVE_INTERVAL", Duration::from_mins(3))?,
             retries: keys.number("KEEPALIVE_RETRIES", 9, 1..=127)?,
         };
         let dns_on = keys.boolean("ISTIO_META_DNS_CAPTURE", true)?;
@@ -268,7 +272,7 @@ impl Config {
             xds: upstream(&keys, "XDS", &istiod)?,
             ca: upstream(&keys, "CA", &istiod)?,
             token: token(&keys, sources.exists),
-            secret_ttl: keys.duration("SECRET_TTL", Duration::from_secs(24 * 3600))?,
+            secret_ttl: keys.duration("SECRET_TTL", Duration::from_hours(24))?,
             listeners: Listeners {
                 admin: SocketAddr::new(loopback, keys.proxy.proxy_admin_port.unwrap_or(15000)),
                 stats: SocketAddr::new(any, keys.proxy.stats_port.unwrap_or(15020)),
@@ -312,7 +316,7 @@ impl Config {
                     1..=65_535,
                 )?,
                 idle_release: keys
-                    .duration("POOL_UNUSED_RELEASE_TIMEOUT", Duration::from_secs(300))?,
+                    .duration("POOL_UNUSED_RELEASE_TIMEOUT", Duration::from_mins(5))?,
             },
             preferred_service_namespace: keys.get("PREFERED_SERVICE_NAMESPACE").map(str::to_owned),
             localhost_app_tunnel: keys.boolean("LOCALHOST_APP_TUNNEL", true)?,

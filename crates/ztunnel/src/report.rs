@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::access_log::{self, Addresses, Carried};
+use crate::copy::Meter;
 use crate::metrics::{Connections, Flag, Labels, Party, Series, ServiceName};
 use crate::service::Service;
 use crate::workload::Workload;
@@ -131,6 +132,16 @@ impl Live {
             carried,
             failure.map(|(_, error)| error),
         );
+    }
+}
+
+impl Meter for Live {
+    fn forward(&self, bytes: u64) {
+        self.add_request_bytes(bytes);
+    }
+
+    fn back(&self, bytes: u64) {
+        self.add_response_bytes(bytes);
     }
 }
 

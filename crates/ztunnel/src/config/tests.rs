@@ -38,7 +38,7 @@ fn the_defaults_are_upstream_s() {
         config.agent_socket,
         PathBuf::from("/var/run/ztunnel/ztunnel.sock")
     );
-    assert_eq!(config.secret_ttl, Duration::from_secs(86_400));
+    assert_eq!(config.secret_ttl, Duration::from_hours(24));
     assert_eq!(config.dns, Some("127.0.0.1:15053".parse().unwrap()));
     assert_eq!(config.listeners.admin, "127.0.0.1:15000".parse().unwrap());
     assert_eq!(config.listeners.stats, "[::]:15020".parse().unwrap());
@@ -46,8 +46,8 @@ fn the_defaults_are_upstream_s() {
     assert_eq!(
         config.keepalive,
         Some(Keepalive {
-            time: Duration::from_secs(180),
-            interval: Duration::from_secs(180),
+            time: Duration::from_mins(3),
+            interval: Duration::from_mins(3),
             retries: 9
         })
     );
@@ -58,7 +58,7 @@ fn the_defaults_are_upstream_s() {
             connection_window: 16_777_216,
             frame: 1_048_576,
             streams_per_connection: 100,
-            idle_release: Duration::from_secs(300),
+            idle_release: Duration::from_mins(5),
         }
     );
     assert_eq!(config.drain_deadline, Duration::from_secs(5));

@@ -73,9 +73,9 @@ fn older(open: &str) -> String {
                 other => ("", other),
             };
             if let Some((_, text)) = help.take().filter(|(helped, _)| *helped == name) {
-                out.push_str(&format!("# HELP {name}{suffix} {text}\n"));
+                out.extend(["# HELP ", name, suffix, " ", text, "\n"]);
             }
-            out.push_str(&format!("# TYPE {name}{suffix} {kind}\n"));
+            out.extend(["# TYPE ", name, suffix, " ", kind, "\n"]);
             continue;
         }
         out.push_str(line);
