@@ -5,7 +5,6 @@
 //! outside tests.
 
 pub mod family;
-pub mod image;
 pub mod resolve;
 pub mod revision;
 pub mod tuning;
@@ -13,15 +12,13 @@ pub mod tuning;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Toleration;
-use semver::Version;
 
 pub use family::IpFamilies;
-pub use image::{Image, Images, Registry};
 pub use revision::Revision;
-pub use tuning::{
-    Agent, ControlPlane, Implementation, LogLevel, NodeProxy, Replicas, WaypointDefaults,
-};
+pub use tuning::{Agent, ControlPlane, NodeProxy, Replicas, WaypointDefaults};
 
+use crate::api::v1alpha1::Mtls;
+use crate::catalogue::Version;
 use crate::platform::Platform;
 
 /// Whom the objects belong to.
@@ -33,18 +30,8 @@ pub struct Owner {
     pub uid: String,
 }
 
-/// What the mesh does with plain text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mtls {
-    /// Plain text from outside the mesh is served.
-    #[default]
-    Permissive,
-    /// A mesh-wide policy refuses plain text.
-    Strict,
-}
-
 /// The release the objects are of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Release {
     /// Our version, e.g. `1.6.0`.
     pub version: Version,
@@ -55,9 +42,22 @@ pub struct Release {
 impl Release {
     /// The release as part of a Kubernetes name: `1-6-0`. Also istiod's revision.
     #[must_use]
-    pub fn slug(&self) -> String {
-        revision::slug(&self.version)
+    pub fn slug(self) -> String {
+        self.version.dashed()
     }
+}
+
+/// Complete image references, after the registry rewrite.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Images {
+    /// istiod.
+    pub istiod: String,
+    /// The CNI agent.
+    pub cni: String,
+    /// The node proxy of the chosen implementation: ours, or upstream's.
+    pub ztunnel: String,
+    /// What stands behind class `istio-waypoint`.
+    pub waypoint: String,
 }
 
 /// Inputs of every builder in [`crate::desired`].

@@ -4,30 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::digest;
-use semver::Version;
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::catalogue::Version;
 
 /// Hexadecimal digits of the hash in a revision's name.
 const SHORT: usize = 6;
 /// Hexadecimal digits of a template hash in a label or annotation.
 const LONG: usize = 16;
-
-/// A version as part of a Kubernetes name: everything but letters and digits becomes a dash, letters are lowered.
-#[must_use]
-pub fn slug(version: &Version) -> String {
-    version
-        .to_string()
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        })
-        .collect()
-}
 
 /// Hash of a template, stable over the order of object keys: 16 hexadecimal digits of SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,8 +104,8 @@ pub struct Revision(String);
 impl Revision {
     /// The revision of this version with this per-node template.
     #[must_use]
-    pub fn new(version: &Version, template: &TemplateHash) -> Self {
-        Self(format!("{}-{}", slug(version), &template.0[..SHORT]))
+    pub fn new(version: Version, template: &TemplateHash) -> Self {
+        Self(format!("{}-{}", version.dashed(), &template.0[..SHORT]))
     }
 
     /// The revision as a label value and name part.
@@ -172,20 +157,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slug_is_a_name_part() {
-        for (version, expected) in [
-            ("1.6.0", "1-6-0"),
-            ("1.6.10-RC.1", "1-6-10-rc-1"),
-            ("1.6.0+b.1", "1-6-0-b-1"),
-        ] {
-            assert_eq!(slug(&version.parse().unwrap()), expected);
-        }
-    }
-
-    #[test]
     fn a_revision_is_release_and_hash_and_reads_back() {
         let hash = TemplateHash::of(&[&json!({"a": 1})]).unwrap();
-        let revision = Revision::new(&"1.6.0".parse().unwrap(), &hash);
+        let revision = Revision::new(Version::new(1, 6, 0), &hash);
         assert_eq!(revision.as_str(), format!("1-6-0-{}", &hash.as_str()[..6]));
         assert_eq!(revision.as_str().parse(), Ok(revision));
     }

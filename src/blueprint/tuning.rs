@@ -6,60 +6,13 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// Which program is the node proxy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Implementation {
-    /// Ours: `applink ztunnel`.
-    #[default]
-    Applink,
-    /// Upstream's own image.
-    Istio,
-}
-
-/// How much a component writes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogLevel {
-    /// Errors only.
-    Error,
-    /// And warnings.
-    Warn,
-    /// And changes of state.
-    #[default]
-    Info,
-    /// And every pass.
-    Debug,
-    /// Everything. Go programs of Istio have no such level and get `debug`.
-    Trace,
-}
-
-impl LogLevel {
-    /// As `RUST_LOG` takes it.
-    #[must_use]
-    pub fn rust(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
-
-    /// As `--log_output_level` of Istio's Go programs takes it.
-    #[must_use]
-    pub fn istio(self) -> &'static str {
-        match self {
-            Self::Trace => "debug",
-            other => other.rust(),
-        }
-    }
-}
+use crate::api::v1alpha1::{LogLevel, ZtunnelImplementation};
 
 /// Settings of the node proxy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeProxy {
     /// Which program.
-    pub implementation: Implementation,
+    pub implementation: ZtunnelImplementation,
     /// Requests and limits of its container.
     pub resources: ResourceRequirements,
     /// Log level.
@@ -71,7 +24,7 @@ pub struct NodeProxy {
 impl Default for NodeProxy {
     fn default() -> Self {
         Self {
-            implementation: Implementation::default(),
+            implementation: ZtunnelImplementation::default(),
             resources: requests("50m", "64Mi"),
             log_level: LogLevel::default(),
             drain_timeout: Duration::from_secs(60),

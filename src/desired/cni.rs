@@ -17,6 +17,7 @@ use super::foundation::NODE_CRITICAL;
 use super::manifest::{Error, Manifest};
 use super::meta::{self, Component, RELEASE_ANNOTATION};
 use super::{affinity, pod, rbac, ztunnel};
+use crate::api::v1alpha1::LogLevel;
 use crate::blueprint::Blueprint;
 use crate::blueprint::revision::TemplateHash;
 use crate::names;
@@ -144,7 +145,7 @@ fn container(blueprint: &Blueprint) -> Container {
         command: Some(vec!["install-cni".to_owned()]),
         args: Some(vec![format!(
             "--log_output_level=default:{}",
-            blueprint.cni.log_level.istio()
+            go_level(blueprint.cni.log_level)
         )]),
         env: Some(environment(blueprint)),
         ports: Some(vec![ContainerPort {
@@ -184,6 +185,14 @@ fn container(blueprint: &Blueprint) -> Container {
             pod::mount("cni-ztunnel-sock-dir", "/var/run/ztunnel"),
         ]),
         ..pod::container("install-cni", &blueprint.images.cni)
+    }
+}
+
+/// Istio's Go programs have no level below debug.
+fn go_level(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Trace => LogLevel::Debug.as_str(),
+        other => other.as_str(),
     }
 }
 

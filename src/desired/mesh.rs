@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::manifest::{Error, Manifest};
 use super::meta::{self, Component};
-use crate::blueprint::{Blueprint, IpFamilies, Mtls};
+use crate::api::v1alpha1::Mtls;
+use crate::blueprint::{Blueprint, IpFamilies};
 use crate::names;
 
 /// Name of the mesh-wide policy.
@@ -24,7 +25,6 @@ pub(super) fn config(blueprint: &Blueprint) -> Value {
         "defaultProviders": {"metrics": ["prometheus"]},
         "defaultConfig": {
             "discoveryAddress": super::istiod::address(blueprint),
-            "image": {"imageType": "distroless"},
             "proxyMetadata": metadata,
         },
         // A service labelled so is served to every cluster of the network.

@@ -74,5 +74,5 @@ pub fn mesh_policy(blueprint: &Blueprint) -> Result<Vec<Manifest>, Error> {
 /// [`Error::Hash`] when a template does not serialise.
 pub fn revision(blueprint: &Blueprint) -> Result<Revision, Error> {
     let hash = ztunnel::node_hash(blueprint)?;
-    Ok(Revision::new(&blueprint.release.version, &hash))
+    Ok(Revision::new(blueprint.release.version, &hash))
 }

@@ -15,8 +15,9 @@ use super::foundation::NODE_CRITICAL;
 use super::manifest::{Error, Manifest};
 use super::meta::{self, Component, RELEASE_ANNOTATION};
 use super::{cni, istiod, pod, rbac};
+use crate::api::v1alpha1::ZtunnelImplementation;
 use crate::blueprint::revision::TemplateHash;
-use crate::blueprint::{Blueprint, Implementation, Revision};
+use crate::blueprint::{Blueprint, Revision};
 use crate::names;
 use crate::platform::Platform;
 
@@ -68,7 +69,7 @@ pub(super) fn node_hash(blueprint: &Blueprint) -> Result<TemplateHash, Error> {
 
 fn daemon_set(blueprint: &Blueprint, placement: &Placement) -> Result<Manifest, Error> {
     let hash = node_hash(blueprint)?;
-    let revision = Revision::new(&blueprint.release.version, &hash);
+    let revision = Revision::new(blueprint.release.version, &hash);
     let mut template = template(blueprint, &istiod::address(blueprint));
     if let Some(spec) = &mut template.spec {
         spec.affinity = Some(affinity::of_proxy(blueprint, placement));
@@ -157,8 +158,8 @@ fn template(blueprint: &Blueprint, istiod: &str) -> PodTemplateSpec {
 
 fn container(blueprint: &Blueprint, istiod: &str, grace: u64) -> Container {
     let arguments: &[&str] = match blueprint.ztunnel.implementation {
-        Implementation::Applink => &["ztunnel"],
-        Implementation::Istio => &["proxy", "ztunnel"],
+        ZtunnelImplementation::Applink => &["ztunnel"],
+        ZtunnelImplementation::Istio => &["proxy", "ztunnel"],
     };
     Container {
         args: Some(
@@ -206,7 +207,7 @@ fn environment(blueprint: &Blueprint, istiod: &str, grace: u64) -> Vec<EnvVar> {
         pod::env("XDS_ADDRESS", istiod),
         pod::env("CLUSTER_DOMAIN", &blueprint.cluster_domain),
         pod::env("NETWORK", &blueprint.network),
-        pod::env("RUST_LOG", blueprint.ztunnel.log_level.rust()),
+        pod::env("RUST_LOG", blueprint.ztunnel.log_level.as_str()),
         pod::env("RUST_BACKTRACE", "1"),
         pod::env("ISTIO_META_CLUSTER_ID", blueprint.cluster_id()),
         pod::env("ISTIO_META_ENABLE_HBONE", "true"),
