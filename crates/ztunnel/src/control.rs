@@ -303,6 +303,16 @@ impl Control {
     }
 }
 
+/// A gRPC status as one line: its message and the causes under it, without the metadata its own text repeats.
+pub fn status_text(status: &tonic::Status) -> String {
+    let cause = std::error::Error::source(status).map(crate::error::chain);
+    match cause {
+        Some(cause) if !cause.contains(status.message()) => format!("{}: {cause}", status.message()),
+        Some(cause) => cause,
+        None => status.message().to_owned(),
+    }
+}
+
 /// Reads a bounded text file.
 async fn read(what: &'static str, path: &PathBuf) -> Result<String, Error> {
     let failed = |source| Error::File {

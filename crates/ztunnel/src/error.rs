@@ -52,3 +52,36 @@ pub trait Classified: std::error::Error {
         )
     }
 }
+
+/// An error and its sources in one line, for texts that leave the process as one string.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        // Some libraries print their source themselves.
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read the token")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn a_chain_names_every_cause_once() {
+        let error = Outer(io::Error::other("no such file"));
+        assert_eq!(chain(&error), "cannot read the token: no such file");
+        let repeated = io::Error::other(Outer(io::Error::other("x")));
+        assert_eq!(chain(&repeated), "cannot read the token: x");
+    }
+}

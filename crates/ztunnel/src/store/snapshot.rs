@@ -23,6 +23,7 @@ pub struct Snapshot {
     pub(super) workloads: Map<Arc<str>, Arc<Workload>>,
     /// Best candidate first.
     pub(super) by_address: Map<NetworkAddress, Shared<Workload>>,
+    pub(super) by_node: Map<Arc<str>, Map<Arc<str>, Arc<Workload>>>,
     pub(super) by_workload_host: Map<Arc<str>, Shared<Workload>>,
     pub(super) services: Map<NamespacedHostname, Arc<Service>>,
     /// In the order of their keys, as the two below.
@@ -97,6 +98,7 @@ impl Snapshot {
             preferred_namespace,
             workloads: Map::default(),
             by_address: Map::default(),
+            by_node: Map::default(),
             by_workload_host: Map::default(),
             services: Map::default(),
             by_host: Map::default(),
@@ -133,6 +135,11 @@ impl Snapshot {
     /// Workloads known by this host name instead of an address.
     pub fn workload_by_hostname(&self, hostname: &str) -> Option<Arc<Workload>> {
         self.by_workload_host.get(hostname)?.first().cloned()
+    }
+
+    /// Workloads on a node, in no order.
+    pub fn workloads_on(&self, node: &str) -> impl Iterator<Item = &Arc<Workload>> {
+        self.by_node.get(node).into_iter().flat_map(Map::values)
     }
 
     /// A service by its key.

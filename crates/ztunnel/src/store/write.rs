@@ -38,6 +38,11 @@ impl Snapshot {
                 rank,
             );
         }
+        if !workload.node.is_empty() {
+            let mut on_node = self.by_node.remove(&workload.node).unwrap_or_default();
+            on_node.insert(Arc::clone(&workload.uid), Arc::clone(&workload));
+            self.by_node.insert(Arc::clone(&workload.node), on_node);
+        }
         for key in workload.services.keys() {
             self.change_members(key, |members| {
                 members.insert(Arc::clone(&workload.uid), Arc::clone(&workload));
@@ -53,6 +58,12 @@ impl Snapshot {
         }
         if !old.hostname.is_empty() {
             unlink(&mut self.by_workload_host, &old.hostname, old);
+        }
+        if let Some(mut on_node) = self.by_node.remove(&old.node) {
+            on_node.remove(&old.uid);
+            if !on_node.is_empty() {
+                self.by_node.insert(Arc::clone(&old.node), on_node);
+            }
         }
         for key in old.services.keys() {
             self.change_members(key, |members| {

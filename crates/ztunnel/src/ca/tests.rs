@@ -1,0 +1,1 @@
+//! The keeper against an issuer under control.
