@@ -307,7 +307,9 @@ impl Control {
 pub fn status_text(status: &tonic::Status) -> String {
     let cause = std::error::Error::source(status).map(crate::error::chain);
     match cause {
-        Some(cause) if !cause.contains(status.message()) => format!("{}: {cause}", status.message()),
+        Some(cause) if !cause.contains(status.message()) => {
+            format!("{}: {cause}", status.message())
+        }
         Some(cause) => cause,
         None => status.message().to_owned(),
     }

@@ -119,16 +119,35 @@ pub struct NodeFacts {
 impl NodeFacts {
     /// The node as istiod reads it: `ztunnel~<ip>~<pod>.<ns>~<ns>.svc.<domain>`.
     pub fn node(&self) -> Node {
-        let Self { ip, pod, namespace, domain, node, metadata } = self;
-        let own = [("NAME", pod), ("NAMESPACE", namespace), ("INSTANCE_IPS", ip), ("NODE_NAME", node)];
+        let Self {
+            ip,
+            pod,
+            namespace,
+            domain,
+            node,
+            metadata,
+        } = self;
+        let own = [
+            ("NAME", pod),
+            ("NAMESPACE", namespace),
+            ("INSTANCE_IPS", ip),
+            ("NODE_NAME", node),
+        ];
         let extra = metadata.iter().map(|(key, value)| (key.as_str(), value));
         let text = |(key, value): (&str, &String)| {
-            (key.to_owned(), Value { kind: Some(Kind::StringValue(value.clone())) })
+            (
+                key.to_owned(),
+                Value {
+                    kind: Some(Kind::StringValue(value.clone())),
+                },
+            )
         };
         Node {
             id: format!("ztunnel~{ip}~{pod}.{namespace}~{namespace}.svc.{domain}"),
             // What the process knows about itself wins over its environment.
-            metadata: Some(Struct { fields: extra.chain(own).map(text).collect() }),
+            metadata: Some(Struct {
+                fields: extra.chain(own).map(text).collect(),
+            }),
         }
     }
 }
@@ -157,7 +176,10 @@ impl Client {
     /// Reports to this observer.
     #[must_use]
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        Self { observer: Some(observer), ..self }
+        Self {
+            observer: Some(observer),
+            ..self
+        }
     }
 
     /// Becomes true after the first answer of every type has been applied, and stays so.
@@ -192,7 +214,10 @@ impl Client {
         // A fresh channel per stream: roots and address are read anew.
         let mut client = Grpc::new(self.control.channel()?).max_decoding_message_size(MAX_RESPONSE);
         let metadata = self.control.metadata().await?;
-        client.ready().await.map_err(|error| Error::Connect(chain(&error)))?;
+        client
+            .ready()
+            .await
+            .map_err(|error| Error::Connect(chain(&error)))?;
         let (requests, queue) = mpsc::channel(REQUESTS);
         for request in self.session.subscriptions() {
             requests.try_send(request).map_err(|_| Error::Closed)?;
@@ -204,25 +229,46 @@ impl Client {
         *call.metadata_mut() = metadata;
         let path = PathAndQuery::from_static(DELTA_AGGREGATED_RESOURCES);
         let codec = ProstCodec::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>::default();
-        let failed = |status: tonic::Status| Error::Stream { code: status.code(), message: status_text(&status) };
-        let answers = client.streaming(call, path, codec).await.map_err(failed)?.into_inner();
+        let failed = |status: tonic::Status| Error::Stream {
+            code: status.code(),
+            message: status_text(&status),
+        };
+        let answers = client
+            .streaming(call, path, codec)
+            .await
+            .map_err(failed)?
+            .into_inner();
         let mut answers = pin!(answers);
         while let Some(answer) = answers.next().await {
             let answer = answer.map_err(failed)?;
             self.report(&answer);
-            let acknowledgement = self.session.receive(answer, |updates| self.store.apply(updates));
+            let acknowledgement = self
+                .session
+                .receive(answer, |updates| self.store.apply(updates));
             if self.session.is_complete() {
-                self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
+                self.ready
+                    .send_if_modified(|ready| !std::mem::replace(ready, true));
             }
-            requests.send(acknowledgement).await.map_err(|_| Error::Closed)?;
+            requests
+                .send(acknowledgement)
+                .await
+                .map_err(|_| Error::Closed)?;
         }
         Err(Error::Closed)
     }
 
     fn report(&self, answer: &DeltaDiscoveryResponse) {
-        let bytes = answer.resources.iter().filter_map(|r| r.resource.as_ref()).map(|any| any.value.len()).sum();
-        let (type_url, resources, removed) =
-            (&answer.type_url, answer.resources.len(), answer.removed_resources.len());
+        let bytes = answer
+            .resources
+            .iter()
+            .filter_map(|r| r.resource.as_ref())
+            .map(|any| any.value.len())
+            .sum();
+        let (type_url, resources, removed) = (
+            &answer.type_url,
+            answer.resources.len(),
+            answer.removed_resources.len(),
+        );
         tracing::debug!(type_url, resources, removed, bytes, "xDS response");
         if let Some(observer) = &self.observer {
             observer.message(type_url, bytes);
@@ -232,7 +278,11 @@ impl Client {
 
 /// The wait after a stream: small after a good one, else twice the last up to the longest.
 fn next_wait(last: Duration, is_good: bool) -> Duration {
-    if is_good { FIRST_WAIT } else { (last * 2).min(LONGEST_WAIT) }
+    if is_good {
+        FIRST_WAIT
+    } else {
+        (last * 2).min(LONGEST_WAIT)
+    }
 }
 
 #[cfg(test)]

@@ -61,11 +61,19 @@ impl Certificates {
     ///
     /// # Errors
     /// The reason of the last failure, or [`Error::Expired`], or [`Error::Forgotten`].
-    pub async fn fetch(&self, identity: &Identity, priority: Priority) -> Result<Arc<WorkloadCertificate>, Error> {
+    pub async fn fetch(
+        &self,
+        identity: &Identity,
+        priority: Priority,
+    ) -> Result<Arc<WorkloadCertificate>, Error> {
         let mut state = self.entry(identity, priority, 0);
-        let settled = state.wait_for(|state| !matches!(state, State::Initializing)).await;
+        let settled = state
+            .wait_for(|state| !matches!(state, State::Initializing))
+            .await;
         match &*settled.map_err(|_| Error::Forgotten(identity.clone()))? {
-            State::Available(certificate) if certificate.is_valid(SystemTime::now()) => Ok(Arc::clone(certificate)),
+            State::Available(certificate) if certificate.is_valid(SystemTime::now()) => {
+                Ok(Arc::clone(certificate))
+            }
             State::Unavailable(reason) => Err(reason.clone()),
             State::Available(_) | State::Initializing => Err(Error::Expired(identity.clone())),
         }
@@ -95,19 +103,32 @@ impl Certificates {
     /// Every identity and its state, sorted.
     pub fn states(&self) -> Vec<(Identity, State)> {
         let state = |entry: &Entry| entry.state.borrow().clone();
-        let mut all: Vec<_> =
-            self.entries().iter().map(|(identity, entry)| (identity.clone(), state(entry))).collect();
+        let mut all: Vec<_> = self
+            .entries()
+            .iter()
+            .map(|(identity, entry)| (identity.clone(), state(entry)))
+            .collect();
         all.sort_by(|(one, _), (two, _)| one.cmp(two));
         all
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<Identity, Entry>> {
-        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn entry(&self, identity: &Identity, priority: Priority, more_users: usize) -> watch::Receiver<State> {
+    fn entry(
+        &self,
+        identity: &Identity,
+        priority: Priority,
+        more_users: usize,
+    ) -> watch::Receiver<State> {
         let mut entries = self.entries();
-        let entry = entries.entry(identity.clone()).or_insert_with(|| self.start(identity, priority));
+        let entry = entries
+            .entry(identity.clone())
+            .or_insert_with(|| self.start(identity, priority));
         entry.users += more_users;
         entry.priority.send_if_modified(|now| {
             let rises = priority > *now;
@@ -128,7 +149,12 @@ impl Certificates {
             priority: wanted,
         };
         let task = self.0.runtime.spawn(keeper.run(first)).abort_handle();
-        Entry { state, priority, users: 0, task }
+        Entry {
+            state,
+            priority,
+            users: 0,
+            task,
+        }
     }
 }
 
@@ -152,8 +178,13 @@ impl Keeper {
                 Ok(certificate) => {
                     failures = 0;
                     let now = SystemTime::now();
-                    let wait = schedule::until_renewal(certificate.not_before(), certificate.not_after(), now);
-                    self.state.send_replace(State::Available(Arc::new(certificate)));
+                    let wait = schedule::until_renewal(
+                        certificate.not_before(),
+                        certificate.not_after(),
+                        now,
+                    );
+                    self.state
+                        .send_replace(State::Available(Arc::new(certificate)));
                     wait
                 }
                 Err(reason) => {
@@ -168,14 +199,22 @@ impl Keeper {
                 }
             };
             self.rest(wait).await;
-            least = if self.serves() { Priority::Background } else { Priority::Warmup };
+            least = if self.serves() {
+                Priority::Background
+            } else {
+                Priority::Warmup
+            };
         }
     }
 
     /// Waits for a turn, and lines up again when somebody more urgent appears.
     async fn turn(&mut self, least: Priority) -> Turn {
         loop {
-            let priority = if self.serves() { least } else { least.max(*self.priority.borrow_and_update()) };
+            let priority = if self.serves() {
+                least
+            } else {
+                least.max(*self.priority.borrow_and_update())
+            };
             let place = self.queue.line_up(priority);
             tokio::select! {
                 Ok(turn) = place => return turn,

@@ -23,14 +23,25 @@ pub struct Request {
 /// # Errors
 /// [`Error::Request`] when the key cannot be made.
 pub fn request(identity: &Identity) -> Result<Request, Error> {
-    let failed = |source| Error::Request { identity: identity.clone(), source: Arc::new(source) };
+    let failed = |source| Error::Request {
+        identity: identity.clone(),
+        source: Arc::new(source),
+    };
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
     let mut params = CertificateParams::default();
     // With an empty subject the name extension is critical, RFC 5280 section 4.2.1.6.
     params.distinguished_name = DistinguishedName::new();
-    params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(identity.as_str()).map_err(failed)?)];
-    let pem = params.serialize_request(&key).and_then(|request| request.pem()).map_err(failed)?;
-    Ok(Request { pem, key: PrivateKey::from_pkcs8(key.serialize_der()) })
+    params.subject_alt_names = vec![SanType::URI(
+        Ia5String::try_from(identity.as_str()).map_err(failed)?,
+    )];
+    let pem = params
+        .serialize_request(&key)
+        .and_then(|request| request.pem())
+        .map_err(failed)?;
+    Ok(Request {
+        pem,
+        key: PrivateKey::from_pkcs8(key.serialize_der()),
+    })
 }
 
 #[cfg(test)]
@@ -56,10 +67,19 @@ mod tests {
         assert_eq!(names.general_names, [GeneralName::URI(identity.as_str())]);
         // OID 2.5.29.17, then BOOLEAN TRUE: critical.
         let critical_san = [0x06, 0x03, 0x55, 0x1d, 0x11, 0x01, 0x01, 0xff];
-        assert!(pem.contents.windows(critical_san.len()).any(|bytes| bytes == critical_san));
+        assert!(
+            pem.contents
+                .windows(critical_san.len())
+                .any(|bytes| bytes == critical_san)
+        );
         // id-ecPublicKey on prime256v1.
         let curve = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-        assert!(info.subject_pki.raw.windows(curve.len()).any(|bytes| bytes == curve));
+        assert!(
+            info.subject_pki
+                .raw
+                .windows(curve.len())
+                .any(|bytes| bytes == curve)
+        );
     }
 
     #[test]

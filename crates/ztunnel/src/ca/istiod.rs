@@ -47,7 +47,11 @@ impl Istiod {
     /// [`control::Error::Address`].
     pub fn new(control: Control, settings: Settings) -> Result<Self, control::Error> {
         let channel = control.channel()?;
-        Ok(Self { control, channel, settings })
+        Ok(Self {
+            control,
+            channel,
+            settings,
+        })
     }
 
     async fn call(&self, identity: &Identity) -> Result<WorkloadCertificate, Error> {
@@ -60,12 +64,21 @@ impl Istiod {
             message: message.to_owned(),
         };
         let mut client = Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER);
-        client.ready().await.map_err(|error| refused(&chain(&error), tonic::Code::Unavailable))?;
+        client
+            .ready()
+            .await
+            .map_err(|error| refused(&chain(&error), tonic::Code::Unavailable))?;
         let path = PathAndQuery::from_static(CREATE_CERTIFICATE);
         let codec = ProstCodec::<IstioCertificateRequest, IstioCertificateResponse>::default();
-        let answer =
-            client.unary(call, path, codec).await.map_err(|status| refused(&status_text(&status), status.code()))?;
-        Ok(WorkloadCertificate::from_pem(identity, &answer.into_inner().cert_chain, request.key)?)
+        let answer = client
+            .unary(call, path, codec)
+            .await
+            .map_err(|status| refused(&status_text(&status), status.code()))?;
+        Ok(WorkloadCertificate::from_pem(
+            identity,
+            &answer.into_inner().cert_chain,
+            request.key,
+        )?)
     }
 }
 
@@ -85,7 +98,9 @@ fn message(identity: &Identity, csr: String, settings: Settings) -> IstioCertifi
     let on_behalf = || Struct {
         fields: [(
             "ImpersonatedIdentity".to_owned(),
-            Value { kind: Some(Kind::StringValue(identity.to_string())) },
+            Value {
+                kind: Some(Kind::StringValue(identity.to_string())),
+            },
         )]
         .into(),
     };
@@ -103,13 +118,28 @@ mod tests {
     #[test]
     fn the_request_asks_in_seconds_and_names_the_impersonated_identity_only_in_shared_mode() {
         let identity = Identity::new("cluster.local", "shop", "cart").unwrap();
-        let settings = Settings { life: Duration::from_secs(86_400), impersonate: true };
+        let settings = Settings {
+            life: Duration::from_secs(86_400),
+            impersonate: true,
+        };
         let shared = message(&identity, "csr".to_owned(), settings);
         assert_eq!(shared.validity_duration, 86_400);
         let metadata = shared.metadata.unwrap();
         let value = metadata.fields["ImpersonatedIdentity"].kind.clone();
-        assert_eq!(value, Some(Kind::StringValue("spiffe://cluster.local/ns/shop/sa/cart".to_owned())));
-        let own = message(&identity, "csr".to_owned(), Settings { impersonate: false, ..settings });
+        assert_eq!(
+            value,
+            Some(Kind::StringValue(
+                "spiffe://cluster.local/ns/shop/sa/cart".to_owned()
+            ))
+        );
+        let own = message(
+            &identity,
+            "csr".to_owned(),
+            Settings {
+                impersonate: false,
+                ..settings
+            },
+        );
         assert_eq!(own.metadata, None);
     }
 }

@@ -24,8 +24,11 @@ pub async fn prefetch_node(store: Arc<Store>, certificates: Certificates, node: 
     loop {
         changed.mark_unchanged();
         let needed = node_identities(&store.snapshot(), &node);
-        needed.difference(&held).for_each(|identity| certificates.prefetch(identity));
-        held.difference(&needed).for_each(|identity| certificates.forget(identity));
+        needed
+            .difference(&held)
+            .for_each(|identity| certificates.prefetch(identity));
+        held.difference(&needed)
+            .for_each(|identity| certificates.forget(identity));
         held = needed;
         if changed.changed().await.is_err() {
             return;

@@ -24,7 +24,10 @@ pub(super) struct Turn(Option<Queue>);
 
 impl Queue {
     pub(super) fn new(at_once: usize) -> Self {
-        Self(Arc::new(Mutex::new(Waiting { free: at_once, lines: Default::default() })))
+        Self(Arc::new(Mutex::new(Waiting {
+            free: at_once,
+            lines: Default::default(),
+        })))
     }
 
     /// Takes a place in the line. Dropping the receiver gives the place up.
@@ -50,7 +53,9 @@ impl Queue {
             if waiting.free == 0 {
                 return;
             }
-            let Some(next) = waiting.lines.iter_mut().rev().find_map(VecDeque::pop_front) else { return };
+            let Some(next) = waiting.lines.iter_mut().rev().find_map(VecDeque::pop_front) else {
+                return;
+            };
             waiting.free -= 1;
             drop(waiting);
             // The lock is not held: a turn that nobody takes is dropped here and comes back through `drop`.
@@ -118,7 +123,9 @@ mod tests {
     #[test]
     fn only_so_many_ask_at_once() {
         let queue = Queue::new(8);
-        let turns: Vec<_> = (0..8).map(|_| queue.line_up(Priority::Warmup).try_recv().unwrap()).collect();
+        let turns: Vec<_> = (0..8)
+            .map(|_| queue.line_up(Priority::Warmup).try_recv().unwrap())
+            .collect();
         let mut ninth = queue.line_up(Priority::RealTime);
         assert!(ninth.try_recv().is_err());
         drop(turns);

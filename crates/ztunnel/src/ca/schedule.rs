@@ -13,7 +13,9 @@ const SHORTEST_RENEWAL: Duration = Duration::from_secs(1);
 /// of what is left.
 pub fn until_renewal(not_before: SystemTime, not_after: SystemTime, now: SystemTime) -> Duration {
     let life = not_after.duration_since(not_before).unwrap_or_default();
-    let half = not_before.checked_add(life / 2).and_then(|at| at.duration_since(now).ok());
+    let half = not_before
+        .checked_add(life / 2)
+        .and_then(|at| at.duration_since(now).ok());
     let left = || not_after.duration_since(now).unwrap_or_default() / 2;
     half.unwrap_or_else(left).max(SHORTEST_RENEWAL)
 }
@@ -24,7 +26,9 @@ pub fn until_retry(failures: u32, sample: u64) -> Duration {
     let (low, high) = FIRST_WAIT;
     let first = low + (high - low).mul_f64(share(sample >> 32));
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    doubled.min(LONGEST_WAIT).mul_f64(0.8 + 0.4 * share(sample & u64::from(u32::MAX)))
+    doubled
+        .min(LONGEST_WAIT)
+        .mul_f64(0.8 + 0.4 * share(sample & u64::from(u32::MAX)))
 }
 
 /// The lower 32 bits as a share of 1.
@@ -62,7 +66,15 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_longest() {
         let middle = |failures| until_retry(failures, 1 << 31);
-        for (failures, seconds) in [(1, 0.5), (2, 1.0), (3, 2.0), (8, 64.0), (9, 128.0), (10, 150.0), (99, 150.0)] {
+        for (failures, seconds) in [
+            (1, 0.5),
+            (2, 1.0),
+            (3, 2.0),
+            (8, 64.0),
+            (9, 128.0),
+            (10, 150.0),
+            (99, 150.0),
+        ] {
             let wait = middle(failures).as_secs_f64();
             assert!((wait - seconds).abs() < 0.01, "{failures}: {wait}");
         }

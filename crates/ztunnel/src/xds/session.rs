@@ -6,7 +6,9 @@ use prost::Message;
 
 use crate::error::chain;
 use crate::proto::authorization::Authorization;
-use crate::proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node, Resource, Status};
+use crate::proto::discovery::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node, Resource, Status,
+};
 use crate::proto::workload::Address;
 use crate::proto::{ADDRESS_TYPE, AUTHORIZATION_TYPE};
 use crate::store::{Rejected, Update};
@@ -39,8 +41,16 @@ struct Type {
 impl Session {
     /// Nothing applied yet.
     pub fn new(node: Node) -> Self {
-        let kind = |url| Type { url, versions: HashMap::new(), is_answered: false, expects_all: false };
-        Self { node, types: [ADDRESS_TYPE, AUTHORIZATION_TYPE].map(kind) }
+        let kind = |url| Type {
+            url,
+            versions: HashMap::new(),
+            is_answered: false,
+            expects_all: false,
+        };
+        Self {
+            node,
+            types: [ADDRESS_TYPE, AUTHORIZATION_TYPE].map(kind),
+        }
     }
 
     /// The first requests of a stream: everything, minus what is still known. A list of known versions that istiod
@@ -48,12 +58,20 @@ impl Session {
     pub fn subscriptions(&mut self) -> Vec<DeltaDiscoveryRequest> {
         let node = &self.node;
         let subscribe = |kind: &mut Type| {
-            let bytes: usize = kind.versions.iter().map(|(name, version)| name.len() + version.len() + 12).sum();
+            let bytes: usize = kind
+                .versions
+                .iter()
+                .map(|(name, version)| name.len() + version.len() + 12)
+                .sum();
             kind.expects_all = bytes > MAX_VERSIONS;
             DeltaDiscoveryRequest {
                 node: Some(node.clone()),
                 type_url: kind.url.to_owned(),
-                initial_resource_versions: if kind.expects_all { HashMap::new() } else { kind.versions.clone() },
+                initial_resource_versions: if kind.expects_all {
+                    HashMap::new()
+                } else {
+                    kind.versions.clone()
+                },
                 ..DeltaDiscoveryRequest::default()
             }
         };
@@ -73,8 +91,17 @@ impl Session {
         apply: impl FnOnce(Vec<Update>) -> Vec<Rejected>,
     ) -> DeltaDiscoveryRequest {
         let mut refused = BTreeMap::new();
-        match self.types.iter_mut().find(|kind| kind.url == response.type_url) {
-            Some(kind) => kind.receive(response.resources, response.removed_resources, apply, &mut refused),
+        match self
+            .types
+            .iter_mut()
+            .find(|kind| kind.url == response.type_url)
+        {
+            Some(kind) => kind.receive(
+                response.resources,
+                response.removed_resources,
+                apply,
+                &mut refused,
+            ),
             None => {
                 refused.insert("*".to_owned(), "this type was not asked for".to_owned());
             }
@@ -98,8 +125,16 @@ impl Type {
     ) {
         let mut removed = removed;
         if std::mem::take(&mut self.expects_all) {
-            let sent: HashSet<&str> = resources.iter().map(|resource| resource.name.as_str()).collect();
-            removed.extend(self.versions.keys().filter(|name| !sent.contains(name.as_str())).cloned());
+            let sent: HashSet<&str> = resources
+                .iter()
+                .map(|resource| resource.name.as_str())
+                .collect();
+            removed.extend(
+                self.versions
+                    .keys()
+                    .filter(|name| !sent.contains(name.as_str()))
+                    .cloned(),
+            );
         }
         let mut updates = Vec::with_capacity(resources.len() + removed.len());
         let mut sources = Vec::with_capacity(resources.len());
@@ -140,19 +175,31 @@ impl Type {
     }
 
     fn removal(&self, name: String) -> Update {
-        if self.url == ADDRESS_TYPE { Update::RemoveAddress(name) } else { Update::RemoveAuthorization(name) }
+        if self.url == ADDRESS_TYPE {
+            Update::RemoveAddress(name)
+        } else {
+            Update::RemoveAuthorization(name)
+        }
     }
 
     fn decode(&self, resource: &Resource) -> Result<Update, String> {
         let any = resource.resource.as_ref().ok_or("the resource is empty")?;
         if any.type_url != self.url {
-            return Err(format!("the resource is of type {:?}", crate::addr::shortened(&any.type_url)));
+            return Err(format!(
+                "the resource is of type {:?}",
+                crate::addr::shortened(&any.type_url)
+            ));
         }
-        let unreadable = |error: prost::DecodeError| format!("the resource cannot be decoded: {error}");
+        let unreadable =
+            |error: prost::DecodeError| format!("the resource cannot be decoded: {error}");
         if self.url == ADDRESS_TYPE {
-            Address::decode(any.value.as_slice()).map(Update::address).map_err(unreadable)
+            Address::decode(any.value.as_slice())
+                .map(Update::address)
+                .map_err(unreadable)
         } else {
-            Authorization::decode(any.value.as_slice()).map(Update::authorization).map_err(unreadable)
+            Authorization::decode(any.value.as_slice())
+                .map(Update::authorization)
+                .map_err(unreadable)
         }
     }
 }
@@ -161,10 +208,20 @@ fn error_detail(refused: &BTreeMap<String, String>) -> Option<Status> {
     if refused.is_empty() {
         return None;
     }
-    let mut reasons: Vec<String> =
-        refused.iter().take(MAX_REASONS).map(|(name, reason)| format!("{name}: {reason}")).collect();
-    if let Some(more) = refused.len().checked_sub(MAX_REASONS).filter(|more| *more > 0) {
+    let mut reasons: Vec<String> = refused
+        .iter()
+        .take(MAX_REASONS)
+        .map(|(name, reason)| format!("{name}: {reason}"))
+        .collect();
+    if let Some(more) = refused
+        .len()
+        .checked_sub(MAX_REASONS)
+        .filter(|more| *more > 0)
+    {
         reasons.push(format!("and {more} more"));
     }
-    Some(Status { code: INVALID_ARGUMENT, message: reasons.join("; ") })
+    Some(Status {
+        code: INVALID_ARGUMENT,
+        message: reasons.join("; "),
+    })
 }
