@@ -1,1 +1,561 @@
+//! Tables over the embedded catalogue and its overlay.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::*;
+use crate::api::conditions::Reason;
+use crate::api::v1alpha1::{
+    ChannelEntry, KubernetesRange as Range, MeshReleaseSpec, ReleaseFix, ReleaseImage, Upgrade,
+    UpgradeMode, Withdrawn,
+};
+
+/// A moment at which 1.6 is Rapid, 1.5 is Stable and Extended, and 1.4 has ended.
+const NOW: &str = "2026-11-21T09:00:00Z";
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn v(text: &str) -> Version {
+    text.parse().unwrap()
+}
+
+fn k(text: &str) -> Minor {
+    text.parse().unwrap()
+}
+
+fn pinned(version: &str) -> Upgrade {
+    Upgrade {
+        version: Some(version.to_owned()),
+        ..Upgrade::default()
+    }
+}
+
+fn following(channel: ReleaseChannel) -> Upgrade {
+    Upgrade {
+        mode: Some(UpgradeMode::FullyManaged),
+        release_channel: Some(channel),
+        ..Upgrade::default()
+    }
+}
+
+/// A release object with Istio 1.31.0 for Kubernetes 1.31 to 1.37, in no channel.
+fn object(name: &str) -> MeshRelease {
+    let spec = MeshReleaseSpec {
+        istio_version: "1.31.0".into(),
+        kubernetes: Range {
+            min: "1.31".into(),
+            max: "1.37".into(),
+        },
+        ..MeshReleaseSpec::default()
+    };
+    MeshRelease::new(name, spec)
+}
+
+fn in_channel(name: &str, channel: ReleaseChannel, since: &str) -> MeshRelease {
+    let mut object = object(name);
+    object.spec.channels = vec![ChannelEntry {
+        name: channel,
+        since: Time(at(since)),
+    }];
+    object
+}
+
+fn withdrawn(name: &str) -> MeshRelease {
+    let mut object = object(name);
+    object.spec.withdrawn = Some(Withdrawn {
+        reason: "it loses connections".into(),
+    });
+    object
+}
+
+/// The version a spec resolves to, or the reason why not.
+fn answer(
+    upgrade: Option<&Upgrade>,
+    running: Option<&str>,
+    objects: &[MeshRelease],
+    kubernetes: &str,
+    now: &str,
+) -> Result<String, Reason> {
+    let catalogue = Catalogue::overlaid(objects);
+    resolve(upgrade, running.map(v), &catalogue, k(kubernetes), at(now))
+        .map(|resolution| resolution.release.version.to_string())
+        .map_err(|unresolved| unresolved.reason())
+}
+
+#[test]
+fn the_embedded_catalogue_carries_three_lines_with_their_patches() {
+    let catalogue = Catalogue::embedded();
+    let versions: Vec<String> = catalogue
+        .newest_first()
+        .map(|release| format!("{}={}", release.version, release.istio))
+        .collect();
+    assert_eq!(
+        versions,
+        [
+            "1.6.0=1.31.0",
+            "1.5.4=1.30.4",
+            "1.5.3=1.30.3",
+            "1.5.2=1.30.2",
+            "1.5.1=1.30.1",
+            "1.5.0=1.30.0",
+            "1.4.7=1.29.7",
+            "1.4.6=1.29.6",
+            "1.4.5=1.29.5",
+            "1.4.4=1.29.4",
+            "1.4.3=1.29.3",
+            "1.4.2=1.29.2",
+            "1.4.1=1.29.1",
+            "1.4.0=1.29.0",
+        ]
+    );
+    for release in catalogue.newest_first() {
+        assert!(
+            SUPPORTED_ISTIO.contains(&release.istio.line()),
+            "{}",
+            release.version
+        );
+        assert_eq!(
+            release.images.len(),
+            Component::ALL.len(),
+            "{}",
+            release.version
+        );
+        assert!(release.channels.values().all(|since| {
+            release
+                .released
+                .unwrap()
+                .at(0, 0, 0, 0)
+                .in_tz("UTC")
+                .unwrap()
+                .timestamp()
+                <= *since
+        }));
+    }
+}
+
+#[test]
+fn figures_that_nobody_published_are_absent_or_said_to_be_estimates() {
+    let catalogue = Catalogue::embedded();
+    let line = |version: &str| catalogue.get(v(version)).unwrap();
+    assert_eq!(line("1.6.0").kubernetes.to_string(), "1.32 to 1.36");
+    assert_eq!(line("1.6.0").end_of_life, None);
+    assert_eq!(line("1.5.4").end_of_life, None);
+    assert_eq!(line("1.4.7").end_of_life.unwrap().to_string(), "2026-10-12");
+}
+
+#[test]
+fn channels_move_with_the_clock_alone() {
+    use ReleaseChannel::{Extended, Rapid, Stable};
+    let table = [
+        (Rapid, "2026-07-13T00:00:00Z", Ok("1.5.3")),
+        (Rapid, "2026-09-20T23:59:59Z", Ok("1.5.4")),
+        (Rapid, "2026-09-21T00:00:00Z", Ok("1.6.0")),
+        (Stable, "2026-09-20T23:59:59Z", Ok("1.4.7")),
+        (Stable, "2026-09-21T00:00:00Z", Ok("1.5.4")),
+        (Extended, "2026-10-12T12:00:00Z", Ok("1.4.7")),
+        (Extended, NOW, Ok("1.5.4")),
+        (
+            Stable,
+            "2026-01-01T00:00:00Z",
+            Err(Reason::NoReleaseInChannel),
+        ),
+    ];
+    for (channel, now, expected) in table {
+        let expected = expected.map(str::to_owned);
+        assert_eq!(
+            answer(Some(&following(channel)), None, &[], "1.33", now),
+            expected,
+            "{channel:?} {now}"
+        );
+    }
+}
+
+#[test]
+fn a_spec_resolves_to_one_release_or_a_reason() {
+    use ReleaseChannel::{Extended, Rapid, Stable};
+    let full = |channel| Some(following(channel));
+    let pin = |version: &str| Some(pinned(version));
+    let fully = Some(Upgrade {
+        mode: Some(UpgradeMode::FullyManaged),
+        ..Upgrade::default()
+    });
+    #[rustfmt::skip]
+    let table: Vec<(&str, Option<Upgrade>, Option<&str>, &str, Result<&str, Reason>)> = vec![
+        // Nothing said.
+        ("first install takes the line before the newest", None, None, "1.33", Ok("1.5.4")),
+        ("an empty upgrade means the same", Some(Upgrade::default()), None, "1.33", Ok("1.5.4")),
+        ("only lines that fit count; the only one is taken although it has ended", None, None, "1.31", Ok("1.4.7")),
+        ("two lines fit", None, None, "1.36", Ok("1.5.4")),
+        ("nothing fits", None, None, "1.37", Err(Reason::KubernetesOutOfRange)),
+        ("a running member keeps its line", None, Some("1.4.2"), "1.33", Ok("1.4.7")),
+        ("a running member is never taken to another line", None, Some("1.6.0"), "1.33", Ok("1.6.0")),
+        ("a line that runs is kept although Kubernetes moved out of its range", None, Some("1.4.7"), "1.36", Ok("1.4.7")),
+        ("what runs is in no catalogue", None, Some("1.3.9"), "1.33", Err(Reason::UnknownVersion)),
+        // Line pins.
+        ("a line means its newest patch", pin("1.4"), None, "1.33", Ok("1.4.7")),
+        ("the newest line", pin("1.6"), None, "1.33", Ok("1.6.0")),
+        ("patches follow", pin("1.5"), Some("1.5.1"), "1.33", Ok("1.5.4")),
+        ("an unknown line", pin("1.9"), None, "1.33", Err(Reason::UnknownVersion)),
+        ("a line that is gone", pin("1.3"), None, "1.33", Err(Reason::UnknownVersion)),
+        ("a line that does not fit", pin("1.4"), None, "1.36", Err(Reason::KubernetesOutOfRange)),
+        ("another line than what runs", pin("1.6"), Some("1.5.4"), "1.33", Ok("1.6.0")),
+        // Exact pins.
+        ("an exact pin is that version", pin("1.5.2"), None, "1.33", Ok("1.5.2")),
+        ("an exact pin stays", pin("1.5.2"), Some("1.5.2"), "1.33", Ok("1.5.2")),
+        ("an exact pin stays out of range once it runs", pin("1.4.7"), Some("1.4.7"), "1.36", Ok("1.4.7")),
+        ("but is not installed there", pin("1.4.7"), None, "1.36", Err(Reason::KubernetesOutOfRange)),
+        ("an unknown patch", pin("1.6.9"), None, "1.33", Err(Reason::UnknownVersion)),
+        ("a pin that runs and left the catalogue", pin("1.6.9"), Some("1.6.9"), "1.33", Err(Reason::UnknownVersion)),
+        ("not a version", pin("latest"), None, "1.33", Err(Reason::InvalidSpec)),
+        ("not a version either", pin("v1.5"), None, "1.33", Err(Reason::InvalidSpec)),
+        // Channels.
+        ("the default channel is Stable", fully, None, "1.33", Ok("1.5.4")),
+        ("Rapid", full(Rapid), None, "1.33", Ok("1.6.0")),
+        ("Extended", full(Extended), None, "1.33", Ok("1.5.4")),
+        ("a channel takes the highest that fits", full(Stable), None, "1.31", Ok("1.4.7")),
+        ("Rapid has nothing for an old cluster", full(Rapid), None, "1.31", Err(Reason::NoReleaseInChannel)),
+        ("a channel without a release", full(Rapid), None, "1.37", Err(Reason::NoReleaseInChannel)),
+        ("a channel may mean less than what runs", full(Stable), Some("1.6.0"), "1.33", Ok("1.5.4")),
+    ];
+    for (name, upgrade, running, kubernetes, expected) in table {
+        let expected = expected.map(str::to_owned);
+        assert_eq!(
+            answer(upgrade.as_ref(), running, &[], kubernetes, NOW),
+            expected,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn an_object_adds_an_entry_or_replaces_one_whole() {
+    use ReleaseChannel::{Rapid, Stable};
+    let mut future = object("1.6.2");
+    future.spec.released = Some("2027-01-01".into());
+    let mut new_kubernetes = object("1.6.1");
+    new_kubernetes.spec.kubernetes.min = "1.36".into();
+    #[rustfmt::skip]
+    let table: Vec<(&str, Option<Upgrade>, Option<&str>, Vec<MeshRelease>, Result<&str, Reason>)> = vec![
+        ("a channel moves", Some(following(Stable)), None, vec![in_channel("1.6.1", Stable, "2026-11-01T00:00:00Z")], Ok("1.6.1")),
+        ("not before its time", Some(following(Stable)), None, vec![in_channel("1.6.1", Stable, "2026-12-01T00:00:00Z")], Ok("1.5.4")),
+        ("a replaced entry loses the channels it had", Some(following(Rapid)), None, vec![object("1.6.0")], Ok("1.5.4")),
+        ("a withdrawn entry is in no channel", Some(following(Rapid)), None, vec![withdrawn("1.6.0")], Ok("1.5.4")),
+        ("a line passes over a withdrawn patch", Some(pinned("1.5")), None, vec![withdrawn("1.5.4")], Ok("1.5.3")),
+        ("a running withdrawn patch gives way, downwards if it must", Some(pinned("1.5")), Some("1.5.4"), vec![withdrawn("1.5.4")], Ok("1.5.3")),
+        ("an exact pin on it stays while it runs", Some(pinned("1.5.4")), Some("1.5.4"), vec![withdrawn("1.5.4")], Ok("1.5.4")),
+        ("an exact pin on it is not installed", Some(pinned("1.5.4")), None, vec![withdrawn("1.5.4")], Err(Reason::ReleaseWithdrawn)),
+        ("a line whose only entry is withdrawn", Some(pinned("1.6")), None, vec![withdrawn("1.6.0")], Err(Reason::ReleaseWithdrawn)),
+        ("a new line moves the default", None, None, vec![object("1.7.0")], Ok("1.6.0")),
+        ("a new line does not move who runs", None, Some("1.5.4"), vec![object("1.7.0")], Ok("1.5.4")),
+        ("a new patch is followed", None, Some("1.5.4"), vec![object("1.5.9")], Ok("1.5.9")),
+        ("a range that excludes this cluster", Some(pinned("1.6.1")), None, vec![new_kubernetes.clone()], Err(Reason::KubernetesOutOfRange)),
+        ("and a line without it", Some(pinned("1.6")), None, vec![new_kubernetes], Ok("1.6.0")),
+        ("a release of the future is not taken", Some(pinned("1.6")), None, vec![future.clone()], Ok("1.6.0")),
+        ("nor when it is pinned", Some(pinned("1.6.2")), None, vec![future], Err(Reason::UnknownVersion)),
+    ];
+    for (name, upgrade, running, objects, expected) in table {
+        let expected = expected.map(str::to_owned);
+        assert_eq!(
+            answer(upgrade.as_ref(), running, &objects, "1.33", NOW),
+            expected,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_malformed_object_is_named_and_the_others_still_work() {
+    let broken = |name: &str, change: fn(&mut MeshReleaseSpec)| {
+        let mut object = object(name);
+        change(&mut object.spec);
+        object
+    };
+    #[rustfmt::skip]
+    let table: Vec<(MeshRelease, &str)> = vec![
+        (object("latest"), "metadata.name: \"latest\" is not a version"),
+        (broken("1.6.5", |spec| spec.istio_version = "1.31".into()), "istioVersion: \"1.31\" is not a version"),
+        (broken("1.6.5", |spec| spec.istio_version = "1.28.3".into()), "installs Istio 1.29, 1.30 and 1.31, not 1.28"),
+        (broken("1.6.5", |spec| spec.kubernetes.min = "1".into()), "kubernetes.min: \"1\" is not a version"),
+        (broken("1.6.5", |spec| spec.kubernetes.max = "1.30".into()), "kubernetes: the range 1.31 to 1.30 is empty"),
+        (broken("1.6.5", |spec| spec.gateway_api = Some("v1".into())), "gatewayAPI: \"v1\" is not a version"),
+        (broken("1.6.5", |spec| spec.released = Some("2026-02-30".into())), "released: \"2026-02-30\" is not a day"),
+        (broken("1.6.5", |spec| { spec.released = Some("2026-02-01".into()); spec.end_of_life = Some("2026-01-01".into()); }), "endOfLife: 2026-01-01 is before the release"),
+        (broken("1.6.5", |spec| spec.channels = [1, 2].map(|_| ChannelEntry { name: ReleaseChannel::Rapid, since: Time(Timestamp::UNIX_EPOCH) }).into()), "channels: Rapid is listed twice"),
+        (broken("1.6.5", |spec| { spec.images.insert("istiod".into(), ReleaseImage { repository: "a".into(), tag: Some("b".into()), digest: None }); }), "images: unknown component \"istiod\""),
+        (broken("1.6.5", |spec| { spec.images.insert("pilot".into(), ReleaseImage { repository: "a".into(), tag: None, digest: None }); }), "images.pilot: an image needs"),
+        (broken("1.6.5", |spec| spec.fixes = vec![ReleaseFix { id: "X".into(), cvss: Some(11.0), components: vec![] }]), "the score of \"X\""),
+        (broken("1.6.5", |spec| spec.fixes = vec![ReleaseFix { id: "X".into(), cvss: Some(f64::NAN), components: vec![] }]), "the score of \"X\""),
+        (broken("1.6.5", |spec| spec.fixes = vec![ReleaseFix { id: "X".into(), cvss: None, components: vec!["envoy".into()] }]), "fixes: unknown component \"envoy\""),
+    ];
+    for (object, expected) in table {
+        let name = object.metadata.name.clone().unwrap();
+        let catalogue = Catalogue::overlaid([&object, &self::object("1.6.7")]);
+        let refused: Vec<(String, String)> = catalogue
+            .refused()
+            .iter()
+            .map(|(name, why)| (name.clone(), why.to_string()))
+            .collect();
+        assert_eq!(refused.len(), 1, "{expected}");
+        assert_eq!(refused[0].0, name, "{expected}");
+        assert!(
+            refused[0].1.contains(expected),
+            "{} does not say {expected}",
+            refused[0].1
+        );
+        assert!(catalogue.get(v("1.6.7")).is_some(), "{expected}");
+        assert!(catalogue.get(v("1.6.5")).is_none(), "{expected}");
+    }
+}
+
+#[test]
+fn a_pin_on_a_refused_object_says_why_it_was_refused() {
+    let mut broken = object("1.6.5");
+    broken.spec.istio_version = "1.40.0".into();
+    let catalogue = Catalogue::overlaid([&broken]);
+    let error = resolve(Some(&pinned("1.6.5")), None, &catalogue, k("1.33"), at(NOW)).unwrap_err();
+    assert_eq!(error.reason(), Reason::MalformedRelease);
+    assert!(
+        error
+            .to_string()
+            .contains("not 1.40; update the operator first"),
+        "{error}"
+    );
+}
+
+#[test]
+fn every_error_says_what_can_be_done() {
+    let catalogue = Catalogue::embedded();
+    let error = |upgrade: &Upgrade, kubernetes: &str| {
+        resolve(Some(upgrade), None, &catalogue, k(kubernetes), at(NOW))
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        error(&pinned("1.9"), "1.33"),
+        "spec.upgrade.version 1.9 is in no catalogue; known versions: 1.6, 1.5, 1.4; pin one of them or apply a MeshRelease"
+    );
+    assert_eq!(
+        error(&pinned("1.9.1"), "1.33"),
+        "spec.upgrade.version 1.9.1 is in no catalogue; known versions: 1.6.0, 1.5.4, 1.5.3, 1.5.2, 1.5.1 and 9 more; \
+         pin one of them or apply a MeshRelease"
+    );
+    assert_eq!(
+        error(&pinned("1.4"), "1.36"),
+        "1.4 supports Kubernetes 1.31 to 1.35, and this cluster runs 1.36; versions for this cluster: 1.6, 1.5"
+    );
+    assert_eq!(
+        error(&following(ReleaseChannel::Rapid), "1.31"),
+        "channel Rapid has no release for Kubernetes 1.31; versions for this cluster: 1.4"
+    );
+}
+
+#[test]
+fn notices_tell_what_is_wrong_with_what_is_pinned() {
+    let catalogue = Catalogue::overlaid([&withdrawn("1.5.1")]);
+    let notices = |version: &str, running: Option<&str>, kubernetes: &str| {
+        let resolution = resolve(
+            Some(&pinned(version)),
+            running.map(v),
+            &catalogue,
+            k(kubernetes),
+            at(NOW),
+        )
+        .unwrap();
+        resolution
+            .notices
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(notices("1.6", None, "1.33"), [""; 0]);
+    assert_eq!(
+        notices("1.5.3", None, "1.33"),
+        ["it is affected by ISTIO-SECURITY-2026-006, fixed in 1.5.4"]
+    );
+    assert_eq!(
+        notices("1.4", None, "1.33"),
+        ["its support ended on 2026-10-12"]
+    );
+    assert_eq!(
+        notices("1.5.1", Some("1.5.1"), "1.40"),
+        [
+            "it was withdrawn: it loses connections",
+            "it supports Kubernetes 1.31 to 1.37, and this cluster runs 1.40"
+        ]
+    );
+}
+
+#[test]
+fn vulnerabilities_are_what_later_patches_of_the_line_fix() {
+    let catalogue = Catalogue::embedded();
+    let ids = |version: &str| {
+        catalogue
+            .vulnerabilities(v(version))
+            .iter()
+            .map(|fix| fix.id[15..].to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        ids("1.4.0"),
+        ["2026-001", "2026-003", "2026-004", "2026-005", "2026-006"]
+    );
+    assert_eq!(ids("1.5.2"), ["2026-005", "2026-006"]);
+    assert_eq!(ids("1.5.4"), [""; 0]);
+    assert_eq!(ids("1.6.0"), [""; 0]);
+    let worst = catalogue
+        .vulnerabilities(v("1.4.0"))
+        .into_iter()
+        .map(|fix| fix.cvss_tenths)
+        .max()
+        .flatten();
+    assert_eq!(worst, Some(87));
+    assert!(
+        catalogue
+            .vulnerabilities(v("1.4.0"))
+            .iter()
+            .all(|fix| !fix.touches_nodes())
+    );
+}
+
+#[test]
+fn available_upgrades_are_the_newest_of_each_line_nearest_first() {
+    let catalogue = Catalogue::overlaid([&withdrawn("1.6.1")]);
+    let list = |running: &str, kubernetes: &str| {
+        catalogue
+            .available_upgrades(v(running), k(kubernetes), at(NOW))
+            .into_iter()
+            .map(|upgrade| {
+                format!(
+                    "{} {} {} {}",
+                    upgrade.version,
+                    upgrade.istio_version,
+                    upgrade.channels.join("+"),
+                    upgrade.fixes
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        list("1.4.5", "1.33"),
+        [
+            "1.4.7 1.29.7 Stable+Extended 2",
+            "1.5.4 1.30.4 Rapid+Stable+Extended 2",
+            "1.6.0 1.31.0 Rapid 2"
+        ]
+    );
+    assert_eq!(list("1.4.7", "1.31"), [""; 0]);
+    assert_eq!(list("1.6.0", "1.33"), [""; 0]);
+}
+
+#[test]
+fn images_come_from_the_usual_place_unless_the_object_or_the_registry_says_otherwise() {
+    let mut object = object("1.6.3");
+    object.spec.images.insert(
+        "ztunnel".into(),
+        ReleaseImage {
+            repository: "example.com/x/zt".into(),
+            tag: Some("a".into()),
+            digest: Some(format!("sha256:{}", "0".repeat(64))),
+        },
+    );
+    let catalogue = Catalogue::overlaid([&object]);
+    let release = catalogue.get(v("1.6.3")).unwrap();
+    let zeros = "0".repeat(64);
+    assert_eq!(
+        release.image(Component::Pilot, None),
+        "registry.istio.io/release/pilot:1.31.0"
+    );
+    assert_eq!(
+        release.image(Component::InstallCni, Some("local:5000/mesh/")),
+        "local:5000/mesh/install-cni:1.31.0"
+    );
+    assert_eq!(
+        release.image(Component::Ztunnel, None),
+        format!("example.com/x/zt:a@sha256:{zeros}")
+    );
+    assert_eq!(
+        release.image(Component::Ztunnel, Some("local")),
+        format!("local/zt:a@sha256:{zeros}")
+    );
+    assert!(
+        release
+            .image(Component::Applink, None)
+            .ends_with("applink:1.6.3")
+    );
+}
+
+#[test]
+fn resolution_tells_mode_channel_and_pin_in_effect() {
+    let catalogue = Catalogue::embedded();
+    let seen = |upgrade: Option<&Upgrade>, running: Option<&str>| {
+        let resolution = resolve(upgrade, running.map(v), &catalogue, k("1.33"), at(NOW)).unwrap();
+        (
+            resolution.mode,
+            resolution.channel,
+            resolution.pin.map(|pin| pin.to_string()),
+        )
+    };
+    assert_eq!(
+        seen(None, None),
+        (UpgradeMode::SelfManaged, None, Some("1.5".into()))
+    );
+    assert_eq!(
+        seen(None, Some("1.4.2")),
+        (UpgradeMode::SelfManaged, None, Some("1.4".into()))
+    );
+    assert_eq!(
+        seen(Some(&pinned("1.6.0")), None),
+        (UpgradeMode::SelfManaged, None, Some("1.6.0".into()))
+    );
+    let rapid = following(ReleaseChannel::Rapid);
+    assert_eq!(
+        seen(Some(&rapid), None),
+        (UpgradeMode::FullyManaged, Some(ReleaseChannel::Rapid), None)
+    );
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(name in ".{0,40}", istio in ".{0,40}", min in ".{0,20}", day in ".{0,20}", score in any::<f64>()) {
+            let mut object = object(&name);
+            object.spec.istio_version = istio;
+            object.spec.kubernetes.min = min;
+            object.spec.released = Some(day);
+            object.spec.fixes = vec![ReleaseFix { id: "X".into(), cvss: Some(score), components: vec![] }];
+            let _ = Catalogue::overlaid([&object]);
+        }
+
+        #[test]
+        fn what_is_chosen_anew_always_fits_and_is_not_withdrawn(minor in 25u16..45, patch in 0u16..9, day in 0i64..1200, mode in 0usize..5) {
+            let now = at("2026-01-01T00:00:00Z") + jiff::Span::new().hours(day * 24);
+            let upgrade = match mode {
+                0 => None,
+                1 => Some(following(ReleaseChannel::Rapid)),
+                2 => Some(following(ReleaseChannel::Stable)),
+                3 => Some(pinned("1.5")),
+                _ => Some(pinned(&format!("1.5.{patch}"))),
+            };
+            let gone = withdrawn(&format!("1.5.{patch}"));
+            let catalogue = Catalogue::overlaid([&gone]);
+            if let Ok(resolution) = resolve(upgrade.as_ref(), None, &catalogue, Minor::new(1, minor), now) {
+                prop_assert!(resolution.release.withdrawn.is_none());
+                prop_assert!(resolution.release.kubernetes.contains(Minor::new(1, minor)));
+            }
+        }
+
+        #[test]
+        fn without_a_pin_a_running_member_never_changes_its_line(line in 4u16..7, patch in 0u16..5, kubernetes in 30u16..38) {
+            let running = Version::new(1, line, if line == 6 { 0 } else { patch });
+            let catalogue = Catalogue::overlaid([&object("1.7.0")]);
+            let resolution = resolve(None, Some(running), &catalogue, Minor::new(1, kubernetes), at(NOW)).unwrap();
+            prop_assert_eq!(resolution.release.version.line(), running.line());
+            prop_assert!(resolution.release.version >= running);
+        }
+    }
+}

@@ -132,7 +132,7 @@ fn kubelets<'a>(cluster: &Cluster, nodes: impl Iterator<Item = &'a Node>) -> Opt
         nodes.filter(|node| {
             Minor::of_kubernetes(&node.kubelet_version).is_none_or(|kubelet| kubelet < oldest)
         }),
-        "run a kubelet more than three minors behind the API server, or of an unknown version",
+        "behind the API server by more than three minors, or their kubelet's version cannot be read",
         "update these nodes",
     )
 }
@@ -150,15 +150,11 @@ fn warn<'a>(
         code,
         severity: Severity::Warn,
         object: format!("Node {}", some_of(&names)),
-        message: format!(
-            "{} of {} {what}",
-            names.len(),
-            if names.len() == 1 {
-                "these is"
-            } else {
-                "these are"
-            }
-        ),
+        message: if names.len() == 1 {
+            format!("it is {what}")
+        } else {
+            format!("{} nodes are {what}", names.len())
+        },
         remedy: remedy.to_owned(),
     })
 }
