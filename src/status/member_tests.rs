@@ -1,1 +1,817 @@
+//! What a member reports, pass after pass.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::*;
+use crate::api::conditions::Step;
+use crate::api::v1alpha1::{
+    MAX_MESSAGE, MAX_NAME, MeshRelease, MeshReleaseSpec, Upgrade, UpgradeMode, Withdrawn,
+};
+use crate::catalogue::{Catalogue, Minor, resolve};
+use crate::status::outcome::{Failure, Problem, Wait};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn pinned(version: &str) -> Upgrade {
+    Upgrade {
+        version: Some(version.into()),
+        ..Upgrade::default()
+    }
+}
+
+fn resolved(upgrade: Upgrade, running: Option<Version>) -> Outcome {
+    let resolution = resolve(
+        Some(&upgrade),
+        running,
+        &Catalogue::embedded(),
+        Minor::new(1, 33),
+        at(0),
+    );
+    Outcome {
+        generation: Some(3),
+        upgrade: Some(upgrade),
+        resolution: Some(resolution),
+        ..Outcome::default()
+    }
+}
+
+const ARRIVING: Version = Version::new(1, 6, 0);
+
+fn working(step: Step) -> Outcome {
+    let work = Work {
+        step,
+        wait: Some(Wait {
+            reason: step.reason(),
+            object: "DaemonSet applink-system/ztunnel".into(),
+            message: "1 of 2 pods are ready".into(),
+        }),
+        to: Some(ARRIVING),
+        revision: Some("1-6-0-3fa9c1".into()),
+        nodes: Some(RolloutNodes {
+            total: 2,
+            updated: 1,
+            ..RolloutNodes::default()
+        }),
+    };
+    Outcome {
+        progress: Progress::Working(work),
+        ..resolved(pinned("1.6"), None)
+    }
+}
+
+fn component(name: &str, serves: bool) -> Component {
+    let status = ComponentStatus {
+        name: name.into(),
+        desired: 2,
+        updated: 2,
+        ready: if serves { 2 } else { 1 },
+        ..ComponentStatus::default()
+    };
+    Component { status, serves }
+}
+
+fn settled() -> Outcome {
+    Outcome {
+        progress: Progress::Settled {
+            version: ARRIVING,
+            istio: Version::new(1, 31, 0),
+        },
+        components: Some(vec![component("istiod", true), component("ztunnel", true)]),
+        membership: Some(MembershipStatus {
+            namespaces: 1,
+            enrolled: 4,
+            meshed: 4,
+            ..MembershipStatus::default()
+        }),
+        ..resolved(pinned("1.6"), None)
+    }
+}
+
+fn blocked() -> Finding {
+    Finding {
+        code: Code::ForeignZtunnel,
+        severity: Severity::Block,
+        object: "DaemonSet a/ztunnel".into(),
+        message: "it is somebody else's".into(),
+        remedy: "remove it".into(),
+    }
+}
+
+fn condition<'a>(status: &'a MeshMemberStatus, kind: ConditionType) -> Option<&'a Condition> {
+    status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind.as_str())
+}
+
+/// `Type=Status/Reason`, sorted.
+fn summary(status: &MeshMemberStatus) -> Vec<String> {
+    let mut lines: Vec<String> = status
+        .conditions
+        .iter()
+        .map(|one| format!("{}={}/{}", one.type_, one.status, one.reason))
+        .collect();
+    lines.sort();
+    lines
+}
+
+fn installed() -> MeshMemberStatus {
+    let first = next(None, &working(Step::Nodes), at(0));
+    next(Some(&first), &settled(), at(30))
+}
+
+#[test]
+fn a_pass_that_saw_nothing_leaves_unknown_behind() {
+    let status = next(None, &Outcome::default(), at(0));
+    assert_eq!(
+        summary(&status),
+        [
+            "Accepted=Unknown/NotObserved",
+            "MembershipHealthy=Unknown/NotObserved",
+            "Ready=False/Installing",
+            "UpToDate=Unknown/NotObserved"
+        ]
+    );
+}
+
+#[test]
+fn an_install_shows_its_step_what_it_waits_for_and_the_numbers_seen() {
+    let status = next(None, &working(Step::Nodes), at(0));
+    assert_eq!(
+        summary(&status),
+        [
+            "Accepted=True/Valid",
+            "MembershipHealthy=Unknown/NotObserved",
+            "Ready=False/Installing",
+            "Reconciling=True/Nodes",
+            "UpToDate=False/Progressing"
+        ]
+    );
+    let rollout = status.rollout.as_ref().unwrap();
+    assert_eq!(
+        (
+            rollout.step.as_str(),
+            rollout.to.as_deref(),
+            rollout.from.as_deref()
+        ),
+        ("Nodes", Some("1.6.0"), None)
+    );
+    assert_eq!(
+        rollout.message.as_deref(),
+        Some("DaemonSet applink-system/ztunnel: 1 of 2 pods are ready")
+    );
+    assert_eq!(rollout.nodes.as_ref().unwrap().updated, 1);
+    let version = status.version.as_ref().unwrap();
+    assert_eq!(
+        (version.current.as_deref(), version.target.as_deref()),
+        (None, Some("1.6.0"))
+    );
+    assert_eq!(
+        status.upgrade.as_ref().unwrap().follows.as_deref(),
+        Some("1.6")
+    );
+    assert_eq!(
+        condition(&status, ConditionType::Accepted).unwrap().message,
+        "version 1.6 means 1.6.0 (Istio 1.31.0)"
+    );
+}
+
+#[test]
+fn a_finished_install_serves_is_up_to_date_and_is_history() {
+    let status = installed();
+    assert_eq!(
+        summary(&status),
+        [
+            "Accepted=True/Valid",
+            "MembershipHealthy=True/AllServed",
+            "Ready=True/Serving",
+            "UpToDate=True/Current"
+        ]
+    );
+    assert_eq!(status.rollout, None);
+    let version = status.version.unwrap();
+    assert_eq!(
+        (
+            version.current.as_deref(),
+            version.target.as_deref(),
+            version.previous
+        ),
+        (Some("1.6.0"), Some("1.6.0"), None)
+    );
+    assert_eq!(status.istio_version.as_deref(), Some("1.31.0"));
+    assert_eq!(status.history.len(), 1);
+    let entry = &status.history[0];
+    assert_eq!(
+        (
+            entry.from.as_deref(),
+            entry.to.as_str(),
+            entry.result.as_str()
+        ),
+        (None, "1.6.0", "Succeeded")
+    );
+    assert_eq!(entry.started.as_ref().unwrap().0, at(0));
+    assert_eq!(entry.ended.as_ref().unwrap().0, at(30));
+}
+
+#[test]
+fn a_pass_that_finds_nothing_new_changes_nothing() {
+    let status = installed();
+    assert_eq!(next(Some(&status), &settled(), at(500)), status);
+    let first = next(None, &working(Step::Nodes), at(0));
+    assert_eq!(next(Some(&first), &working(Step::Nodes), at(9)), first);
+}
+
+#[test]
+fn the_transition_time_moves_only_with_the_status_and_has_whole_seconds() {
+    let exact = Timestamp::from_millisecond(1_800_000_000_750).unwrap();
+    let first = next(None, &working(Step::ControlPlane), exact);
+    let since = condition(&first, ConditionType::Reconciling)
+        .unwrap()
+        .last_transition_time
+        .0;
+    assert_eq!(since, at(0));
+    let second = next(Some(&first), &working(Step::Nodes), at(10));
+    let after = condition(&second, ConditionType::Reconciling).unwrap();
+    assert_eq!(
+        (after.reason.as_str(), after.last_transition_time.0),
+        ("Nodes", at(0))
+    );
+    let third = next(Some(&second), &settled(), at(20));
+    assert_eq!(
+        condition(&third, ConditionType::Ready)
+            .unwrap()
+            .last_transition_time
+            .0,
+        at(20)
+    );
+    assert_eq!(
+        condition(&third, ConditionType::Accepted)
+            .unwrap()
+            .last_transition_time
+            .0,
+        at(0)
+    );
+}
+
+#[test]
+fn the_generation_is_on_the_status_and_on_each_condition() {
+    let status = next(None, &working(Step::Nodes), at(0));
+    assert_eq!(status.observed_generation, Some(3));
+    assert!(
+        status
+            .conditions
+            .iter()
+            .all(|condition| condition.observed_generation == Some(3))
+    );
+}
+
+#[test]
+fn ready_stays_true_while_a_new_template_is_rolled_out() {
+    let during = Outcome {
+        components: settled().components,
+        ..working(Step::Nodes)
+    };
+    let status = next(Some(&installed()), &during, at(60));
+    assert_eq!(
+        summary(&status),
+        [
+            "Accepted=True/Valid",
+            "MembershipHealthy=True/AllServed",
+            "Ready=True/Serving",
+            "Reconciling=True/Nodes",
+            "UpToDate=False/Progressing"
+        ]
+    );
+    assert_eq!(status.rollout.unwrap().from.as_deref(), Some("1.6.0"));
+}
+
+#[test]
+fn a_component_that_does_not_serve_is_named_with_its_numbers() {
+    let outcome = Outcome {
+        components: Some(vec![component("istiod", false), component("ztunnel", true)]),
+        ..settled()
+    };
+    let status = next(Some(&installed()), &outcome, at(60));
+    let ready = condition(&status, ConditionType::Ready).unwrap();
+    assert_eq!(
+        (ready.status.as_str(), ready.message.as_str()),
+        ("False", "istiod: 1 of 2 ready")
+    );
+}
+
+#[test]
+fn what_a_pass_did_not_look_at_stays_as_it_was() {
+    let failure = Failure {
+        reason: Reason::Retrying,
+        message: "listing nodes: the API server is away".into(),
+        is_terminal: false,
+    };
+    let blind = Outcome {
+        failure: Some(failure),
+        ..Outcome::default()
+    };
+    let before = installed();
+    let status = next(Some(&before), &blind, at(60));
+    assert_eq!(
+        summary(&status),
+        [
+            "Accepted=True/Valid",
+            "MembershipHealthy=True/AllServed",
+            "Ready=True/Serving",
+            "Reconciling=True/Retrying",
+            "UpToDate=True/Current"
+        ]
+    );
+    assert_eq!(
+        (status.version, status.components, status.upgrade),
+        (before.version, before.components, before.upgrade)
+    );
+}
+
+#[test]
+fn a_blocking_check_stalls_and_says_code_object_and_remedy() {
+    let outcome = Outcome {
+        findings: vec![blocked()],
+        ..working(Step::Preflight)
+    };
+    let status = next(None, &outcome, at(0));
+    let stalled = condition(&status, ConditionType::Stalled).unwrap();
+    assert_eq!(stalled.reason, "PreflightFailed");
+    assert_eq!(
+        stalled.message,
+        "ForeignZtunnel: DaemonSet a/ztunnel: it is somebody else's; remove it"
+    );
+    assert_eq!(condition(&status, ConditionType::Reconciling), None);
+    let mended = next(Some(&status), &working(Step::ControlPlane), at(9));
+    assert_eq!(condition(&mended, ConditionType::Stalled), None);
+    assert_eq!(
+        condition(&mended, ConditionType::Reconciling)
+            .unwrap()
+            .reason,
+        "ControlPlane"
+    );
+}
+
+#[test]
+fn a_rival_and_a_missing_right_have_their_own_reasons() {
+    for (code, accepted, stalled) in [
+        (
+            Code::ClusterAlreadyMember,
+            "ClusterAlreadyMember",
+            "ClusterAlreadyMember",
+        ),
+        (Code::MissingRights, "Valid", "MissingRights"),
+    ] {
+        let outcome = Outcome {
+            findings: vec![Finding { code, ..blocked() }],
+            ..working(Step::Preflight)
+        };
+        let status = next(None, &outcome, at(0));
+        assert_eq!(
+            condition(&status, ConditionType::Accepted).unwrap().reason,
+            accepted
+        );
+        assert_eq!(
+            condition(&status, ConditionType::Stalled).unwrap().reason,
+            stalled
+        );
+    }
+}
+
+#[test]
+fn warnings_do_not_stop_anything_and_are_readable() {
+    let warning = Finding {
+        severity: Severity::Warn,
+        code: Code::NodesNotReady,
+        ..blocked()
+    };
+    let outcome = Outcome {
+        findings: vec![warning],
+        ..settled()
+    };
+    let status = next(None, &outcome, at(0));
+    let accepted = condition(&status, ConditionType::Accepted).unwrap();
+    assert_eq!(
+        (accepted.status.as_str(), accepted.reason.as_str()),
+        ("True", "ValidWithWarnings")
+    );
+    assert!(accepted.message.ends_with(
+        "; warnings: NodesNotReady: DaemonSet a/ztunnel: it is somebody else's; remove it"
+    ));
+    assert_eq!(condition(&status, ConditionType::Stalled), None);
+}
+
+#[test]
+fn a_version_nobody_knows_is_not_accepted_and_still_shown() {
+    let outcome = resolved(pinned("1.9"), None);
+    let status = next(None, &outcome, at(0));
+    assert_eq!(
+        summary(&status),
+        [
+            "Accepted=False/UnknownVersion",
+            "MembershipHealthy=Unknown/NotObserved",
+            "Ready=False/Installing",
+            "Stalled=True/UnknownVersion",
+            "UpToDate=Unknown/NotObserved"
+        ]
+    );
+    let upgrade = status.upgrade.unwrap();
+    assert_eq!(
+        (upgrade.mode.as_deref(), upgrade.follows.as_deref()),
+        (Some("SelfManaged"), Some("1.9"))
+    );
+}
+
+#[test]
+fn an_invalid_reference_is_not_accepted() {
+    let problem = Problem {
+        reason: Reason::ReferenceNotResolved,
+        message: "Secret applink-operator/pull is not there; create it".into(),
+    };
+    let status = next(
+        None,
+        &Outcome {
+            invalid: Some(problem),
+            ..working(Step::Preflight)
+        },
+        at(0),
+    );
+    assert_eq!(
+        condition(&status, ConditionType::Accepted).unwrap().reason,
+        "ReferenceNotResolved"
+    );
+    assert_eq!(
+        condition(&status, ConditionType::Stalled).unwrap().reason,
+        "ReferenceNotResolved"
+    );
+}
+
+#[test]
+fn a_terminal_failure_stalls_and_a_passing_one_is_retried() {
+    let failure = |is_terminal| Failure {
+        reason: Reason::RootMissing,
+        message: "Secret cacerts is gone; restore it".into(),
+        is_terminal,
+    };
+    let with = |is_terminal| {
+        next(
+            Some(&installed()),
+            &Outcome {
+                failure: Some(failure(is_terminal)),
+                ..settled()
+            },
+            at(60),
+        )
+    };
+    assert_eq!(
+        condition(&with(true), ConditionType::Stalled)
+            .unwrap()
+            .reason,
+        "RootMissing"
+    );
+    assert_eq!(condition(&with(true), ConditionType::Reconciling), None);
+    assert_eq!(
+        condition(&with(true), ConditionType::Ready).unwrap().status,
+        "True"
+    );
+    assert_eq!(condition(&with(false), ConditionType::Stalled), None);
+    assert_eq!(
+        condition(&with(false), ConditionType::Reconciling)
+            .unwrap()
+            .message,
+        "RootMissing: Secret cacerts is gone; restore it"
+    );
+}
+
+#[test]
+fn an_exact_pin_on_an_affected_release_says_so_and_a_line_does_not() {
+    let running = Version::new(1, 5, 2);
+    let progress = Progress::Settled {
+        version: running,
+        istio: Version::new(1, 30, 2),
+    };
+    let outcome = Outcome {
+        progress: progress.clone(),
+        ..resolved(pinned("1.5.2"), Some(running))
+    };
+    let up_to_date = |outcome: &Outcome| {
+        condition(&next(None, outcome, at(0)), ConditionType::UpToDate)
+            .unwrap()
+            .clone()
+    };
+    let affected = up_to_date(&outcome);
+    assert_eq!(
+        (affected.status.as_str(), affected.reason.as_str()),
+        ("False", "PinnedToAffectedRelease")
+    );
+    assert!(
+        affected.message.contains("fixed in 1.5.4"),
+        "{}",
+        affected.message
+    );
+    let line = Outcome {
+        progress,
+        ..resolved(pinned("1.5"), Some(running))
+    };
+    let waiting = up_to_date(&line);
+    assert_eq!(
+        (waiting.status.as_str(), waiting.reason.as_str()),
+        ("True", "Current")
+    );
+    assert!(
+        waiting
+            .message
+            .starts_with("1.5.2 runs; version 1.5 means 1.5.4 now"),
+        "{}",
+        waiting.message
+    );
+}
+
+#[test]
+fn a_pinned_release_that_was_withdrawn_is_named_with_the_reason() {
+    let spec = MeshReleaseSpec {
+        istio_version: "1.31.0".into(),
+        kubernetes: crate::api::v1alpha1::KubernetesRange {
+            min: "1.32".into(),
+            max: "1.36".into(),
+        },
+        withdrawn: Some(Withdrawn {
+            reason: "it loses connections".into(),
+        }),
+        ..MeshReleaseSpec::default()
+    };
+    let catalogue = Catalogue::overlaid([&MeshRelease::new("1.6.0", spec)]);
+    let resolution = resolve(
+        Some(&pinned("1.6.0")),
+        Some(ARRIVING),
+        &catalogue,
+        Minor::new(1, 33),
+        at(0),
+    );
+    let status = next(
+        Some(&installed()),
+        &Outcome {
+            resolution: Some(resolution),
+            ..settled()
+        },
+        at(60),
+    );
+    let message = &condition(&status, ConditionType::UpToDate).unwrap().message;
+    assert_eq!(
+        message,
+        "1.6.0 is pinned and runs, and it was withdrawn: it loses connections; pin another version"
+    );
+}
+
+#[test]
+fn a_channel_is_shown_as_what_is_followed() {
+    let upgrade = Upgrade {
+        mode: Some(UpgradeMode::FullyManaged),
+        ..Upgrade::default()
+    };
+    let status = next(None, &resolved(upgrade, None), at(0));
+    let shown = status.upgrade.unwrap();
+    assert_eq!(
+        (
+            shown.mode.as_deref(),
+            shown.channel.as_deref(),
+            shown.version,
+            shown.follows.as_deref()
+        ),
+        (Some("FullyManaged"), Some("Stable"), None, Some("Stable"))
+    );
+}
+
+#[test]
+fn membership_is_healthy_when_all_enrolled_pods_are_served() {
+    let verdict = |namespaces, enrolled, meshed, broken: &[&str]| {
+        let membership = MembershipStatus {
+            namespaces,
+            enrolled,
+            meshed,
+            broken: broken.iter().map(|&name| name.to_owned()).collect(),
+            ..MembershipStatus::default()
+        };
+        let status = next(
+            None,
+            &Outcome {
+                membership: Some(membership),
+                ..settled()
+            },
+            at(0),
+        );
+        let condition = condition(&status, ConditionType::MembershipHealthy)
+            .unwrap()
+            .clone();
+        (condition.reason, condition.message)
+    };
+    assert_eq!(verdict(0, 0, 0, &[]).0, "NothingEnrolled");
+    assert_eq!(verdict(1, 0, 0, &[]).0, "AllServed");
+    assert_eq!(verdict(1, 3, 3, &[]).0, "AllServed");
+    let lost = verdict(1, 3, 2, &["shop/cart-1"]);
+    assert_eq!(
+        lost,
+        (
+            "PodsNotServed".to_owned(),
+            "2 of 3 enrolled pods are in the mesh: not shop/cart-1".to_owned()
+        )
+    );
+}
+
+#[test]
+fn leave_blocked_is_there_only_while_it_holds() {
+    let problem = Problem {
+        reason: Reason::NamespacesEnrolled,
+        message: "shop is enrolled; remove its label".into(),
+    };
+    let status = next(
+        Some(&installed()),
+        &Outcome {
+            leave_blocked: Some(problem),
+            ..settled()
+        },
+        at(60),
+    );
+    assert_eq!(
+        condition(&status, ConditionType::LeaveBlocked)
+            .unwrap()
+            .status,
+        "True"
+    );
+    assert_eq!(
+        condition(&status, ConditionType::Ready).unwrap().status,
+        "True"
+    );
+    let later = next(Some(&status), &settled(), at(90));
+    assert_eq!(condition(&later, ConditionType::LeaveBlocked), None);
+}
+
+#[test]
+fn a_leaving_member_is_not_ready() {
+    let status = next(Some(&installed()), &working(Step::Leave), at(60));
+    assert_eq!(
+        condition(&status, ConditionType::Ready).unwrap().reason,
+        "Leaving"
+    );
+}
+
+#[test]
+fn a_move_is_remembered_and_history_is_bounded() {
+    let mut status = installed();
+    for number in 1..30 {
+        let version = Version::new(1, 6, number);
+        let outcome = Outcome {
+            progress: Progress::Settled {
+                version,
+                istio: Version::new(1, 31, 0),
+            },
+            ..settled()
+        };
+        status = next(Some(&status), &outcome, at(i64::from(number) * 100));
+    }
+    assert_eq!(status.history.len(), MAX_HISTORY);
+    assert_eq!(
+        (
+            status.history[0].from.as_deref(),
+            status.history[0].to.as_str()
+        ),
+        (Some("1.6.28"), "1.6.29")
+    );
+    assert_eq!(status.version.unwrap().previous.as_deref(), Some("1.6.28"));
+}
+
+#[test]
+fn another_revision_is_another_rollout() {
+    let first = next(None, &working(Step::Nodes), at(0));
+    let mut outcome = working(Step::Nodes);
+    if let Progress::Working(work) = &mut outcome.progress {
+        work.revision = Some("1-6-0-aaaaaa".into());
+    }
+    let second = next(Some(&first), &outcome, at(50));
+    let (before, after) = (first.rollout.unwrap(), second.rollout.unwrap());
+    assert_ne!(before.id, after.id);
+    assert_eq!(after.started_at.unwrap().0, at(50));
+}
+
+#[test]
+fn changes_are_what_events_tell() {
+    use crate::status::changes;
+    let before = next(None, &working(Step::Nodes), at(0));
+    let after = next(Some(&before), &settled(), at(30));
+    let told: Vec<String> = changes(&before.conditions, &after.conditions)
+        .into_iter()
+        .map(|change| {
+            format!(
+                "{} {} {}",
+                change.condition, change.reason, change.is_warning
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "Ready Serving false",
+            "UpToDate Current false",
+            "MembershipHealthy AllServed false"
+        ]
+    );
+    assert_eq!(changes(&after.conditions, &after.conditions), []);
+    let stalled = next(
+        Some(&after),
+        &Outcome {
+            findings: vec![blocked()],
+            ..settled()
+        },
+        at(60),
+    );
+    let told = changes(&after.conditions, &stalled.conditions);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].is_warning);
+}
+
+mod properties {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// No status is larger than this, in bytes of JSON: far below the API server's limit for an object.
+    const LIMIT: usize = 192 * 1024;
+
+    fn long() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("x".repeat(5000)),
+            Just("\u{1F980}\"\\\n".repeat(2000)),
+            ".{0,40}"
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_status_is_bounded_whatever_was_seen(
+            texts in vec(long(), 1..12),
+            many in 0usize..120,
+            step in 0usize..3,
+            rounds in 1usize..14,
+        ) {
+            let text = |number: usize| texts[number % texts.len()].clone();
+            let names = || (0..many).map(text).collect::<Vec<_>>();
+            let mut old: Option<MeshMemberStatus> = None;
+            for round in 0..rounds {
+                let work = Work {
+                    step: Step::Nodes,
+                    wait: Some(Wait { reason: Reason::Nodes, object: text(0), message: text(1) }),
+                    to: Some(ARRIVING),
+                    revision: Some(format!("{round}{}", text(2))),
+                    nodes: Some(RolloutNodes {
+                        current: names(),
+                        failed: (0..many).map(|number| NodeFailure { name: text(number), reason: text(number + 1) }).collect(),
+                        ..RolloutNodes::default()
+                    }),
+                };
+                let finding = Finding { message: text(3), remedy: text(4), object: text(5), ..blocked() };
+                let outcome = Outcome {
+                    cluster_uid: Some(text(1)),
+                    kubernetes_version: Some(text(2)),
+                    platform: Some(PlatformStatus { name: text(3), evidence: text(4) }),
+                    progress: match (step + round) % 3 {
+                        0 => Progress::Working(work),
+                        1 => Progress::Unknown,
+                        _ => Progress::Settled { version: Version::new(1, 6, u16::try_from(round).unwrap()), istio: ARRIVING },
+                    },
+                    components: Some((0..many).map(|number| Component {
+                        status: ComponentStatus { name: text(number), version: Some(text(number)), message: Some(text(number)), ..ComponentStatus::default() },
+                        serves: number % 2 == 0,
+                    }).collect()),
+                    certificates: Some((0..many).map(|number| CertificateStatus { what: text(number), fingerprint: text(number), not_after: None }).collect()),
+                    available_upgrades: Some((0..many).map(|number| AvailableUpgrade { version: text(number), istio_version: text(number), channels: names(), fixes: 1 }).collect()),
+                    membership: Some(MembershipStatus { namespaces: 1, enrolled_names: names(), broken: names(), ..MembershipStatus::default() }),
+                    findings: vec![finding; many],
+                    failure: Some(Failure { reason: Reason::Refused, message: text(6), is_terminal: round % 2 == 0 }),
+                    leave_blocked: Some(Problem { reason: Reason::Leftovers, message: text(7) }),
+                    ..resolved(pinned("1.6"), None)
+                };
+                old = Some(next(old.as_ref(), &outcome, at(i64::try_from(round).unwrap())));
+            }
+            let status = old.unwrap();
+            let size = serde_json::to_vec(&status).unwrap().len();
+            prop_assert!(size <= LIMIT, "{size} bytes");
+            prop_assert!(status.components.len() <= MAX_COMPONENTS);
+            prop_assert!(status.history.len() <= MAX_HISTORY);
+            prop_assert!(status.conditions.iter().all(|condition| condition.message.len() <= MAX_MESSAGE));
+            prop_assert!(status.components.iter().all(|component| component.name.len() <= MAX_NAME));
+            let mut seen = BTreeMap::new();
+            for condition in &status.conditions {
+                *seen.entry(condition.type_.clone()).or_insert(0) += 1;
+            }
+            prop_assert!(seen.values().all(|count| *count == 1));
+            prop_assert_eq!(status.conditions.iter().any(|one| one.type_ == "Reconciling" && one.status != "True"), false);
+        }
+    }
+}

@@ -116,3 +116,122 @@ fn ready(status: &ApplicationNetworkStatus, outcome: &NetworkOutcome) -> Verdict
         Verdict::is_true(Reason::Serving, format!("{ready} of {total} members serve"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::v1alpha1::MeshMemberSpec;
+    use crate::status::{Component, Outcome, Progress, next};
+
+    fn outcome(total: i32, ready: i32) -> NetworkOutcome {
+        let root = RootCertificate {
+            fingerprint: "ab".into(),
+            not_after: None,
+        };
+        NetworkOutcome {
+            generation: Some(1),
+            members: MemberCounts {
+                total,
+                ready,
+                up_to_date: ready,
+            },
+            root: Some(root),
+            failure: None,
+        }
+    }
+
+    fn ready_reason(status: &ApplicationNetworkStatus) -> String {
+        let ready = status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == "Ready")
+            .unwrap();
+        format!("{}/{}: {}", ready.status, ready.reason, ready.message)
+    }
+
+    #[test]
+    fn a_network_is_ready_with_its_root_and_all_its_members() {
+        let without_root = NetworkOutcome {
+            root: None,
+            ..outcome(1, 0)
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        assert!(
+            ready_reason(&next_network(None, &without_root, now)).starts_with("False/Installing")
+        );
+        assert_eq!(
+            ready_reason(&next_network(None, &outcome(2, 1), now)),
+            "False/ComponentUnavailable: 1 of 2 members serve"
+        );
+        let good = next_network(None, &outcome(2, 2), now);
+        assert_eq!(ready_reason(&good), "True/Serving: 2 of 2 members serve");
+        assert_eq!(
+            next_network(
+                Some(&good),
+                &NetworkOutcome {
+                    root: None,
+                    ..outcome(2, 2)
+                },
+                now
+            ),
+            good
+        );
+    }
+
+    #[test]
+    fn a_terminal_failure_stalls_the_network() {
+        let failure = Failure {
+            reason: Reason::RootMissing,
+            message: "restore it".into(),
+            is_terminal: true,
+        };
+        let status = next_network(
+            None,
+            &NetworkOutcome {
+                failure: Some(failure),
+                ..outcome(1, 1)
+            },
+            Timestamp::UNIX_EPOCH,
+        );
+        assert!(
+            status
+                .conditions
+                .iter()
+                .any(|condition| condition.type_ == "Stalled" && condition.reason == "RootMissing")
+        );
+    }
+
+    #[test]
+    fn members_are_counted_by_network_and_condition() {
+        let version = crate::catalogue::Version::new(1, 6, 0);
+        let settled = Outcome {
+            progress: Progress::Settled {
+                version,
+                istio: version,
+            },
+            components: Some(vec![Component {
+                serves: true,
+                ..Component::default()
+            }]),
+            ..Outcome::default()
+        };
+        let mut ready = MeshMember::new("a", MeshMemberSpec::default());
+        ready.status = Some(next(None, &settled, Timestamp::UNIX_EPOCH));
+        let fresh = MeshMember::new("b", MeshMemberSpec::default());
+        let other = MeshMember::new(
+            "c",
+            MeshMemberSpec {
+                application_network: Some("other".into()),
+                ..MeshMemberSpec::default()
+            },
+        );
+        assert_eq!(
+            count("default", [&ready, &fresh, &other]),
+            MemberCounts {
+                total: 2,
+                ready: 1,
+                up_to_date: 1
+            }
+        );
+    }
+}

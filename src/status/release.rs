@@ -32,3 +32,27 @@ pub fn next_release(
         conditions: conditions.into_vec(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_says_whether_it_is_in_the_catalogue() {
+        let now = Timestamp::UNIX_EPOCH;
+        let good = next_release(None, Some(1), None, now);
+        assert_eq!(
+            (good.conditions[0].status.as_str(), good.observed_generation),
+            ("True", Some(1))
+        );
+        let refused = Malformed::DuplicateChannel("Rapid");
+        let bad = next_release(Some(&good), Some(2), Some(&refused), now);
+        assert_eq!(bad.conditions.len(), 1);
+        assert_eq!(bad.conditions[0].reason, "MalformedRelease");
+        assert!(
+            bad.conditions[0]
+                .message
+                .starts_with("channels: Rapid is listed twice")
+        );
+    }
+}
