@@ -1,0 +1,162 @@
+//! One command of `make test`.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::count::Count;
+
+/// A command and how its result counts.
+#[derive(Debug)]
+pub struct Suite {
+    /// What it is called, also in the list of skips.
+    pub name: &'static str,
+    program: String,
+    arguments: Vec<String>,
+    is_one: bool,
+    variable: Option<&'static str>,
+}
+
+/// A suite that is a cargo command.
+pub fn cargo(name: &'static str, arguments: &[&str]) -> Suite {
+    Suite::new(
+        name,
+        &std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()),
+        arguments,
+    )
+}
+
+impl Suite {
+    /// A suite of any command; a relative program is looked for below the repository.
+    pub fn new(name: &'static str, program: &str, arguments: &[&str]) -> Self {
+        let arguments = arguments
+            .iter()
+            .map(|argument| (*argument).to_owned())
+            .collect();
+        Self {
+            name,
+            program: program.to_owned(),
+            arguments,
+            is_one: false,
+            variable: None,
+        }
+    }
+
+    /// Counts as one test: the end of the command decides.
+    pub fn counted_once(mut self) -> Self {
+        self.is_one = true;
+        self
+    }
+
+    /// Runs only when this environment variable is set; skipped otherwise.
+    pub fn only_with(mut self, variable: &'static str) -> Self {
+        self.variable = Some(variable);
+        self
+    }
+
+    /// Whether it is to be run here.
+    pub fn is_wanted(&self) -> bool {
+        self.variable.is_none_or(|variable| {
+            std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+        })
+    }
+
+    /// Runs the command in `root`, shows what it prints, and counts.
+    pub fn run(&self, root: &Path) -> Count {
+        match self.stream(root) {
+            Ok((_, success)) if self.is_one => Count {
+                passed: u32::from(success),
+                failed: u32::from(!success),
+                skipped: Vec::new(),
+            },
+            Ok((count, success)) => count.ended(success),
+            Err(error) => {
+                println!("cannot run {}: {error}", self.program);
+                Count {
+                    failed: 1,
+                    ..Count::default()
+                }
+            }
+        }
+    }
+
+    fn stream(&self, root: &Path) -> std::io::Result<(Count, bool)> {
+        let program = if self.program.starts_with('.') {
+            root.join(&self.program)
+        } else {
+            (&self.program).into()
+        };
+        let mut child = Command::new(program)
+            .args(&self.arguments)
+            .current_dir(root)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut count = Count::default();
+        if let Some(output) = child.stdout.take() {
+            for line in BufReader::new(output).split(b'\n') {
+                let line = String::from_utf8_lossy(&line?).into_owned();
+                println!("{line}");
+                count.line(&line);
+            }
+        }
+        Ok((count, child.wait()?.success()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Suite {
+        Suite::new("shell", "/bin/sh", &["-c", script])
+    }
+
+    #[test]
+    fn a_command_that_ends_badly_is_a_failure_whatever_it_prints() {
+        let lines = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'";
+        let root = Path::new("/");
+        assert_eq!(
+            shell(lines).run(root),
+            Count {
+                passed: 2,
+                failed: 0,
+                skipped: vec![]
+            }
+        );
+        assert_eq!(
+            shell(&format!("{lines}; exit 1")).run(root),
+            Count {
+                passed: 2,
+                failed: 1,
+                skipped: vec![]
+            }
+        );
+        assert_eq!(
+            shell("exit 1").counted_once().run(root),
+            Count {
+                passed: 0,
+                failed: 1,
+                skipped: vec![]
+            }
+        );
+        assert_eq!(
+            shell("true").counted_once().run(root),
+            Count {
+                passed: 1,
+                failed: 0,
+                skipped: vec![]
+            }
+        );
+    }
+
+    #[test]
+    fn a_missing_program_is_a_failure() {
+        assert_eq!(
+            Suite::new("gone", "./no/such/program", &[])
+                .run(Path::new("/"))
+                .failed,
+            1
+        );
+    }
+}
