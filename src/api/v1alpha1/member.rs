@@ -37,9 +37,9 @@ use super::{
     ),
     validation = (
         "!has(oldSelf.status) || !has(oldSelf.status.version) || !has(oldSelf.status.version.current) || oldSelf.status.version.current == '' \
-         || (self.spec.?upgrade.?mode.orValue('SelfManaged') == oldSelf.spec.?upgrade.?mode.orValue('SelfManaged') \
-         && self.spec.?upgrade.?releaseChannel.orValue('Stable') == oldSelf.spec.?upgrade.?releaseChannel.orValue('Stable') \
-         && self.spec.?upgrade.?version.orValue('') == oldSelf.spec.?upgrade.?version.orValue(''))",
+         || ((has(self.spec.upgrade) && has(self.spec.upgrade.mode) ? self.spec.upgrade.mode : 'SelfManaged') == (has(oldSelf.spec.upgrade) && has(oldSelf.spec.upgrade.mode) ? oldSelf.spec.upgrade.mode : 'SelfManaged') \
+         && (has(self.spec.upgrade) && has(self.spec.upgrade.releaseChannel) ? self.spec.upgrade.releaseChannel : 'Stable') == (has(oldSelf.spec.upgrade) && has(oldSelf.spec.upgrade.releaseChannel) ? oldSelf.spec.upgrade.releaseChannel : 'Stable') \
+         && (has(self.spec.upgrade) && has(self.spec.upgrade.version) ? self.spec.upgrade.version : '') == (has(oldSelf.spec.upgrade) && has(oldSelf.spec.upgrade.version) ? oldSelf.spec.upgrade.version : ''))",
         "moving a running member to another version is not available yet in this version of applink: spec.upgrade may change only while status.version.current is empty"
     )
 )]
