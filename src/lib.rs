@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! cli, operator          the shell: has a client, does I/O
+//! metrics, telemetry     what the shell counts and writes
 //! ------------------------------------------------------------
 //! plan, leave, status    decisions: facts and now -> what next
 //! desired, preflight     objects to be; checks before the first act
