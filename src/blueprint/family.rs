@@ -33,12 +33,6 @@ impl IpFamilies {
             _ => Self::V4,
         }
     }
-
-    /// Is IPv6 among them?
-    #[must_use]
-    pub fn has_v6(self) -> bool {
-        self != Self::V4
-    }
 }
 
 #[cfg(test)]

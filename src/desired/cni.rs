@@ -203,7 +203,7 @@ fn environment(blueprint: &Blueprint) -> Vec<EnvVar> {
         pod::env("AMBIENT_ENABLED", "true"),
         pod::env("AMBIENT_ENABLEMENT_SELECTOR", enablement_selector()),
         pod::env("AMBIENT_DNS_CAPTURE", "true"),
-        pod::env("AMBIENT_IPV6", blueprint.families.has_v6().to_string()),
+        pod::env("AMBIENT_IPV6", "true"),
         pod::env("AMBIENT_RECONCILE_POD_RULES_ON_STARTUP", "true"),
         pod::env("ENABLE_AMBIENT_DETECTION_RETRY", "false"),
         pod::env(

@@ -212,7 +212,9 @@ fn environment(blueprint: &Blueprint, istiod: &str, grace: u64) -> Vec<EnvVar> {
         pod::env("ISTIO_META_CLUSTER_ID", blueprint.cluster_id()),
         pod::env("ISTIO_META_ENABLE_HBONE", "true"),
         pod::env("INPOD_ENABLED", "true"),
-        pod::env("IPV6_ENABLED", blueprint.families.has_v6().to_string()),
+        // On in every cluster: a family that was overlooked would travel in plain text, and what is detected must not
+        // decide the revision.
+        pod::env("IPV6_ENABLED", "true"),
         pod::env("TERMINATION_GRACE_PERIOD_SECONDS", grace.to_string()),
         // The self listener's identity; without it the default would be used, whatever the network says.
         pod::env("TRUST_DOMAIN", &blueprint.trust_domain),
