@@ -58,21 +58,31 @@ impl Admin {
                 self.quit.notify_one();
                 server::text(StatusCode::OK, "shutdown now\n")
             }
-            "/logging" | "/quitquitquit" => server::text(StatusCode::METHOD_NOT_ALLOWED, "use POST\n"),
+            "/logging" | "/quitquitquit" => {
+                server::text(StatusCode::METHOD_NOT_ALLOWED, "use POST\n")
+            }
             _ => server::text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
 
     /// The uids of the pods that are served, sorted: what the operator compares with the pods that should be.
     fn served(&self) -> Response<Body> {
-        let uids: Vec<String> =
-            self.pods.list().iter().filter(|pod| pod.state == State::Up).map(|pod| pod.uid.to_string()).collect();
+        let uids: Vec<String> = self
+            .pods
+            .list()
+            .iter()
+            .filter(|pod| pod.state == State::Up)
+            .map(|pod| pod.uid.to_string())
+            .collect();
         server::json(&uids)
     }
 
     fn logging(&self, query: &str) -> Response<Body> {
         let Some(levels) = &self.levels else {
-            return server::text(StatusCode::CONFLICT, "the log of this process is set elsewhere\n");
+            return server::text(
+                StatusCode::CONFLICT,
+                "the log of this process is set elsewhere\n",
+            );
         };
         let mut changed = Ok(());
         for (key, value) in parameters(query) {
@@ -86,7 +96,10 @@ impl Admin {
             }
         }
         match changed {
-            Ok(()) => server::text(StatusCode::OK, format!("current log level is {}\n", levels.current())),
+            Ok(()) => server::text(
+                StatusCode::OK,
+                format!("current log level is {}\n", levels.current()),
+            ),
             Err(error) => server::text(StatusCode::BAD_REQUEST, format!("{error}\n")),
         }
     }
@@ -94,10 +107,13 @@ impl Admin {
 
 /// The pairs of a query, percent-decoded.
 fn parameters(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decoded(key), decoded(value))
-    })
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(key), decoded(value))
+        })
 }
 
 fn decoded(text: &str) -> String {
@@ -110,7 +126,9 @@ fn decoded(text: &str) -> String {
             continue;
         }
         let ahead = (rest.next().and_then(hex), rest.next().and_then(hex));
-        let (Some(high), Some(low)) = ahead else { return String::new() };
+        let (Some(high), Some(low)) = ahead else {
+            return String::new();
+        };
         bytes.push(u8::try_from(high * 16 + low).unwrap_or(b'?'));
     }
     String::from_utf8(bytes).unwrap_or_default()
@@ -135,9 +153,13 @@ pub fn metrics(metrics: &Metrics, path: &str, headers: &HeaderMap) -> Response<B
     let said = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let form = Form::accepted_by(said(header::ACCEPT));
     let Ok(open) = metrics.open_metrics() else {
-        return server::text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n");
+        return server::text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the metrics cannot be written\n",
+        );
     };
-    let compressed = said(header::ACCEPT_ENCODING).is_some_and(|all| all.split(',').any(|one| one.trim().starts_with("gzip")));
+    let compressed = said(header::ACCEPT_ENCODING)
+        .is_some_and(|all| all.split(',').any(|one| one.trim().starts_with("gzip")));
     server::typed(form.content_type(), form.write(open), compressed)
 }
 

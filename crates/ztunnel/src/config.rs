@@ -36,6 +36,8 @@ pub enum Root {
     File(PathBuf),
     /// PEM text.
     Pem(String),
+    /// The system's roots.
+    System,
 }
 
 /// How we say who we are to istiod.
@@ -363,20 +365,11 @@ fn upstream(keys: &source::Keys, prefix: &str, default: &str) -> Result<Option<U
             "use https://host:port, or an empty value to turn it off",
         ));
     }
-    let root_key = format!("{prefix}_ROOT_CA");
-    let root = keys.text(&root_key, ROOT_CERT);
-    if root == "SYSTEM" {
-        return Err(Error::value(
-            &root_key,
-            &root,
-            "the system's roots are not supported",
-            "name a PEM file or give the PEM text",
-        ));
-    }
-    let root = if root.contains("-----BEGIN") {
-        Root::Pem(root)
-    } else {
-        Root::File(root.into())
+    let root = keys.text(&format!("{prefix}_ROOT_CA"), ROOT_CERT);
+    let root = match root.as_str() {
+        "SYSTEM" => Root::System,
+        pem if pem.contains("-----BEGIN") => Root::Pem(root),
+        _ => Root::File(root.into()),
     };
     Ok(Some(Upstream {
         address,

@@ -15,7 +15,8 @@ use crate::proxy::connections::{Live, Protocol};
 use crate::service::{IpFamilies, Mode, Scope, Service, Visibility};
 use crate::store::Snapshot;
 use crate::workload::{
-    ApplicationProtocol, Destination, GatewayAddress, NetworkMode, PortMap, Status, TunnelProtocol, Workload,
+    ApplicationProtocol, Destination, GatewayAddress, NetworkMode, PortMap, Status, TunnelProtocol,
+    Workload,
 };
 
 fn gateway(gateway: &GatewayAddress) -> Value {
@@ -27,7 +28,11 @@ fn gateway(gateway: &GatewayAddress) -> Value {
 }
 
 fn ports(ports: &PortMap) -> Value {
-    ports.iter().map(|(service, target)| (service.to_string(), json!(target))).collect::<Map<_, _>>().into()
+    ports
+        .iter()
+        .map(|(service, target)| (service.to_string(), json!(target)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 fn status(status: Status) -> &'static str {
@@ -72,8 +77,16 @@ pub(super) fn workload(workload: &Workload) -> Value {
         },
         "services": workload.services.keys().map(ToString::to_string).collect::<Vec<_>>(),
     });
-    put(&mut all, "waypoint", workload.waypoint.as_ref().map(gateway));
-    put(&mut all, "networkGateway", workload.network_gateway.as_ref().map(gateway));
+    put(
+        &mut all,
+        "waypoint",
+        workload.waypoint.as_ref().map(gateway),
+    );
+    put(
+        &mut all,
+        "networkGateway",
+        workload.network_gateway.as_ref().map(gateway),
+    );
     put(
         &mut all,
         "applicationTunnel",
@@ -95,7 +108,10 @@ fn put(object: &mut Value, key: &str, value: Option<Value>) {
 }
 
 pub(super) fn endpoint(workload: &Workload, service: &NamespacedHostname) -> Value {
-    let address = workload.addresses.first().map(|ip| format!("{}/{ip}", workload.network));
+    let address = workload
+        .addresses
+        .first()
+        .map(|ip| format!("{}/{ip}", workload.network));
     json!({
         "workloadUid": workload.uid,
         "service": service.to_string(),
@@ -109,10 +125,17 @@ pub(super) fn service(service: &Service, snapshot: &Snapshot) -> Value {
     let key = service.key();
     let endpoints: Map<String, Value> = snapshot
         .endpoints(&key)
-        .map(|all| all.workloads().map(|w| (w.uid.to_string(), endpoint(w, &key))).collect())
+        .map(|all| {
+            all.workloads()
+                .map(|w| (w.uid.to_string(), endpoint(w, &key)))
+                .collect()
+        })
         .unwrap_or_default();
-    let served: Map<String, Value> =
-        service.ports.iter().map(|port| (port.service_port.to_string(), json!(port.target_port))).collect();
+    let served: Map<String, Value> = service
+        .ports
+        .iter()
+        .map(|port| (port.service_port.to_string(), json!(port.target_port)))
+        .collect();
     let balancing = &service.load_balancing;
     let mut all = json!({
         "name": service.name,
@@ -152,7 +175,11 @@ pub(super) fn service(service: &Service, snapshot: &Snapshot) -> Value {
         .iter()
         .map(|way| json!({ "destination": gateway(&way.destination), "weight": way.weight }))
         .collect();
-    put(&mut all, "weightedWaypoints", (!weighted.is_empty()).then(|| weighted.into()));
+    put(
+        &mut all,
+        "weightedWaypoints",
+        (!weighted.is_empty()).then(|| weighted.into()),
+    );
     all
 }
 
@@ -169,7 +196,11 @@ fn scope(scope: Scope) -> &'static str {
 
 pub(super) fn policy(policy: &Policy) -> Value {
     let clause = |clause: &Vec<Match>| clause.iter().map(rule_match).collect::<Vec<_>>();
-    let rules: Vec<Vec<Vec<Value>>> = policy.rules.iter().map(|rule| rule.iter().map(clause).collect()).collect();
+    let rules: Vec<Vec<Vec<Value>>> = policy
+        .rules
+        .iter()
+        .map(|rule| rule.iter().map(clause).collect())
+        .collect();
     json!({
         "name": policy.name,
         "namespace": policy.namespace,
@@ -189,18 +220,58 @@ pub(super) fn policy(policy: &Policy) -> Value {
 
 fn rule_match(one: &Match) -> Value {
     let mut all = json!({});
-    lists(&mut all, "namespaces", "notNamespaces", &one.namespaces, text_match);
-    lists(&mut all, "principals", "notPrincipals", &one.principals, text_match);
-    lists(&mut all, "serviceAccounts", "notServiceAccounts", &one.service_accounts, |account| {
-        json!({ "namespace": account.namespace, "serviceAccount": account.name })
-    });
-    lists(&mut all, "sourceIps", "notSourceIps", &one.source_ips, |ip| json!(ip.to_string()));
-    lists(&mut all, "destinationIps", "notDestinationIps", &one.destination_ips, |ip| json!(ip.to_string()));
-    lists(&mut all, "destinationPorts", "notDestinationPorts", &one.destination_ports, |port| json!(port));
+    lists(
+        &mut all,
+        "namespaces",
+        "notNamespaces",
+        &one.namespaces,
+        text_match,
+    );
+    lists(
+        &mut all,
+        "principals",
+        "notPrincipals",
+        &one.principals,
+        text_match,
+    );
+    lists(
+        &mut all,
+        "serviceAccounts",
+        "notServiceAccounts",
+        &one.service_accounts,
+        |account| json!({ "namespace": account.namespace, "serviceAccount": account.name }),
+    );
+    lists(
+        &mut all,
+        "sourceIps",
+        "notSourceIps",
+        &one.source_ips,
+        |ip| json!(ip.to_string()),
+    );
+    lists(
+        &mut all,
+        "destinationIps",
+        "notDestinationIps",
+        &one.destination_ips,
+        |ip| json!(ip.to_string()),
+    );
+    lists(
+        &mut all,
+        "destinationPorts",
+        "notDestinationPorts",
+        &one.destination_ports,
+        |port| json!(port),
+    );
     all
 }
 
-fn lists<T>(object: &mut Value, any: &str, none: &str, values: &Values<T>, show: impl Fn(&T) -> Value) {
+fn lists<T>(
+    object: &mut Value,
+    any: &str,
+    none: &str,
+    values: &Values<T>,
+    show: impl Fn(&T) -> Value,
+) {
     for (key, list) in [(any, &values.any), (none, &values.none)] {
         let shown: Vec<Value> = list.iter().map(&show).collect();
         put(object, key, (!shown.is_empty()).then(|| shown.into()));
@@ -218,7 +289,11 @@ fn text_match(one: &StringMatch) -> Value {
 
 pub(super) fn pod(pod: &Pod, trust_domain: &str) -> Value {
     let side = |wanted: Reporter| {
-        pod.connections.iter().filter(|live| live.reporter == wanted).map(connection).collect::<Vec<_>>()
+        pod.connections
+            .iter()
+            .filter(|live| live.reporter == wanted)
+            .map(connection)
+            .collect::<Vec<_>>()
     };
     json!({
         "state": match pod.state {
@@ -261,14 +336,36 @@ pub(super) fn certificate(identity: &Identity, state: &CertificateState) -> Valu
 
 fn x509(der: &[u8]) -> Value {
     let body = STANDARD.encode(der);
-    let lines: Vec<&str> = (0..body.len()).step_by(64).map(|at| &body[at..body.len().min(at + 64)]).collect();
-    let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"));
+    let lines: Vec<&str> = (0..body.len())
+        .step_by(64)
+        .map(|at| &body[at..body.len().min(at + 64)])
+        .collect();
+    let pem = format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        lines.join("\n")
+    );
     let mut all = json!({ "pem": STANDARD.encode(pem) });
     if let Ok((_, parsed)) = X509Certificate::from_der(der) {
-        let time = |seconds: i64| jiff::Timestamp::from_second(seconds).ok().map(|t| t.to_string());
-        put(&mut all, "serialNumber", Some(format!("{:x}", parsed.tbs_certificate.serial).into()));
-        put(&mut all, "validFrom", time(parsed.validity().not_before.timestamp()).map(Value::from));
-        put(&mut all, "expirationTime", time(parsed.validity().not_after.timestamp()).map(Value::from));
+        let time = |seconds: i64| {
+            jiff::Timestamp::from_second(seconds)
+                .ok()
+                .map(|t| t.to_string())
+        };
+        put(
+            &mut all,
+            "serialNumber",
+            Some(format!("{:x}", parsed.tbs_certificate.serial).into()),
+        );
+        put(
+            &mut all,
+            "validFrom",
+            time(parsed.validity().not_before.timestamp()).map(Value::from),
+        );
+        put(
+            &mut all,
+            "expirationTime",
+            time(parsed.validity().not_after.timestamp()).map(Value::from),
+        );
     }
     all
 }

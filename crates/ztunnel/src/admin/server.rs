@@ -37,7 +37,10 @@ where
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
         let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+            let place = Arc::clone(&places)
+                .acquire_owned()
+                .await
+                .map_err(io::Error::other)?;
             listener.accept().await.map(|(stream, _)| (stream, place))
         };
         let accepted = tokio::select! {
@@ -79,14 +82,20 @@ pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
 
 /// A page.
 pub fn html(page: &'static str) -> Response<Body> {
-    whole("text/html; charset=utf-8", Bytes::from_static(page.as_bytes()))
+    whole(
+        "text/html; charset=utf-8",
+        Bytes::from_static(page.as_bytes()),
+    )
 }
 
 /// A value as JSON.
 pub fn json(value: &impl serde::Serialize) -> Response<Body> {
     match serde_json::to_vec(value) {
         Ok(bytes) => whole("application/json", bytes.into()),
-        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be written\n"),
+        Err(_) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the answer cannot be written\n",
+        ),
     }
 }
 
@@ -96,10 +105,15 @@ pub fn typed(content_type: &'static str, content: String, compressed: bool) -> R
         return whole(content_type, content.into());
     }
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    match encoder.write_all(content.as_bytes()).and_then(|()| encoder.finish()) {
+    match encoder
+        .write_all(content.as_bytes())
+        .and_then(|()| encoder.finish())
+    {
         Ok(bytes) => {
             let mut response = whole(content_type, bytes.into());
-            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response
+                .headers_mut()
+                .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             response
         }
         Err(_) => whole(content_type, content.into()),
@@ -113,6 +127,8 @@ fn whole(content_type: &'static str, bytes: Bytes) -> Response<Body> {
 /// A body of a type.
 pub(super) fn with_type(content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }

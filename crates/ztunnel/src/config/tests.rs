@@ -240,7 +240,6 @@ fn what_is_not_built_or_not_readable_is_refused_by_key_value_and_remedy() {
         ("LOCAL_XDS", "workloads: []", "leave it out"),
         ("CRL_PATH", "/crl.pem", "leave it out"),
         ("COMPLIANCE_POLICY", "pqc", "leave it out"),
-        ("XDS_ROOT_CA", "SYSTEM", "PEM"),
         ("XDS_ADDRESS", "ftp://x", "https://host:port"),
         ("CA_ADDRESS", "https://", "https://host:port"),
         ("PACKET_MARK", "0", "use 1 to"),
