@@ -17,7 +17,6 @@ use serde_json::Value;
 pub use membership::{GRACE, Membership, Mode, NamespaceFact, PodMeta, membership};
 pub use signal::{Answer, Answers, Evidence, Question};
 
-
 use crate::names;
 
 /// Identity of an object in the cluster: what it is, where, and its name.

@@ -17,7 +17,9 @@ pub enum Format {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The filter cannot be read.
-    #[error("log filter {filter:?} cannot be read: use a level such as info, or module=level pairs")]
+    #[error(
+        "log filter {filter:?} cannot be read: use a level such as info, or module=level pairs"
+    )]
     Filter {
         /// What was given.
         filter: String,
