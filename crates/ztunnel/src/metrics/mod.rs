@@ -13,36 +13,29 @@ pub mod text;
 
 use std::sync::Arc;
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::xds::{self, Termination};
 pub use connection::{Connections, Series};
 pub use dns::Dns;
 pub use labels::{Flag, Labels, Party, Reporter, Security, ServiceName};
 
-/// Why an xDS stream ended; the label `reason` of `istio_xds_connection_terminations_total`.
+/// The label `reason` of `istio_xds_connection_terminations_total`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Termination {
-    /// The connection could not be made or broke.
-    ConnectionError,
-    /// The server ended the stream with a status.
-    Error,
-    /// We ended the stream to make a new one.
-    Reconnect,
-    /// The server ended the stream without a status.
-    Complete,
-}
+pub struct Reason(pub Termination);
 
-impl EncodeLabelSet for Termination {
+impl EncodeLabelSet for Reason {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let reason = match self {
-            Self::ConnectionError => "ConnectionError",
-            Self::Error => "Error",
-            Self::Reconnect => "Reconnect",
-            Self::Complete => "Complete",
+        let reason = match self.0 {
+            Termination::ConnectionError => "ConnectionError",
+            Termination::Error => "Error",
+            Termination::Reconnect => "Reconnect",
+            Termination::Complete => "Complete",
         };
         labels::pair(encoder, "reason", reason)
     }
@@ -51,6 +44,34 @@ impl EncodeLabelSet for Termination {
 /// An xDS type; the label `url`. Only our own constants are ever used, so the set is bounded by construction.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct TypeUrl(pub &'static str);
+
+impl TypeUrl {
+    /// The label of a type; types that were never asked for share one.
+    fn known(url: &str) -> Self {
+        const KNOWN: [&str; 2] = [
+            "type.googleapis.com/istio.workload.Address",
+            "type.googleapis.com/istio.security.Authorization",
+        ];
+        Self(
+            KNOWN
+                .into_iter()
+                .find(|known| *known == url)
+                .unwrap_or("other"),
+        )
+    }
+}
+
+impl xds::Observer for Xds {
+    fn message(&self, type_url: &str, bytes: usize) {
+        let url = TypeUrl::known(type_url);
+        self.messages.get_or_create(&url).inc();
+        self.message_bytes.get_or_create(&url).inc_by(bytes as u64);
+    }
+
+    fn terminated(&self, reason: xds::Termination) {
+        self.terminations.get_or_create(&Reason(reason)).inc();
+    }
+}
 
 impl EncodeLabelSet for TypeUrl {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
@@ -62,24 +83,11 @@ impl EncodeLabelSet for TypeUrl {
 #[derive(Clone, Debug, Default)]
 pub struct Xds {
     /// `istio_xds_connection_terminations_total`.
-    pub terminations: Family<Termination, Counter>,
+    pub terminations: Family<Reason, Counter>,
     /// `istio_xds_message_total`.
     pub messages: Family<TypeUrl, Counter>,
     /// `istio_xds_message_bytes_total`.
     pub message_bytes: Family<TypeUrl, Counter>,
-}
-
-/// Counters of the per-pod proxies (`workload_manager_*`).
-#[derive(Clone, Debug, Default)]
-pub struct Pods {
-    /// `workload_manager_active_proxy_count`.
-    pub active: Gauge,
-    /// `workload_manager_pending_proxy_count`.
-    pub pending: Gauge,
-    /// `workload_manager_proxies_started_total`.
-    pub started: Counter,
-    /// `workload_manager_proxies_stopped_total`.
-    pub stopped: Counter,
 }
 
 /// Every family of this process. Cheap to share by [`Arc`].
@@ -92,8 +100,6 @@ pub struct Metrics {
     pub dns: Dns,
     /// The control channel.
     pub xds: Xds,
-    /// The per-pod proxies.
-    pub pods: Pods,
 }
 
 impl Metrics {
@@ -104,7 +110,6 @@ impl Metrics {
         let connections = Arc::new(Connections::default());
         let dns = Dns::default();
         let xds = Xds::default();
-        let pods = Pods::default();
 
         registry.register_collector(Box::new(connection::Exposition(Arc::clone(&connections))));
         registry.register_collector(Box::new(process::Descriptors));
@@ -128,34 +133,17 @@ impl Metrics {
         let build = Family::<labels::Build, Gauge>::default();
         build.get_or_create(&labels::Build(tag.into())).set(1);
         istio.register("build", "Istio component build info", build);
-        let manager = registry.sub_registry_with_prefix("workload_manager");
-        manager.register(
-            "active_proxy_count",
-            "The number of pods served",
-            pods.active.clone(),
-        );
-        manager.register(
-            "pending_proxy_count",
-            "The number of pods that wait for their proxy",
-            pods.pending.clone(),
-        );
-        manager.register(
-            "proxies_started",
-            "The total number of per-pod proxies started",
-            pods.started.clone(),
-        );
-        manager.register(
-            "proxies_stopped",
-            "The total number of per-pod proxies stopped",
-            pods.stopped.clone(),
-        );
         Self {
             registry,
             connections,
             dns,
             xds,
-            pods,
         }
+    }
+
+    /// Adds a collector of a higher layer.
+    pub fn watch(&mut self, collector: Box<dyn Collector>) {
+        self.registry.register_collector(collector);
     }
 
     /// Adds the scheduler's figures of one runtime (`tokio_*`).
@@ -185,23 +173,18 @@ mod tests {
         metrics
             .xds
             .terminations
-            .get_or_create(&Termination::Reconnect)
+            .get_or_create(&Reason(Termination::Reconnect))
             .inc();
         metrics
             .xds
             .messages
             .get_or_create(&TypeUrl("type.googleapis.com/istio.workload.Address"))
             .inc();
-        metrics.pods.started.inc();
         let text = metrics.open_metrics().unwrap();
         for line in [
             "istio_build{component=\"ztunnel\",tag=\"1.2.3\"} 1",
             "istio_xds_connection_terminations_total{reason=\"Reconnect\"} 1",
             "istio_xds_message_total{url=\"type.googleapis.com/istio.workload.Address\"} 1",
-            "workload_manager_active_proxy_count 0",
-            "workload_manager_pending_proxy_count 0",
-            "workload_manager_proxies_started_total 1",
-            "workload_manager_proxies_stopped_total 0",
             "# EOF",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
