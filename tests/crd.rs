@@ -73,7 +73,7 @@ fn the_files_read_back_as_the_definitions() {
 }
 
 #[test]
-fn no_field_takes_null_and_every_string_list_and_map_of_a_spec_is_bounded() {
+fn no_field_keeps_null_and_every_string_list_and_map_of_a_spec_is_bounded() {
     for definition in api::crds() {
         let json = serde_json::to_value(&definition).expect("a definition is JSON");
         let spec = json

@@ -374,6 +374,23 @@ async fn short_names_and_the_category_are_served(plane: &Plane) {
     );
 }
 
+/// A written null never becomes a field that is set, so no rule can be passed by with it.
+async fn null_is_dropped(plane: &Plane) {
+    let members = plane.api(Kind::Member);
+    let spec = json!({ "applicationNetwork": null, "upgrade": { "version": null, "mode": "SelfManaged" } });
+    let stored = members
+        .create(
+            &PostParams::default(),
+            &object(Kind::Member, "nulls", &spec),
+        )
+        .await
+        .expect("created");
+    assert_eq!(
+        stored.data["spec"],
+        json!({ "upgrade": { "mode": "SelfManaged" } })
+    );
+}
+
 async fn oversized_and_unknown_input_is_refused(plane: &Plane) {
     let members = plane.api(Kind::Member);
     let create = async |name: &str, spec: Value| {
@@ -430,6 +447,7 @@ async fn the_api_server_holds_the_rules_of_the_api() {
     status_is_a_subresource_of_its_own(&plane).await;
     kubectl_prints_what_matters(&plane).await;
     short_names_and_the_category_are_served(&plane).await;
+    null_is_dropped(&plane).await;
     oversized_and_unknown_input_is_refused(&plane).await;
 }
 

@@ -27,10 +27,10 @@ pub fn yaml(definition: &CustomResourceDefinition) -> Result<String, serde_saphy
     serde_saphyr::to_string(definition)
 }
 
-/// Makes the generated schema say what we mean: no field takes null.
+/// Makes the generated schema say what we mean: a written null is an absent field.
 ///
-/// An optional Rust field becomes `nullable`, and then a written null is kept and `has()` is true for it, which would
-/// open a hole in every rule. Without it the API server refuses a null and names the field.
+/// An optional Rust field becomes `nullable`, and then the API server keeps a null and `has()` is true for it, which
+/// would open a hole in every rule. Without it the server drops the null before it judges.
 fn polish(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut definition.spec.versions {
         if let Some(schema) = version
@@ -38,27 +38,27 @@ fn polish(mut definition: CustomResourceDefinition) -> CustomResourceDefinition 
             .as_mut()
             .and_then(|schema| schema.open_api_v3_schema.as_mut())
         {
-            forbid_null(schema);
+            drop_null(schema);
         }
     }
     definition
 }
 
-fn forbid_null(schema: &mut JSONSchemaProps) {
+fn drop_null(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     for property in schema
         .properties
         .iter_mut()
         .flat_map(|properties| properties.values_mut())
     {
-        forbid_null(property);
+        drop_null(property);
     }
     match &mut schema.items {
-        Some(JSONSchemaPropsOrArray::Schema(items)) => forbid_null(items),
-        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(forbid_null),
+        Some(JSONSchemaPropsOrArray::Schema(items)) => drop_null(items),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(drop_null),
         None => {}
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        forbid_null(values);
+        drop_null(values);
     }
 }

@@ -194,8 +194,7 @@ fn members() -> Vec<Row> {
         row("nine pull secrets", Member, json!({ "images": { "pullSecrets": vec![json!({ "name": "a" }); 9] } }), Some((Schema, "Too many"))),
         row("an unknown leave policy", Member, json!({ "leavePolicy": "Force" }), Some((Schema, "Unsupported value: \"Force\""))),
         row("a network name with capitals", Member, json!({ "applicationNetwork": "Shop" }), Some((Schema, "spec.applicationNetwork"))),
-        row("null where a text belongs", Member, json!({ "applicationNetwork": null }), Some((Schema, "spec.applicationNetwork"))),
-        row("null where an object belongs", Member, json!({ "cluster": null }), Some((Schema, "spec.cluster"))),
+        row("null means absent", Member, json!({ "applicationNetwork": null, "cluster": null, "upgrade": null }), None),
         row("no waypoint pod", Member, json!({ "waypoints": { "replicas": 0 } }), Some((Schema, "spec.waypoints.replicas"))),
     ]
 }
@@ -214,9 +213,11 @@ fn member_updates() -> Vec<Row> {
         update("the network: set to other", Member, network("a"), network("b"), immutable),
         update("the network: unset to set", Member, json!({}), network("default"), immutable),
         update("the network: set to unset", Member, network("a"), json!({}), immutable),
+        update("the network: set to null", Member, network("a"), json!({ "applicationNetwork": null }), immutable),
         update("the network: unchanged", Member, network("a"), json!({ "applicationNetwork": "a", "network": "x" }), None),
         update("the cluster: unset to set", Member, json!({}), local.clone(), fixed),
         update("the cluster: set to unset", Member, local.clone(), json!({}), fixed),
+        update("the cluster: set to null", Member, local.clone(), json!({ "cluster": null }), fixed),
         update("the cluster: unchanged", Member, local.clone(), json!({ "cluster": { "type": "Local" }, "network": "x" }), None),
         update("everything else may change", Member, json!({ "network": "a" }), json!({ "network": "b", "leavePolicy": "UnenrolNamespaces", "controlPlane": { "replicas": 3 } }), None),
         update("the version while nothing runs", Member, upgrade(json!({ "version": "1.5" })), upgrade(json!({ "version": "1.6" })), None),
