@@ -122,6 +122,8 @@ impl Site {
             "--authorization-mode=Node,RBAC".to_owned(),
             "--enable-admission-plugins=NodeRestriction".to_owned(),
             "--allow-privileged=true".to_owned(),
+            // Names of nodes are in no DNS.
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
             "--profiling=false".to_owned(),
             format!("--audit-log-path={}", self.audit_log().display()),
             format!(

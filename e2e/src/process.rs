@@ -107,6 +107,15 @@ pub struct Record {
 }
 
 impl Record {
+    /// The process that has this number now.
+    pub fn of(name: &str, pid: i32) -> Self {
+        Self {
+            name: name.to_owned(),
+            pid,
+            started: start_time(pid).unwrap_or_default(),
+        }
+    }
+
     /// Whether that very process still runs.
     pub fn is_running(&self) -> bool {
         start_time(self.pid) == Some(self.started)
@@ -133,11 +142,7 @@ pub fn detach(
         .map_err(start)?;
     let pid = i32::try_from(child.id()).map_err(|_| start(io::ErrorKind::InvalidData.into()))?;
     reap(child);
-    Ok(Record {
-        name: name.to_owned(),
-        pid,
-        started: start_time(pid).unwrap_or_default(),
-    })
+    Ok(Record::of(name, pid))
 }
 
 /// Waits for a child in a thread of its own, so that it never stays as a zombie.
@@ -237,6 +242,22 @@ pub fn signal(record: &Record, signal: Signal) {
         // It may end in between; then there is nobody to tell.
         let _ = kill(Pid::from_raw(record.pid), signal);
     }
+}
+
+/// Asks the children of a recorded process to end: what entered a namespace for a program waits
+/// for it and passes no signal on.
+pub fn terminate_children(record: &Record) {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return;
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| parent(*pid) == Some(record.pid))
+        .for_each(|pid| {
+            // It may end in between; then there is nobody to tell.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        });
 }
 
 /// Asks until the answer is yes; how often and how long is the only place with a sleep.

@@ -1,0 +1,141 @@
+//! The ground of a cluster and what runs on it: the control plane.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::apiserver::Site;
+use crate::command::command;
+use crate::network;
+use crate::node::Surroundings;
+use crate::process;
+
+use super::{Cluster, Error};
+
+impl Cluster {
+    /// Where the API server is.
+    pub(super) fn site(&self) -> Site {
+        let network = self.network();
+        Site {
+            folder: self.folder.clone(),
+            address: IpAddr::V4(network.control_plane()),
+            port: 6443,
+            etcd_port: 2379,
+            etcd_peer_port: 2380,
+            services: network.services(),
+            service: IpAddr::V4(network.api_service()),
+        }
+    }
+
+    pub(super) fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            folder: self.folder.clone(),
+            network: self.network(),
+            ground: self.ground(),
+            site: self.site(),
+            programs: self.state.programs.clone(),
+        }
+    }
+
+    /// A process in the ground's network namespace; it does nothing else.
+    pub(super) fn ground(&self) -> i32 {
+        self.state.process("ground").map_or(0, |record| record.pid)
+    }
+
+    /// Starts the ground's network.
+    pub(super) fn start_ground(&mut self) -> Result<(), Error> {
+        let log = self.log("ground");
+        let mut unshare = command("unshare", ["--net", "sleep", "infinity"]);
+        let ground = process::detach("ground", &mut unshare, &self.folder, &log)?;
+        let own = std::fs::read_link("/proc/self/ns/net").ok();
+        process::eventually(
+            "the ground's network",
+            Duration::from_secs(10),
+            Some(&log),
+            || {
+                let theirs = std::fs::read_link(network::namespace(ground.pid)).ok();
+                theirs.is_some() && theirs != own
+            },
+        )?;
+        self.state.processes = vec![ground.clone()];
+        self.save()?;
+        Ok(network::lay_ground(self.network(), ground.pid)?)
+    }
+
+    /// Starts a program on the ground.
+    pub(super) fn launch(
+        &mut self,
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+    ) -> Result<(), Error> {
+        let namespace = network::namespace(self.ground());
+        // Only the network is entered, so nsenter becomes the program.
+        let mut nsenter = command("nsenter", [format!("--net={}", namespace.display())]);
+        nsenter.arg("--").arg(program).args(arguments);
+        let record = process::detach(name, &mut nsenter, &self.folder, &self.log(name))?;
+        self.state.processes.push(record);
+        Ok(())
+    }
+
+    pub(super) fn launch_kubernetes(
+        &mut self,
+        name: &str,
+        arguments: &[String],
+    ) -> Result<(), Error> {
+        let program = self.state.programs.join(name);
+        self.launch(name, &program, arguments)
+    }
+
+    /// Starts controller manager and scheduler; there is one of each, so none is elected.
+    pub(super) fn start_controllers(&mut self) -> Result<(), Error> {
+        let authority = self.site().authority()?;
+        let file = |name: &str| {
+            self.folder
+                .join("certificates")
+                .join(name)
+                .display()
+                .to_string()
+        };
+        let (ca, ca_key, account_key) =
+            (file("ca.crt"), file("ca.key"), file("service-account.key"));
+        for name in ["kube-controller-manager", "kube-scheduler"] {
+            let client = authority.client(name, &format!("system:{name}"), None)?;
+            let path = self.folder.join(format!("{name}.kubeconfig"));
+            let config = authority.kubeconfig(&self.site().url(), &client)?;
+            crate::files::write_secret(&path, config)?;
+            let mut arguments = vec![
+                format!("--kubeconfig={}", path.display()),
+                format!("--authentication-kubeconfig={}", path.display()),
+                format!("--authorization-kubeconfig={}", path.display()),
+                "--bind-address=127.0.0.1".to_owned(),
+                "--leader-elect=false".to_owned(),
+                "--kube-api-qps=500".to_owned(),
+                "--kube-api-burst=1000".to_owned(),
+            ];
+            if name == "kube-controller-manager" {
+                arguments.extend([
+                    "--use-service-account-credentials=true".to_owned(),
+                    format!("--service-account-private-key-file={account_key}"),
+                    format!("--root-ca-file={ca}"),
+                    format!("--cluster-signing-cert-file={ca}"),
+                    format!("--cluster-signing-key-file={ca_key}"),
+                    // A dead node is noticed in seconds, so that tests of it are short.
+                    "--node-monitor-period=2s".to_owned(),
+                    "--node-monitor-grace-period=20s".to_owned(),
+                ]);
+            }
+            self.launch_kubernetes(name, &arguments)?;
+        }
+        self.save()
+    }
+
+    /// Writes the routes for the nodes that run now.
+    pub(super) fn route(&self) -> Result<(), Error> {
+        Ok(network::route(
+            self.network(),
+            self.ground(),
+            &self.state.running(),
+        )?)
+    }
+}

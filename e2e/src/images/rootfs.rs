@@ -1,0 +1,125 @@
+//! What an image holds: files by their path in it. Pure, but for asking the host which libraries
+//! a program needs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::command::{self, command};
+use crate::files;
+
+/// One entry of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A copy of a file of the host, with its mode.
+    Copy(PathBuf),
+    /// A file with this text.
+    Text(String),
+    /// A symbolic link.
+    Link(String),
+    /// An empty folder.
+    Folder,
+}
+
+/// Entries by absolute path.
+#[derive(Clone, Debug, Default)]
+pub struct Rootfs {
+    entries: BTreeMap<PathBuf, Entry>,
+}
+
+impl Rootfs {
+    /// Adds an entry; a later one replaces an earlier.
+    pub fn add(&mut self, path: impl Into<PathBuf>, entry: Entry) -> &mut Self {
+        self.entries.insert(path.into(), entry);
+        self
+    }
+
+    /// Adds a file of the host.
+    pub fn copy(&mut self, from: &Path, to: impl Into<PathBuf>) -> &mut Self {
+        self.add(to, Entry::Copy(from.to_owned()))
+    }
+
+    /// Adds a program of the host with the libraries it needs, each at the path that the loader
+    /// asks for.
+    pub fn program(
+        &mut self,
+        from: &Path,
+        to: impl Into<PathBuf>,
+    ) -> Result<&mut Self, command::Error> {
+        self.copy(from, to);
+        for library in libraries(from)? {
+            self.copy(&library, library.clone());
+        }
+        Ok(self)
+    }
+
+    /// Adds every regular file below a folder of the host.
+    pub fn tree(&mut self, from: &Path, to: &Path) -> Result<&mut Self, files::Error> {
+        for file in files::below(from)? {
+            let name = file.strip_prefix(from).unwrap_or(&file);
+            self.copy(&file, to.join(name));
+        }
+        Ok(self)
+    }
+
+    /// Adds the accounts, folders and name-service settings that programs expect.
+    pub fn basics(&mut self) -> &mut Self {
+        let text = |text: &str| Entry::Text(text.to_owned());
+        self.add("/etc/passwd", text("root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532::/:/sbin/nologin\nistio-proxy:x:1337:1337::/:/sbin/nologin\n"))
+            .add("/etc/group", text("root:x:0:\nnonroot:x:65532:\nistio-proxy:x:1337:\n"))
+            .add("/etc/nsswitch.conf", text("hosts: files dns\n"))
+            .add("/tmp", Entry::Folder)
+            .add("/root", Entry::Folder)
+            .add("/run", Entry::Folder)
+            .add("/var/run", Entry::Link("/run".to_owned()))
+    }
+
+    /// The entries in order of their path.
+    pub fn entries(&self) -> impl Iterator<Item = (&Path, &Entry)> {
+        self.entries
+            .iter()
+            .map(|(path, entry)| (path.as_path(), entry))
+    }
+}
+
+/// The shared libraries and the loader of a program, as absolute paths; none for a static one.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>, command::Error> {
+    let Ok(listing) = command::output(command("ldd", [program]).env("LC_ALL", "C")) else {
+        // ldd fails for a static program; one that does not exist is reported by the copy.
+        return Ok(Vec::new());
+    };
+    Ok(parse_libraries(&listing))
+}
+
+/// Reads lines such as `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`.
+fn parse_libraries(listing: &str) -> Vec<PathBuf> {
+    listing
+        .lines()
+        .filter_map(|line| {
+            let path = line.split_once("=>").map_or(line, |(_, path)| path);
+            let path = path.split_whitespace().next()?;
+            path.starts_with('/').then(|| path.into())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_read_from_what_ldd_says() {
+        let listing = "\tlinux-vdso.so.1 (0x00007ffc)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
+        assert_eq!(
+            parse_libraries(listing),
+            [
+                "/lib/x86_64-linux-gnu/libc.so.6",
+                "/lib64/ld-linux-x86-64.so.2"
+            ]
+            .map(PathBuf::from)
+        );
+        assert_eq!(
+            parse_libraries("\tstatically linked\n"),
+            Vec::<PathBuf>::new()
+        );
+    }
+}

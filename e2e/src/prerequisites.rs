@@ -1,0 +1,246 @@
+//! What the host must have: Debian packages, and Go.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::command::{self, command};
+use crate::files;
+use crate::progress::Progress;
+
+/// The oldest Go that builds the programs: the highest `go` line of the wrapper modules.
+const GO: (u32, u32) = (1, 26);
+/// The oldest Rust that builds this workspace.
+const RUST: (u32, u32) = (1, 95);
+
+/// A program or file that shows that a Debian package, or its like, is installed.
+const NEEDED: [(&str, &str); 19] = [
+    ("containerd", "containerd"),
+    ("ctr", "containerd"),
+    ("runc", "runc"),
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    ("iptables", "iptables"),
+    ("ip6tables", "iptables"),
+    ("ipset", "ipset"),
+    ("conntrack", "conntrack"),
+    ("ethtool", "ethtool"),
+    ("socat", "socat"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("nsenter", "util-linux"),
+    ("mount", "mount"),
+    ("bash", "bash"),
+    ("tar", "tar"),
+    ("/usr/share/zoneinfo/Etc/UTC", "tzdata"),
+    ("/etc/ssl/certs/ca-certificates.crt", "ca-certificates"),
+    ("busybox", "busybox-static"),
+];
+
+/// The host lacks something.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not root: namespaces, mounts and links need it.
+    #[error("a cluster needs root; run the same command with sudo -E")]
+    Root,
+    /// Packages are missing and were not installed.
+    #[error("this host lacks {missing}; {remedy}")]
+    Packages {
+        /// Programs and files.
+        missing: String,
+        /// The command that installs them.
+        remedy: String,
+    },
+    /// The package client failed.
+    #[error("cannot install {packages}; run: apt-get update && apt-get install -y {packages}")]
+    Install {
+        /// The packages.
+        packages: String,
+        /// What ran.
+        source: command::Error,
+    },
+    /// A toolchain is missing or too old.
+    #[error("{name} {}.{} or newer is needed, {found}; {remedy}", wanted.0, wanted.1)]
+    Toolchain {
+        /// Go or Rust.
+        name: &'static str,
+        /// The oldest that will do.
+        wanted: (u32, u32),
+        /// What there is.
+        found: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A file could not be read.
+    #[error(transparent)]
+    Files(#[from] files::Error),
+}
+
+/// Checks everything; installs missing packages on Debian and its kin.
+pub fn ensure(progress: Progress) -> Result<(), Error> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Error::Root);
+    }
+    toolchains()?;
+    let missing = missing(is_there);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages = packages(&missing);
+    if !is_debian() || !command::exists("apt-get") {
+        return Err(unknown_system(&missing));
+    }
+    progress.say(format!("installing {packages}"));
+    install(&packages).map_err(|source| Error::Install {
+        packages: packages.clone(),
+        source,
+    })
+}
+
+/// The Go and Rust toolchains are new enough.
+pub fn toolchains() -> Result<(), Error> {
+    toolchain(
+        "Go",
+        ("go", "version"),
+        GO,
+        "install it from https://go.dev/dl and put its bin folder on the PATH",
+    )?;
+    toolchain(
+        "Rust",
+        ("cargo", "--version"),
+        RUST,
+        "run: curl --proto '=https' -sSf https://sh.rustup.rs | sh -s -- -y",
+    )
+}
+
+fn toolchain(
+    name: &'static str,
+    ask: (&str, &str),
+    wanted: (u32, u32),
+    remedy: &'static str,
+) -> Result<(), Error> {
+    let said = command::output(&mut command(ask.0, [ask.1]));
+    let found = said.as_deref().ok().and_then(version);
+    if found.is_some_and(|found| found >= wanted) {
+        return Ok(());
+    }
+    let found = match found {
+        Some((major, minor)) => format!("this is {major}.{minor}"),
+        None => "and it is not there".to_owned(),
+    };
+    Err(Error::Toolchain {
+        name,
+        wanted,
+        found,
+        remedy,
+    })
+}
+
+/// The first `major.minor` in a text such as `go version go1.26.8 linux/amd64`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    text.split_whitespace().find_map(|word| {
+        let mut parts = word.trim_start_matches("go").split('.');
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    })
+}
+
+fn is_there(sign: &str) -> bool {
+    match sign {
+        // Where plugins lie differs from one distribution to the next.
+        "/usr/lib/cni/bridge" => crate::node::plugin("bridge").is_some(),
+        path if path.starts_with('/') => Path::new(path).exists(),
+        program => command::exists(program),
+    }
+}
+
+fn missing(is_there: impl Fn(&str) -> bool) -> Vec<(&'static str, &'static str)> {
+    NEEDED
+        .into_iter()
+        .filter(|(sign, _)| !is_there(sign))
+        .collect()
+}
+
+fn packages(missing: &[(&str, &str)]) -> String {
+    let mut names: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    names.dedup();
+    names.join(" ")
+}
+
+fn is_debian() -> bool {
+    files::read(Path::new("/etc/os-release")).is_ok_and(|text| {
+        text.lines().any(|line| {
+            (line.starts_with("ID=") || line.starts_with("ID_LIKE="))
+                && (line.contains("debian") || line.contains("ubuntu"))
+        })
+    })
+}
+
+fn unknown_system(missing: &[(&str, &str)]) -> Error {
+    let mut list = String::new();
+    for (sign, package) in missing {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            list,
+            "{}{sign} (Debian: {package})",
+            if list.is_empty() { "" } else { ", " }
+        );
+    }
+    Error::Packages {
+        missing: list,
+        remedy: "install them with this system's package client and run the same command again"
+            .to_owned(),
+    }
+}
+
+fn install(packages: &str) -> Result<(), command::Error> {
+    let apt = |arguments: &[&str]| {
+        command::output(command("apt-get", arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+            .map(drop)
+    };
+    apt(&["update", "-qq"])?;
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(packages.split(' '));
+    apt(&arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_what_toolchains_say() {
+        assert_eq!(version("go version go1.26.8 linux/amd64"), Some((1, 26)));
+        assert_eq!(
+            version("cargo 1.95.0 (59807616e 2026-04-14)"),
+            Some((1, 95))
+        );
+        assert_eq!(version("nothing"), None);
+    }
+
+    #[test]
+    fn a_missing_program_names_its_package_once() {
+        let missing = missing(|sign| !["containerd", "ctr", "socat"].contains(&sign));
+        assert_eq!(packages(&missing), "containerd socat");
+    }
+
+    #[test]
+    fn an_unknown_system_is_told_what_is_missing() {
+        let error = unknown_system(&[("ctr", "containerd"), ("nft", "nftables")]);
+        assert_eq!(
+            error.to_string(),
+            "this host lacks ctr (Debian: containerd), nft (Debian: nftables); \
+             install them with this system's package client and run the same command again"
+        );
+    }
+
+    #[test]
+    fn the_go_that_is_asked_for_is_the_newest_that_a_module_asks_for() {
+        let newest = crate::programs::Module::ALL.iter().filter_map(|module| {
+            let text = files::read(&module.source().join("go.mod")).unwrap();
+            let line = text
+                .lines()
+                .find(|line| line.starts_with("go "))?
+                .to_owned();
+            version(&line)
+        });
+        assert_eq!(newest.max(), Some(GO));
+    }
+}
