@@ -1,1 +1,294 @@
-//! Sockets: marks, transparency, original destination.
+//! Sockets inside a pod's network namespace: marked, transparent, from a chosen address.
+//!
+//! Layer 5. Together with `inpod` the only place that talks to the kernel below tokio. A socket belongs to the namespace it
+//! was made in for ever and can be used from any thread afterwards.
+
+mod netns;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+
+pub use netns::{Id, Netns};
+
+/// Connections the kernel keeps for a listener that is busy. Upstream has 128; a burst above it costs the client a second.
+const BACKLOG: i32 = 1024;
+
+/// TCP keepalive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Idle time before the first probe.
+    pub time: Duration,
+    /// Time between probes.
+    pub interval: Duration,
+    /// Probes before the connection is given up.
+    pub retries: u32,
+}
+
+/// What all sockets of this process have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// `SO_MARK`, by which istio-cni's rules know the proxy's own packets; `None` outside a pod.
+    pub mark: Option<u32>,
+    /// Whether listeners share their port with another process.
+    pub reuse_port: bool,
+    /// Whether listeners take IPv6 too.
+    pub ipv6: bool,
+    /// TCP keepalive; `None` for off.
+    pub keepalive: Option<Keepalive>,
+    /// `TCP_USER_TIMEOUT`; `None` for the kernel's own.
+    pub user_timeout: Option<Duration>,
+}
+
+impl Default for Options {
+    /// Upstream's defaults for a node proxy.
+    fn default() -> Self {
+        Self {
+            mark: Some(1337),
+            reuse_port: true,
+            ipv6: true,
+            keepalive: Some(Keepalive {
+                time: Duration::from_secs(180),
+                interval: Duration::from_secs(180),
+                retries: 9,
+            }),
+            user_timeout: None,
+        }
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Whatever the kernel picks.
+    Any,
+    /// This address, any port. It need not belong to the pod.
+    Ip(IpAddr),
+    /// This address and, if it is free, this port: the kernel then searches for none, which costs milliseconds once the
+    /// port range is half used. Falls back to any port.
+    Exact(SocketAddr),
+}
+
+/// Makes sockets in one network namespace.
+#[derive(Debug, Clone)]
+pub struct Sockets {
+    netns: Option<Netns>,
+    options: Options,
+}
+
+impl Sockets {
+    /// Sockets in a pod.
+    pub fn within(netns: Netns, options: Options) -> Self {
+        Self {
+            netns: Some(netns),
+            options,
+        }
+    }
+
+    /// Sockets where this process is.
+    pub fn here(options: Options) -> Self {
+        Self {
+            netns: None,
+            options,
+        }
+    }
+
+    /// A listener on a port of every address of the pod, able to take connections that were not meant for the pod.
+    ///
+    /// # Errors
+    /// When the port is taken, or the namespace cannot be entered. Must be called inside a tokio runtime.
+    pub fn listen(&self, port: u16) -> io::Result<TcpListener> {
+        if self.options.ipv6 {
+            match self.listener((Ipv6Addr::UNSPECIFIED, port).into(), true) {
+                Err(error) if is_without_ipv6(&error) => {}
+                other => return other,
+            }
+        }
+        self.listener((Ipv4Addr::UNSPECIFIED, port).into(), true)
+    }
+
+    /// A listener on one address.
+    ///
+    /// # Errors
+    /// As [`Sockets::listen`].
+    pub fn listen_on(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        self.listener(address, false)
+    }
+
+    fn listener(&self, address: SocketAddr, is_transparent: bool) -> io::Result<TcpListener> {
+        let socket = self.open(address, Type::STREAM)?;
+        if is_transparent && self.options.mark.is_some() {
+            set_transparent(&socket, address)?;
+        }
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_reuse_address(true)?;
+        if self.options.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    }
+
+    /// A UDP socket on one address; port 0 for any.
+    ///
+    /// # Errors
+    /// As [`Sockets::listen`].
+    pub fn udp(&self, address: SocketAddr) -> io::Result<UdpSocket> {
+        let socket = self.open(address, Type::DGRAM)?;
+        if self.options.reuse_port && address.port() != 0 {
+            socket.set_reuse_port(true)?;
+        }
+        socket.bind(&address.into())?;
+        UdpSocket::from_std(socket.into())
+    }
+
+    /// Connects. Sets no deadline of its own.
+    ///
+    /// # Errors
+    /// What the kernel reports.
+    pub async fn connect(&self, to: SocketAddr, from: Source) -> io::Result<TcpStream> {
+        let to = canonical(to);
+        let any_port = |ip: IpAddr| SocketAddr::new(ip.to_canonical(), 0);
+        let (exact, otherwise) = match from {
+            Source::Any => (None, None),
+            Source::Ip(ip) => (None, Some(any_port(ip))),
+            Source::Exact(at) => (
+                (at.port() != 0).then(|| canonical(at)),
+                Some(any_port(at.ip())),
+            ),
+        };
+        let fits = |at: &SocketAddr| at.is_ipv4() == to.is_ipv4();
+        if let Some(exact) = exact.filter(fits) {
+            match self.dial(to, Some(exact)).await {
+                // Held by another socket, or the four addresses belong to a connection that ended a moment ago.
+                Err(error) if is_taken(&error) => {}
+                other => return other,
+            }
+        }
+        self.dial(to, otherwise.filter(fits)).await
+    }
+
+    async fn dial(&self, to: SocketAddr, from: Option<SocketAddr>) -> io::Result<TcpStream> {
+        let socket = self.open(to, Type::STREAM)?;
+        if let Some(from) = from {
+            if self.options.mark.is_some() {
+                set_transparent(&socket, from)?;
+            }
+            if from.port() == 0 {
+                // The port is then chosen in connect, where only the four addresses together must be unique.
+                setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+            } else {
+                socket.set_reuse_address(true)?;
+            }
+            socket.bind(&from.into())?;
+        }
+        let stream = TcpSocket::from_std_stream(socket.into())
+            .connect(to)
+            .await?;
+        self.tune(&stream)?;
+        Ok(stream)
+    }
+
+    /// Sets what every stream has: no delay, keepalive.
+    ///
+    /// # Errors
+    /// When the stream is broken already.
+    pub fn tune(&self, stream: &TcpStream) -> io::Result<()> {
+        let socket = SockRef::from(stream);
+        socket.set_tcp_nodelay(true)?;
+        if let Some(keepalive) = self.options.keepalive {
+            let parameters = TcpKeepalive::new()
+                .with_time(keepalive.time)
+                .with_interval(keepalive.interval)
+                .with_retries(keepalive.retries);
+            socket.set_tcp_keepalive(&parameters)?;
+        }
+        if self.options.user_timeout.is_some() {
+            socket.set_tcp_user_timeout(self.options.user_timeout)?;
+        }
+        Ok(())
+    }
+
+    /// A socket of the namespace, marked.
+    fn open(&self, address: SocketAddr, kind: Type) -> io::Result<Socket> {
+        let protocol = if kind == Type::STREAM {
+            Protocol::TCP
+        } else {
+            Protocol::UDP
+        };
+        let make = || Socket::new(Domain::for_address(address), kind, Some(protocol));
+        let socket = match &self.netns {
+            Some(netns) => netns.enter(make)??,
+            None => make()?,
+        };
+        socket.set_nonblocking(true)?;
+        if let Some(mark) = self.options.mark {
+            socket.set_mark(mark)?;
+        }
+        Ok(socket)
+    }
+}
+
+/// Where the client of a redirected connection wanted to go. For one that was not redirected that is where it arrived.
+///
+/// # Errors
+/// When the kernel cannot tell.
+pub fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
+    let local = canonical(stream.local_addr()?);
+    let socket = SockRef::from(stream);
+    let found = if local.is_ipv4() {
+        socket.original_dst_v4()
+    } else {
+        socket.original_dst_v6()
+    };
+    match found.map(|address| address.as_socket()) {
+        Ok(Some(address)) => Ok(canonical(address)),
+        Ok(None) => Err(io::ErrorKind::Unsupported.into()),
+        // No entry in the connection table: nobody redirected it. Some kernels lack the table altogether.
+        Err(error) if is_not_redirected(&error) => Ok(local),
+        Err(error) => Err(error),
+    }
+}
+
+/// An address without the IPv6 form of IPv4.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv6() {
+        socket.set_ip_transparent_v6(true)?;
+        socket.set_freebind_v6(true)
+    } else {
+        socket.set_ip_transparent_v4(true)?;
+        socket.set_freebind_v4(true)
+    }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable
+    )
+}
+
+fn is_without_ipv6(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+    )
+}
+
+fn is_not_redirected(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOPROTOOPT))
+}
+
+#[cfg(test)]
+mod tests;
