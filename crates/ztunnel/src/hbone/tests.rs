@@ -1,0 +1,553 @@
+//! Pairs of client and server, with certificates of a test authority.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::identity::Identity;
+use crate::tls::{self, PrivateKey, WorkloadCertificate};
+
+/// A certificate authority for tests.
+pub(crate) struct TestAuthority {
+    root: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl TestAuthority {
+    pub(crate) fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = params.self_signed(&key).unwrap().pem();
+        Self {
+            root,
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    pub(crate) fn certificate(&self, identity: &Identity) -> WorkloadCertificate {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.subject_alt_names = vec![SanType::URI(identity.as_str().try_into().unwrap())];
+        let leaf = params.signed_by(&key, &self.issuer).unwrap().pem();
+        let key = PrivateKey::from_pkcs8(key.serialize_der());
+        WorkloadCertificate::from_pem(identity, &[leaf, self.root.clone()], key).unwrap()
+    }
+}
+
+pub(crate) fn identity(account: &str) -> Identity {
+    Identity::new("cluster.local", "shop", account).unwrap()
+}
+
+fn request(authority: &str) -> Request {
+    Request {
+        authority: authority.parse().unwrap(),
+        baggage: Some("service.name=web".into()),
+        forwarded: None,
+        traceparent: None,
+        network: None,
+    }
+}
+
+/// A tunnel over an in-memory pipe: web to cart.
+async fn pair(settings: Settings) -> (Client, Server<DuplexStream>) {
+    let authority = TestAuthority::new();
+    let (near, far) = duplex(256 * 1024);
+    let to = tls::client_config(
+        &authority.certificate(&identity("web")),
+        &[identity("cart")],
+    )
+    .unwrap();
+    let at = tls::server_config(&authority.certificate(&identity("cart"))).unwrap();
+    let (client, server) = tokio::join!(connect(near, to, settings), accept(far, at, settings));
+    (client.unwrap(), server.unwrap())
+}
+
+/// Answers every stream by what it sends, backwards in time: the echo starts at once and ends with the client's end.
+fn echo<T>(mut server: Server<T>) -> tokio::task::JoinHandle<usize>
+where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    tokio::spawn(async move {
+        let mut count = 0;
+        while let Some(incoming) = server.next().await {
+            count += 1;
+            tokio::spawn(async move {
+                let mut stream = incoming
+                    .accept(&Answer {
+                        baggage: Some("service.name=cart".into()),
+                    })
+                    .unwrap();
+                let (mut reader, mut writer) = tokio::io::split(&mut stream);
+                tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+                writer.shutdown().await.unwrap();
+            });
+        }
+        count
+    })
+}
+
+#[tokio::test]
+async fn both_ends_know_each_other_and_bytes_go_both_ways() {
+    let (client, server) = pair(Settings::default()).await;
+    assert_eq!(client.peer(), &identity("cart"));
+    assert_eq!(server.peer(), &identity("web"));
+    let served = echo(server);
+    let (mut stream, answer) = client.open(&request("10.0.0.1:80")).await.unwrap();
+    assert_eq!(answer.baggage.as_deref(), Some("service.name=cart"));
+    stream.write_all(b"hello").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "hello");
+    drop((stream, client));
+    assert_eq!(
+        served.await.unwrap(),
+        1,
+        "the tunnel closes when nobody uses it"
+    );
+}
+
+#[tokio::test]
+async fn many_bytes_arrive_whole_on_many_streams() {
+    let (client, server) = pair(Settings::default()).await;
+    let _served = echo(server);
+    let one = |seed: usize| {
+        let client = client.clone();
+        async move {
+            let (mut stream, _) = client.open(&request("10.0.0.1:80")).await.unwrap();
+            let sent: Vec<u8> = (0..1 << 20)
+                .map(|at: usize| u8::try_from((at * 7 + seed) % 251).unwrap())
+                .collect();
+            let (mut reader, mut writer) = tokio::io::split(&mut stream);
+            let write = async {
+                writer.write_all(&sent).await.unwrap();
+                writer.shutdown().await.unwrap();
+            };
+            let mut got = Vec::new();
+            let (_, read) = tokio::join!(write, reader.read_to_end(&mut got));
+            read.unwrap();
+            assert!(got == sent);
+        }
+    };
+    futures::future::join_all((0..8).map(one)).await;
+}
+
+#[tokio::test]
+async fn the_server_sees_the_request_and_its_refusal_has_a_reason() {
+    let (client, mut server) = pair(Settings::default()).await;
+    let asked = Request {
+        forwarded: Some("for=\"10.0.0.9:41000\"".into()),
+        ..request("10.0.0.1:80")
+    };
+    let sent = asked.clone();
+    let call = tokio::spawn(async move { client.open(&sent).await.map(|_| ()) });
+    let incoming = server.next().await.unwrap();
+    assert_eq!(incoming.request(), &asked);
+    incoming.refuse(401);
+    assert!(server.next().await.is_none());
+    let refusal = call.await.unwrap().unwrap_err();
+    assert!(matches!(refusal, Error::Refused(401)), "{refusal}");
+}
+
+#[tokio::test]
+async fn the_servers_end_leaves_the_clients_direction_open() {
+    let (client, mut server) = pair(Settings::default()).await;
+    let served = tokio::spawn(async move {
+        let mut stream = server
+            .next()
+            .await
+            .unwrap()
+            .accept(&Answer::default())
+            .unwrap();
+        let work = tokio::spawn(async move {
+            stream.write_all(b"bye").await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await.unwrap();
+            text
+        });
+        while server.next().await.is_some() {}
+        work.await.unwrap()
+    });
+    let (mut stream, _) = client.open(&request("10.0.0.1:80")).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "bye");
+    stream.write_all(b"still here").await.unwrap();
+    stream.shutdown().await.unwrap();
+    drop((stream, client));
+    assert_eq!(served.await.unwrap(), "still here");
+}
+
+#[tokio::test]
+async fn a_dropped_stream_is_a_reset_which_counts_as_an_end() {
+    let (client, mut server) = pair(Settings::default()).await;
+    let served = tokio::spawn(async move {
+        let mut stream = server
+            .next()
+            .await
+            .unwrap()
+            .accept(&Answer::default())
+            .unwrap();
+        let work = tokio::spawn(async move {
+            let mut buffer = [0; 8];
+            loop {
+                match stream.read(&mut buffer).await {
+                    Ok(0) => panic!("a reset must not look like the end of the data"),
+                    Ok(_) => {}
+                    Err(error) => return error,
+                }
+            }
+        });
+        while server.next().await.is_some() {}
+        work.await.unwrap()
+    });
+    let (mut stream, _) = client.open(&request("10.0.0.1:80")).await.unwrap();
+    stream.write_all(b"half a mess").await.unwrap();
+    drop((stream, client));
+    assert!(crate::copy::is_reset(&served.await.unwrap()));
+}
+
+#[tokio::test]
+async fn after_a_goodbye_streams_go_on_and_no_new_one_opens() {
+    let (client, mut server) = pair(Settings::default()).await;
+    let (close, closing) = tokio::sync::oneshot::channel::<()>();
+    let served = tokio::spawn(async move {
+        let incoming = server.next().await.unwrap();
+        let mut stream = incoming.accept(&Answer::default()).unwrap();
+        tokio::spawn(async move {
+            let (mut reader, mut writer) = tokio::io::split(&mut stream);
+            tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+            writer.shutdown().await.unwrap();
+        });
+        tokio::select! {
+            next = server.next() => assert!(next.is_none()),
+            _ = closing => server.close(),
+        }
+        while server.next().await.is_some() {}
+    });
+    let (mut stream, _) = client.open(&request("10.0.0.1:80")).await.unwrap();
+    close.send(()).unwrap();
+    let refused = async {
+        // The goodbye needs a moment to arrive.
+        loop {
+            match client.open(&request("10.0.0.1:80")).await {
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) => return error,
+            }
+        }
+    };
+    let refused = tokio::time::timeout(Duration::from_secs(10), refused)
+        .await
+        .unwrap();
+    assert!(refused.is_stale_tunnel(), "{refused}");
+    stream.write_all(b"late").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "late");
+    served.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_no_ping_is_given_up() {
+    let settings = Settings {
+        ping_interval: Duration::from_millis(5),
+        ping_timeout: Duration::from_millis(50),
+        ..Settings::default()
+    };
+    let authority = TestAuthority::new();
+    let (near, far) = duplex(256 * 1024);
+    let to = tls::client_config(
+        &authority.certificate(&identity("web")),
+        &[identity("cart")],
+    )
+    .unwrap();
+    let at = tls::server_config(&authority.certificate(&identity("cart"))).unwrap();
+    let patient = Settings::default();
+    let (client, server) = tokio::join!(connect(near, to, settings), accept(far, at, patient));
+    let (client, mut server) = (client.unwrap(), server.unwrap());
+    let ask = request("10.0.0.1:80");
+    let (stream, served) = tokio::join!(client.open(&ask), async {
+        let stream = server
+            .next()
+            .await
+            .unwrap()
+            .accept(&Answer::default())
+            .unwrap();
+        // One more turn sends the answer; after that nobody moves the server's bytes.
+        let _ = tokio::time::timeout(Duration::from_millis(2), server.next()).await;
+        stream
+    });
+    let (mut stream, _) = stream.unwrap();
+    client.ended().await;
+    let mut buffer = [0; 1];
+    let error = stream.read(&mut buffer).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    drop((served, server));
+}
+
+#[tokio::test]
+async fn an_unexpected_identity_is_refused_by_the_client() {
+    let authority = TestAuthority::new();
+    let (near, far) = duplex(64 * 1024);
+    let to = tls::client_config(
+        &authority.certificate(&identity("web")),
+        &[identity("somebody-else")],
+    )
+    .unwrap();
+    let at = tls::server_config(&authority.certificate(&identity("cart"))).unwrap();
+    let settings = Settings::default();
+    let (client, server) = tokio::join!(connect(near, to, settings), accept(far, at, settings));
+    assert!(matches!(client.unwrap_err(), Error::Tls(_)));
+    assert!(server.is_err());
+}
+
+#[tokio::test]
+async fn a_foreign_trust_domain_ends_in_the_handshake() {
+    let authority = TestAuthority::new();
+    let stranger = Identity::new("other.mesh", "shop", "web").unwrap();
+    let (near, far) = duplex(64 * 1024);
+    let to = tls::client_config(&authority.certificate(&stranger), &[identity("cart")]).unwrap();
+    let at = tls::server_config(&authority.certificate(&identity("cart"))).unwrap();
+    let settings = Settings::default();
+    let (client, server) = tokio::join!(connect(near, to, settings), accept(far, at, settings));
+    assert!(matches!(server.unwrap_err(), Error::Tls(_)));
+    if let Ok(client) = client {
+        // In TLS 1.3 the client is done before the server has looked at its certificate.
+        assert!(client.open(&request("10.0.0.1:80")).await.is_err());
+    }
+}
+
+/// A server on loopback and a way to reach it that counts how often it is used.
+struct Loopback {
+    address: std::net::SocketAddr,
+    authority: TestAuthority,
+    made: Arc<AtomicUsize>,
+}
+
+impl Loopback {
+    async fn start(settings: Settings) -> Self {
+        let authority = TestAuthority::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = tls::server_config(&authority.certificate(&identity("cart"))).unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let config = Arc::clone(&config);
+                tokio::spawn(async move {
+                    echo(accept(stream, config, settings).await.unwrap())
+                        .await
+                        .unwrap()
+                });
+            }
+        });
+        Self {
+            address,
+            authority,
+            made: Arc::default(),
+        }
+    }
+
+    fn key(&self) -> Key {
+        Key {
+            source: identity("web"),
+            destinations: vec![identity("cart")],
+            to: self.address,
+            from: "127.0.0.1".parse().unwrap(),
+        }
+    }
+
+    fn dial(
+        &self,
+        settings: Settings,
+    ) -> impl Fn() -> futures::future::BoxFuture<'static, Result<Client, Error>> + use<> {
+        let config = tls::client_config(
+            &self.authority.certificate(&identity("web")),
+            &[identity("cart")],
+        )
+        .unwrap();
+        let (address, made) = (self.address, Arc::clone(&self.made));
+        move || {
+            let (config, made) = (Arc::clone(&config), Arc::clone(&made));
+            Box::pin(async move {
+                made.fetch_add(1, Ordering::Relaxed);
+                let stream = TcpStream::connect(address)
+                    .await
+                    .map_err(|error| Error::Connect(Arc::new(error)))?;
+                connect(stream, config, settings).await
+            })
+        }
+    }
+}
+
+#[tokio::test]
+async fn connections_that_start_together_share_one_tunnel() {
+    let server = Loopback::start(Settings::default()).await;
+    let (pool, key, dial) = (
+        Pool::default(),
+        server.key(),
+        server.dial(Settings::default()),
+    );
+    let ask = request("10.0.0.1:80");
+    let all = futures::future::join_all((0..50).map(|_| pool.open(&key, &ask, &dial))).await;
+    assert!(all.iter().all(Result::is_ok));
+    assert_eq!(server.made.load(Ordering::Relaxed), 1);
+    assert_eq!(pool.len(), 1);
+}
+
+#[tokio::test]
+async fn a_full_tunnel_leaves_the_pool_and_its_places_are_not_used_again() {
+    let settings = Settings {
+        streams_per_connection: 2,
+        ..Settings::default()
+    };
+    let server = Loopback::start(settings).await;
+    let (pool, key, dial) = (Pool::default(), server.key(), server.dial(settings));
+    let ask = request("10.0.0.1:80");
+    let first = pool.open(&key, &ask, &dial).await.unwrap();
+    let second = pool.open(&key, &ask, &dial).await.unwrap();
+    let third = pool.open(&key, &ask, &dial).await.unwrap();
+    assert_eq!(server.made.load(Ordering::Relaxed), 2);
+    drop((first, second));
+    let fourth = pool.open(&key, &ask, &dial).await.unwrap();
+    let fifth = pool.open(&key, &ask, &dial).await.unwrap();
+    assert_eq!(
+        server.made.load(Ordering::Relaxed),
+        3,
+        "the first tunnel's places were free and stayed unused"
+    );
+    drop((third, fourth, fifth));
+}
+
+#[tokio::test]
+async fn a_failure_is_told_to_all_that_waited_and_then_forgotten() {
+    let server = Loopback::start(Settings::default()).await;
+    let (pool, key, dial) = (
+        Pool::default(),
+        server.key(),
+        server.dial(Settings::default()),
+    );
+    let ask = request("10.0.0.1:80");
+    let attempts = AtomicUsize::new(0);
+    let fail = || {
+        attempts.fetch_add(1, Ordering::Relaxed);
+        async {
+            tokio::task::yield_now().await;
+            Err::<Client, _>(Error::TimedOut)
+        }
+    };
+    let all = futures::future::join_all((0..10).map(|_| pool.open(&key, &ask, fail))).await;
+    assert!(all.iter().all(|one| matches!(one, Err(Error::TimedOut))));
+    assert_eq!(attempts.load(Ordering::Relaxed), 1);
+    assert!(pool.is_empty());
+    assert!(pool.open(&key, &ask, &dial).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_attempt_that_dies_blocks_nobody() {
+    let server = Loopback::start(Settings::default()).await;
+    let (pool, key, dial) = (
+        Pool::default(),
+        server.key(),
+        server.dial(Settings::default()),
+    );
+    let ask = request("10.0.0.1:80");
+    let die = || async { panic!("a fault in the making of a tunnel") };
+    assert!(matches!(
+        pool.open(&key, &ask, die).await,
+        Err(Error::GivenUp)
+    ));
+    assert!(pool.open(&key, &ask, &dial).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_does_not_stop_the_tunnel_others_wait_for() {
+    let server = Loopback::start(Settings::default()).await;
+    let (pool, key, dial) = (
+        Pool::default(),
+        server.key(),
+        server.dial(Settings::default()),
+    );
+    let ask = request("10.0.0.1:80");
+    let mut impatient = Box::pin(pool.open(&key, &ask, &dial));
+    assert!(futures::poll!(&mut impatient).is_pending());
+    let patient = pool.open(&key, &ask, &dial);
+    drop(impatient);
+    patient.await.unwrap();
+    assert_eq!(server.made.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn an_idle_tunnel_is_closed_and_forgotten() {
+    let settings = Settings {
+        idle_release: Duration::from_millis(8),
+        ..Settings::default()
+    };
+    let server = Loopback::start(settings).await;
+    let (pool, key, dial) = (Pool::default(), server.key(), server.dial(settings));
+    let used = pool
+        .open(&key, &request("10.0.0.1:80"), &dial)
+        .await
+        .unwrap();
+    drop(used);
+    let empty = async {
+        while !pool.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), empty)
+        .await
+        .unwrap();
+    pool.open(&key, &request("10.0.0.1:80"), &dial)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_that_went_away_is_replaced_without_an_error() {
+    let authority = TestAuthority::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = tls::server_config(&authority.certificate(&identity("cart"))).unwrap();
+    // Serves one stream per tunnel, then drops the connection without a word.
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut server = accept(stream, Arc::clone(&config), Settings::default())
+                .await
+                .unwrap();
+            tokio::spawn(async move {
+                let incoming = server.next().await.unwrap();
+                let stream = incoming.accept(&Answer::default()).unwrap();
+                let _ = tokio::time::timeout(Duration::from_millis(20), server.next()).await;
+                drop(stream);
+            });
+        }
+    });
+    let server = Loopback {
+        address,
+        authority,
+        made: Arc::default(),
+    };
+    let (pool, key, dial) = (
+        Pool::default(),
+        server.key(),
+        server.dial(Settings::default()),
+    );
+    for _ in 0..3 {
+        let (mut stream, ..) = pool
+            .open(&key, &request("10.0.0.1:80"), &dial)
+            .await
+            .unwrap();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+    }
+    assert_eq!(server.made.load(Ordering::Relaxed), 3);
+}
