@@ -1,5 +1,7 @@
 //! The rules of the API, judged by kube's CEL interpreter: the table that `e2e` puts to a real API server.
 
+#![allow(clippy::expect_used, reason = "a test fails where it cannot go on")]
+
 #[path = "../e2e/tests/crd_rules/table.rs"]
 mod table;
 

@@ -1,5 +1,7 @@
 //! `crds/` is generated from the types: this fails on drift, and rewrites the files with `UPDATE_GOLDEN=1`.
 
+#![allow(clippy::expect_used, reason = "a test fails where it cannot go on")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -95,12 +97,12 @@ fn walk(schema: &serde_json::Value, path: &str, faults: &mut Vec<String>) {
     let has = |key: &str| schema.get(key).is_some();
     match schema.get("type").and_then(serde_json::Value::as_str) {
         Some("string") if !(has("maxLength") || has("enum") || has("format")) => {
-            faults.push(path.to_owned())
+            faults.push(path.to_owned());
         }
         Some("array") if !has("maxItems") => faults.push(path.to_owned()),
         Some("integer" | "number") if !has("minimum") => faults.push(path.to_owned()),
         Some("object") if has("additionalProperties") && !has("maxProperties") => {
-            faults.push(path.to_owned())
+            faults.push(path.to_owned());
         }
         _ => {}
     }

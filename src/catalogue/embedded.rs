@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
 
-use super::release::{Component, Fix, KubernetesRange, Release, Source, default_images};
+use super::image::Component;
+use super::release::{Fix, KubernetesRange, Release, Source, default_images};
 use super::version::{Minor, Version};
 use crate::api::v1alpha1::ReleaseChannel::{self, Extended, Rapid, Stable};
 

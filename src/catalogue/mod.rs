@@ -3,18 +3,22 @@
 //! Sync and pure: `now` and the cluster's version are arguments.
 
 mod embedded;
+mod image;
+mod malformed;
 mod release;
 mod resolve;
+mod unresolved;
 mod version;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-pub use release::{
-    Component, Fix, Image, KubernetesRange, Malformed, Release, SUPPORTED_ISTIO, Source,
-};
-pub use resolve::{Notice, Resolution, Unresolved, resolve};
+pub use image::{Component, Image};
+pub use malformed::Malformed;
+pub use release::{Fix, KubernetesRange, Release, SUPPORTED_ISTIO, Source};
+pub use resolve::{Resolution, resolve};
+pub use unresolved::{Notice, Unresolved};
 pub use version::{Minor, NotAVersion, Pin, Version};
 
 use crate::api::v1alpha1::{AvailableUpgrade, MAX_AVAILABLE_UPGRADES, MeshRelease, ReleaseChannel};

@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::image::{Component, Image};
+use super::malformed::Malformed;
 use super::version::{Minor, NotAVersion, Version};
 use crate::api::v1alpha1::{MeshRelease, ReleaseChannel, ReleaseFix, ReleaseImage};
-use crate::names::{APPLINK_REPOSITORY, ISTIO_REGISTRY};
 
 /// The Istio lines whose objects this version can build, oldest first.
 pub const SUPPORTED_ISTIO: [Minor; 3] = [Minor::new(1, 29), Minor::new(1, 30), Minor::new(1, 31)];
@@ -69,105 +70,6 @@ impl KubernetesRange {
 impl fmt::Display for KubernetesRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to {}", self.min, self.max)
-    }
-}
-
-/// An image of a release, named as registries do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Component {
-    /// istiod.
-    Pilot,
-    /// The network agent and its plugin.
-    InstallCni,
-    /// Upstream's node proxy.
-    Ztunnel,
-    /// Envoy, behind waypoints and gateways.
-    Proxyv2,
-    /// Our own image: node proxy and gateway.
-    Applink,
-}
-
-impl Component {
-    /// Every component.
-    pub const ALL: [Self; 5] = [
-        Self::Pilot,
-        Self::InstallCni,
-        Self::Ztunnel,
-        Self::Proxyv2,
-        Self::Applink,
-    ];
-
-    /// The name in a `MeshRelease`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pilot => "pilot",
-            Self::InstallCni => "install-cni",
-            Self::Ztunnel => "ztunnel",
-            Self::Proxyv2 => "proxyv2",
-            Self::Applink => "applink",
-        }
-    }
-
-    /// Whether it runs on every node.
-    pub const fn is_per_node(self) -> bool {
-        matches!(self, Self::InstallCni | Self::Ztunnel | Self::Applink)
-    }
-
-    fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|component| component.as_str() == name)
-    }
-
-    /// Where the image is when nobody says otherwise.
-    fn default_image(self, version: Version, istio: Version) -> Image {
-        let (repository, tag) = match self {
-            Self::Applink => (APPLINK_REPOSITORY.to_owned(), version.to_string()),
-            istio_component => (
-                format!("{ISTIO_REGISTRY}/{}", istio_component.as_str()),
-                istio.to_string(),
-            ),
-        };
-        Image {
-            repository,
-            tag: Some(tag),
-            digest: None,
-        }
-    }
-}
-
-/// Where an image is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    /// Registry and path.
-    pub repository: String,
-    /// The tag.
-    pub tag: Option<String>,
-    /// `sha256:` and 64 hexadecimal digits; it decides when both are given.
-    pub digest: Option<String>,
-}
-
-impl Image {
-    /// The reference a pod names; `registry` replaces everything in front of the image's last name.
-    pub fn reference(&self, registry: Option<&str>) -> String {
-        let name = self
-            .repository
-            .rsplit('/')
-            .next()
-            .unwrap_or(&self.repository);
-        let mut reference = registry.map_or_else(
-            || self.repository.clone(),
-            |registry| format!("{}/{name}", registry.trim_end_matches('/')),
-        );
-        if let Some(tag) = &self.tag {
-            reference.push(':');
-            reference.push_str(tag);
-        }
-        if let Some(digest) = &self.digest {
-            reference.push('@');
-            reference.push_str(digest);
-        }
-        reference
     }
 }
 
@@ -367,78 +269,4 @@ fn day(field: &'static str, text: Option<&str>) -> Result<Option<Date>, Malforme
 
 fn utc(now: Timestamp) -> Date {
     now.to_zoned(TimeZone::UTC).date()
-}
-
-/// Why an entry is not taken into the catalogue.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Malformed {
-    /// The object's name is no version.
-    #[error("metadata.name: {0}; name the MeshRelease after its version")]
-    Name(NotAVersion),
-    /// A field is no version.
-    #[error("{field}: {source}")]
-    Version {
-        /// The field.
-        field: &'static str,
-        /// What is wrong with it.
-        source: NotAVersion,
-    },
-    /// This version cannot build the objects of that Istio line.
-    #[error(
-        "istioVersion: this version of applink installs Istio 1.29, 1.30 and 1.31, not {istio}; update the operator first"
-    )]
-    UnsupportedIstio {
-        /// The line.
-        istio: Minor,
-    },
-    /// No Kubernetes version can be in the range.
-    #[error("kubernetes: the range {0} is empty; min must not be above max")]
-    EmptyKubernetesRange(KubernetesRange),
-    /// A field is no day.
-    #[error("{field}: {text:?} is not a day such as 2026-08-31")]
-    Day {
-        /// The field.
-        field: &'static str,
-        /// The text.
-        text: String,
-    },
-    /// It would end before it starts.
-    #[error("endOfLife: {end} is before the release on {released}")]
-    EndsBeforeRelease {
-        /// The day of the release.
-        released: Date,
-        /// The last day.
-        end: Date,
-    },
-    /// A channel is listed twice.
-    #[error("channels: {0} is listed twice")]
-    DuplicateChannel(&'static str),
-    /// A component that does not exist.
-    #[error(
-        "{field}: unknown component {name:?}; known are pilot, install-cni, ztunnel, proxyv2 and applink"
-    )]
-    UnknownComponent {
-        /// The field.
-        field: &'static str,
-        /// The name.
-        name: String,
-    },
-    /// An image without tag and digest.
-    #[error("images.{0}: an image needs a tag, a digest, or both")]
-    ImageWithoutVersion(&'static str),
-    /// A score outside 0 to 10.
-    #[error("fixes: the score of {id:?} is not between 0 and 10")]
-    Score {
-        /// The fix.
-        id: String,
-    },
-}
-
-impl Malformed {
-    fn unknown_component(field: &'static str, name: &str) -> Self {
-        Self::UnknownComponent {
-            field,
-            name: name.chars().take(32).collect(),
-        }
-    }
 }

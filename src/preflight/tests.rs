@@ -223,7 +223,7 @@ fn a_taint_counts_only_when_the_spec_names_tolerations() {
     }
 }
 
-fn policy(namespace: &str, name: &str, spec: Value) -> NetworkPolicy {
+fn policy(namespace: &str, name: &str, spec: &Value) -> NetworkPolicy {
     serde_json::from_value(
         json!({ "metadata": { "namespace": namespace, "name": name }, "spec": spec }),
     )
@@ -262,7 +262,7 @@ fn network_policies_are_judged_together() {
         cluster.network_policies = specs
             .iter()
             .enumerate()
-            .map(|(number, spec)| policy("shop", &format!("p{number}"), spec.clone()))
+            .map(|(number, spec)| policy("shop", &format!("p{number}"), spec))
             .collect();
         assert_eq!(codes(&cluster), expected, "{name}");
     }
@@ -272,7 +272,7 @@ fn network_policies_are_judged_together() {
 fn policies_of_namespaces_outside_the_mesh_do_not_count() {
     let mut cluster = cluster();
     cluster.enrolled_namespaces = vec!["shop".into()];
-    cluster.network_policies = vec![policy("bank", "deny", json!({ "podSelector": {} }))];
+    cluster.network_policies = vec![policy("bank", "deny", &json!({ "podSelector": {} }))];
     assert_eq!(codes(&cluster), [""; 0]);
 }
 

@@ -78,7 +78,7 @@ impl Conditions {
     }
 
     /// Sets a condition; `lastTransitionTime` moves only when its status does.
-    pub fn set(&mut self, kind: ConditionType, verdict: Verdict) {
+    pub fn set(&mut self, kind: ConditionType, verdict: &Verdict) {
         let status = verdict.status.as_str();
         let found = self
             .list
@@ -105,7 +105,7 @@ impl Conditions {
     /// Sets a condition that is there only while it is True.
     pub fn set_or_remove(&mut self, kind: ConditionType, verdict: Option<Verdict>) {
         match verdict {
-            Some(verdict) => self.set(kind, verdict),
+            Some(verdict) => self.set(kind, &verdict),
             None => self
                 .list
                 .retain(|condition| condition.type_ != kind.as_str()),
@@ -119,9 +119,9 @@ impl Conditions {
             .iter()
             .any(|condition| condition.type_ == kind.as_str());
         match verdict {
-            Some(verdict) => self.set(kind, verdict),
+            Some(verdict) => self.set(kind, &verdict),
             None if is_there => {}
-            None => self.set(kind, Verdict::unknown(unseen)),
+            None => self.set(kind, &Verdict::unknown(unseen)),
         }
     }
 

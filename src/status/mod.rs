@@ -7,9 +7,14 @@ mod member;
 mod network;
 mod outcome;
 mod release;
+mod seen;
+mod verdict;
 
 pub use change::{Change, changes};
 pub use member::next;
 pub use network::{NetworkOutcome, count, next_network};
 pub use outcome::{Component, Failure, Outcome, Problem, Progress, Wait, Work};
 pub use release::next_release;
+
+#[cfg(test)]
+mod tests;

@@ -68,9 +68,9 @@ pub fn next_network(
     let mut conditions = Conditions::from(&status.conditions, status.observed_generation, now);
     conditions.set(
         ConditionType::Accepted,
-        Verdict::is_true(Reason::Valid, "the spec is valid"),
+        &Verdict::is_true(Reason::Valid, "the spec is valid"),
     );
-    conditions.set(ConditionType::Ready, ready(&status, outcome));
+    conditions.set(ConditionType::Ready, &ready(&status, outcome));
     let terminal = outcome
         .failure
         .as_ref()

@@ -26,7 +26,7 @@ pub fn next_release(
             format!("{malformed}; the entry is skipped, the others still work"),
         ),
     };
-    conditions.set(ConditionType::Accepted, verdict);
+    conditions.set(ConditionType::Accepted, &verdict);
     MeshReleaseStatus {
         observed_generation: generation,
         conditions: conditions.into_vec(),

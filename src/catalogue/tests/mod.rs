@@ -1,5 +1,7 @@
 //! Tables over the embedded catalogue and its overlay.
 
+mod properties;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
@@ -68,6 +70,24 @@ fn withdrawn(name: &str) -> MeshRelease {
     });
     object
 }
+
+/// What it shows; spec, what runs, Kubernetes; the answer.
+type Row = (
+    &'static str,
+    Option<Upgrade>,
+    Option<&'static str>,
+    &'static str,
+    Result<&'static str, Reason>,
+);
+
+/// What it shows; spec, what runs, objects; the answer.
+type Overlay = (
+    &'static str,
+    Option<Upgrade>,
+    Option<&'static str>,
+    Vec<MeshRelease>,
+    Result<&'static str, Reason>,
+);
 
 /// The version a spec resolves to, or the reason why not.
 fn answer(
@@ -181,7 +201,7 @@ fn a_spec_resolves_to_one_release_or_a_reason() {
         ..Upgrade::default()
     });
     #[rustfmt::skip]
-    let table: Vec<(&str, Option<Upgrade>, Option<&str>, &str, Result<&str, Reason>)> = vec![
+    let table: Vec<Row> = vec![
         // Nothing said.
         ("first install takes the line before the newest", None, None, "1.33", Ok("1.5.4")),
         ("an empty upgrade means the same", Some(Upgrade::default()), None, "1.33", Ok("1.5.4")),
@@ -236,7 +256,7 @@ fn an_object_adds_an_entry_or_replaces_one_whole() {
     let mut new_kubernetes = object("1.6.1");
     new_kubernetes.spec.kubernetes.min = "1.36".into();
     #[rustfmt::skip]
-    let table: Vec<(&str, Option<Upgrade>, Option<&str>, Vec<MeshRelease>, Result<&str, Reason>)> = vec![
+    let table: Vec<Overlay> = vec![
         ("a channel moves", Some(following(Stable)), None, vec![in_channel("1.6.1", Stable, "2026-11-01T00:00:00Z")], Ok("1.6.1")),
         ("not before its time", Some(following(Stable)), None, vec![in_channel("1.6.1", Stable, "2026-12-01T00:00:00Z")], Ok("1.5.4")),
         ("a replaced entry loses the channels it had", Some(following(Rapid)), None, vec![object("1.6.0")], Ok("1.5.4")),
@@ -513,49 +533,4 @@ fn resolution_tells_mode_channel_and_pin_in_effect() {
         seen(Some(&rapid), None),
         (UpgradeMode::FullyManaged, Some(ReleaseChannel::Rapid), None)
     );
-}
-
-mod properties {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn any_text_is_read_without_panic(name in ".{0,40}", istio in ".{0,40}", min in ".{0,20}", day in ".{0,20}", score in any::<f64>()) {
-            let mut object = object(&name);
-            object.spec.istio_version = istio;
-            object.spec.kubernetes.min = min;
-            object.spec.released = Some(day);
-            object.spec.fixes = vec![ReleaseFix { id: "X".into(), cvss: Some(score), components: vec![] }];
-            let _ = Catalogue::overlaid([&object]);
-        }
-
-        #[test]
-        fn what_is_chosen_anew_always_fits_and_is_not_withdrawn(minor in 25u16..45, patch in 0u16..9, day in 0i64..1200, mode in 0usize..5) {
-            let now = at("2026-01-01T00:00:00Z") + jiff::Span::new().hours(day * 24);
-            let upgrade = match mode {
-                0 => None,
-                1 => Some(following(ReleaseChannel::Rapid)),
-                2 => Some(following(ReleaseChannel::Stable)),
-                3 => Some(pinned("1.5")),
-                _ => Some(pinned(&format!("1.5.{patch}"))),
-            };
-            let gone = withdrawn(&format!("1.5.{patch}"));
-            let catalogue = Catalogue::overlaid([&gone]);
-            if let Ok(resolution) = resolve(upgrade.as_ref(), None, &catalogue, Minor::new(1, minor), now) {
-                prop_assert!(resolution.release.withdrawn.is_none());
-                prop_assert!(resolution.release.kubernetes.contains(Minor::new(1, minor)));
-            }
-        }
-
-        #[test]
-        fn without_a_pin_a_running_member_never_changes_its_line(line in 4u16..7, patch in 0u16..5, kubernetes in 30u16..38) {
-            let running = Version::new(1, line, if line == 6 { 0 } else { patch });
-            let catalogue = Catalogue::overlaid([&object("1.7.0")]);
-            let resolution = resolve(None, Some(running), &catalogue, Minor::new(1, kubernetes), at(NOW)).unwrap();
-            prop_assert_eq!(resolution.release.version.line(), running.line());
-            prop_assert!(resolution.release.version >= running);
-        }
-    }
 }

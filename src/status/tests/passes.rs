@@ -1,128 +1,11 @@
-//! What a member reports, pass after pass.
+//! What each kind of pass makes of a status.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use jiff::Timestamp;
 
 use super::*;
-use crate::api::conditions::Step;
-use crate::api::v1alpha1::{
-    MAX_MESSAGE, MAX_NAME, MeshRelease, MeshReleaseSpec, Upgrade, UpgradeMode, Withdrawn,
-};
-use crate::catalogue::{Catalogue, Minor, resolve};
-use crate::status::outcome::{Failure, Problem, Wait};
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_800_000_000 + second).unwrap()
-}
-
-fn pinned(version: &str) -> Upgrade {
-    Upgrade {
-        version: Some(version.into()),
-        ..Upgrade::default()
-    }
-}
-
-fn resolved(upgrade: Upgrade, running: Option<Version>) -> Outcome {
-    let resolution = resolve(
-        Some(&upgrade),
-        running,
-        &Catalogue::embedded(),
-        Minor::new(1, 33),
-        at(0),
-    );
-    Outcome {
-        generation: Some(3),
-        upgrade: Some(upgrade),
-        resolution: Some(resolution),
-        ..Outcome::default()
-    }
-}
-
-const ARRIVING: Version = Version::new(1, 6, 0);
-
-fn working(step: Step) -> Outcome {
-    let work = Work {
-        step,
-        wait: Some(Wait {
-            reason: step.reason(),
-            object: "DaemonSet applink-system/ztunnel".into(),
-            message: "1 of 2 pods are ready".into(),
-        }),
-        to: Some(ARRIVING),
-        revision: Some("1-6-0-3fa9c1".into()),
-        nodes: Some(RolloutNodes {
-            total: 2,
-            updated: 1,
-            ..RolloutNodes::default()
-        }),
-    };
-    Outcome {
-        progress: Progress::Working(work),
-        ..resolved(pinned("1.6"), None)
-    }
-}
-
-fn component(name: &str, serves: bool) -> Component {
-    let status = ComponentStatus {
-        name: name.into(),
-        desired: 2,
-        updated: 2,
-        ready: if serves { 2 } else { 1 },
-        ..ComponentStatus::default()
-    };
-    Component { status, serves }
-}
-
-fn settled() -> Outcome {
-    Outcome {
-        progress: Progress::Settled {
-            version: ARRIVING,
-            istio: Version::new(1, 31, 0),
-        },
-        components: Some(vec![component("istiod", true), component("ztunnel", true)]),
-        membership: Some(MembershipStatus {
-            namespaces: 1,
-            enrolled: 4,
-            meshed: 4,
-            ..MembershipStatus::default()
-        }),
-        ..resolved(pinned("1.6"), None)
-    }
-}
-
-fn blocked() -> Finding {
-    Finding {
-        code: Code::ForeignZtunnel,
-        severity: Severity::Block,
-        object: "DaemonSet a/ztunnel".into(),
-        message: "it is somebody else's".into(),
-        remedy: "remove it".into(),
-    }
-}
-
-fn condition<'a>(status: &'a MeshMemberStatus, kind: ConditionType) -> Option<&'a Condition> {
-    status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == kind.as_str())
-}
-
-/// `Type=Status/Reason`, sorted.
-fn summary(status: &MeshMemberStatus) -> Vec<String> {
-    let mut lines: Vec<String> = status
-        .conditions
-        .iter()
-        .map(|one| format!("{}={}/{}", one.type_, one.status, one.reason))
-        .collect();
-    lines.sort();
-    lines
-}
-
-fn installed() -> MeshMemberStatus {
-    let first = next(None, &working(Step::Nodes), at(0));
-    next(Some(&first), &settled(), at(30))
-}
+use crate::api::conditions::Reason;
+use crate::api::v1alpha1::{MAX_HISTORY, MeshRelease, MeshReleaseSpec, UpgradeMode, Withdrawn};
+use crate::status::{Failure, Problem, changes};
 
 #[test]
 fn a_pass_that_saw_nothing_leaves_unknown_behind() {
@@ -699,7 +582,6 @@ fn another_revision_is_another_rollout() {
 
 #[test]
 fn changes_are_what_events_tell() {
-    use crate::status::changes;
     let before = next(None, &working(Step::Nodes), at(0));
     let after = next(Some(&before), &settled(), at(30));
     let told: Vec<String> = changes(&before.conditions, &after.conditions)
@@ -731,87 +613,4 @@ fn changes_are_what_events_tell() {
     let told = changes(&after.conditions, &stalled.conditions);
     assert_eq!(told.len(), 1);
     assert!(told[0].is_warning);
-}
-
-mod properties {
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// No status is larger than this, in bytes of JSON: far below the API server's limit for an object.
-    const LIMIT: usize = 192 * 1024;
-
-    fn long() -> impl Strategy<Value = String> {
-        prop_oneof![
-            Just("x".repeat(5000)),
-            Just("\u{1F980}\"\\\n".repeat(2000)),
-            ".{0,40}"
-        ]
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
-
-        #[test]
-        fn a_status_is_bounded_whatever_was_seen(
-            texts in vec(long(), 1..12),
-            many in 0usize..120,
-            step in 0usize..3,
-            rounds in 1usize..14,
-        ) {
-            let text = |number: usize| texts[number % texts.len()].clone();
-            let names = || (0..many).map(text).collect::<Vec<_>>();
-            let mut old: Option<MeshMemberStatus> = None;
-            for round in 0..rounds {
-                let work = Work {
-                    step: Step::Nodes,
-                    wait: Some(Wait { reason: Reason::Nodes, object: text(0), message: text(1) }),
-                    to: Some(ARRIVING),
-                    revision: Some(format!("{round}{}", text(2))),
-                    nodes: Some(RolloutNodes {
-                        current: names(),
-                        failed: (0..many).map(|number| NodeFailure { name: text(number), reason: text(number + 1) }).collect(),
-                        ..RolloutNodes::default()
-                    }),
-                };
-                let finding = Finding { message: text(3), remedy: text(4), object: text(5), ..blocked() };
-                let outcome = Outcome {
-                    cluster_uid: Some(text(1)),
-                    kubernetes_version: Some(text(2)),
-                    platform: Some(PlatformStatus { name: text(3), evidence: text(4) }),
-                    progress: match (step + round) % 3 {
-                        0 => Progress::Working(work),
-                        1 => Progress::Unknown,
-                        _ => Progress::Settled { version: Version::new(1, 6, u16::try_from(round).unwrap()), istio: ARRIVING },
-                    },
-                    components: Some((0..many).map(|number| Component {
-                        status: ComponentStatus { name: text(number), version: Some(text(number)), message: Some(text(number)), ..ComponentStatus::default() },
-                        serves: number % 2 == 0,
-                    }).collect()),
-                    certificates: Some((0..many).map(|number| CertificateStatus { what: text(number), fingerprint: text(number), not_after: None }).collect()),
-                    available_upgrades: Some((0..many).map(|number| AvailableUpgrade { version: text(number), istio_version: text(number), channels: names(), fixes: 1 }).collect()),
-                    membership: Some(MembershipStatus { namespaces: 1, enrolled_names: names(), broken: names(), ..MembershipStatus::default() }),
-                    findings: vec![finding; many],
-                    failure: Some(Failure { reason: Reason::Refused, message: text(6), is_terminal: round % 2 == 0 }),
-                    leave_blocked: Some(Problem { reason: Reason::Leftovers, message: text(7) }),
-                    ..resolved(pinned("1.6"), None)
-                };
-                old = Some(next(old.as_ref(), &outcome, at(i64::try_from(round).unwrap())));
-            }
-            let status = old.unwrap();
-            let size = serde_json::to_vec(&status).unwrap().len();
-            prop_assert!(size <= LIMIT, "{size} bytes");
-            prop_assert!(status.components.len() <= MAX_COMPONENTS);
-            prop_assert!(status.history.len() <= MAX_HISTORY);
-            prop_assert!(status.conditions.iter().all(|condition| condition.message.len() <= MAX_MESSAGE));
-            prop_assert!(status.components.iter().all(|component| component.name.len() <= MAX_NAME));
-            let mut seen = BTreeMap::new();
-            for condition in &status.conditions {
-                *seen.entry(condition.type_.clone()).or_insert(0) += 1;
-            }
-            prop_assert!(seen.values().all(|count| *count == 1));
-            prop_assert_eq!(status.conditions.iter().any(|one| one.type_ == "Reconciling" && one.status != "True"), false);
-        }
-    }
 }

@@ -1,0 +1,287 @@
+//! What each condition of a `MeshMember` says after a pass, and why.
+
+use super::conditions::{Conditions, Verdict};
+use super::outcome::{Component, Outcome, Progress, Work};
+use crate::api::conditions::{ConditionType, Reason, Step};
+use crate::api::v1alpha1::{ComponentStatus, MembershipStatus, MeshMemberStatus};
+use crate::catalogue::{Notice, Pin, Resolution, Version};
+use crate::preflight::{Code, Finding, Severity};
+
+/// Sets every condition of a member.
+pub(super) fn decide(conditions: &mut Conditions, status: &MeshMemberStatus, outcome: &Outcome) {
+    conditions.set_or_keep(
+        ConditionType::Accepted,
+        accepted(outcome),
+        "the cluster has not been looked at yet",
+    );
+    conditions.set_or_keep(
+        ConditionType::Ready,
+        ready(status, outcome),
+        "the components have not been looked at yet",
+    );
+    conditions.set_or_keep(
+        ConditionType::UpToDate,
+        up_to_date(outcome),
+        "the components have not been looked at yet",
+    );
+    conditions.set_or_keep(
+        ConditionType::MembershipHealthy,
+        outcome.membership.as_ref().map(membership_healthy),
+        "the enrolled pods have not been looked at yet",
+    );
+    let stalled = stalled(outcome);
+    let reconciling = if stalled.is_some() {
+        None
+    } else {
+        reconciling(outcome)
+    };
+    conditions.set_or_remove(ConditionType::Stalled, stalled);
+    conditions.set_or_remove(ConditionType::Reconciling, reconciling);
+    let blocked = outcome
+        .leave_blocked
+        .as_ref()
+        .map(|problem| Verdict::is_true(problem.reason, &problem.message));
+    conditions.set_or_remove(ConditionType::LeaveBlocked, blocked);
+}
+
+/// The spec is valid, what it refers to was found, and the cluster is this member's own.
+fn accepted(outcome: &Outcome) -> Option<Verdict> {
+    if let Some(problem) = &outcome.invalid {
+        return Some(Verdict::is_false(problem.reason, &problem.message));
+    }
+    if let Some(rival) = outcome
+        .findings
+        .iter()
+        .find(|finding| finding.code == Code::ClusterAlreadyMember)
+    {
+        return Some(Verdict::is_false(
+            Reason::ClusterAlreadyMember,
+            rival.to_string(),
+        ));
+    }
+    let resolution = match outcome.resolution.as_ref()? {
+        Ok(resolution) => resolution,
+        Err(unresolved) => {
+            return Some(Verdict::is_false(
+                unresolved.reason(),
+                unresolved.to_string(),
+            ));
+        }
+    };
+    let mut message = format!(
+        "{} means {} (Istio {})",
+        follows(resolution),
+        resolution.release.version,
+        resolution.release.istio
+    );
+    let warnings: Vec<String> = resolution
+        .notices
+        .iter()
+        .map(|notice| format!("{}: {notice}", resolution.release.version))
+        .chain(
+            outcome
+                .findings
+                .iter()
+                .filter(|finding| finding.severity == Severity::Warn)
+                .map(Finding::to_string),
+        )
+        .collect();
+    if warnings.is_empty() {
+        return Some(Verdict::is_true(Reason::Valid, message));
+    }
+    message.push_str("; warnings: ");
+    message.push_str(&warnings.join(" | "));
+    Some(Verdict::is_true(Reason::ValidWithWarnings, message))
+}
+
+/// The mesh serves; it does not have to be the version that was asked for.
+fn ready(status: &MeshMemberStatus, outcome: &Outcome) -> Option<Verdict> {
+    if let Progress::Working(Work {
+        step: Step::Leave, ..
+    }) = &outcome.progress
+    {
+        return Some(Verdict::is_false(
+            Reason::Leaving,
+            "the member is leaving the cluster",
+        ));
+    }
+    let installed = status
+        .version
+        .as_ref()
+        .is_some_and(|version| version.current.is_some());
+    if !installed {
+        return Some(match &outcome.progress {
+            Progress::Working(work) => Verdict::is_false(Reason::Installing, doing(work)),
+            _ => Verdict::is_false(Reason::Installing, "the first install has not finished"),
+        });
+    }
+    let components = outcome.components.as_ref()?;
+    let silent: Vec<String> = components
+        .iter()
+        .filter(|component| !component.serves)
+        .map(silence)
+        .collect();
+    Some(if silent.is_empty() {
+        Verdict::is_true(Reason::Serving, "every component serves")
+    } else {
+        Verdict::is_false(Reason::ComponentUnavailable, silent.join("; "))
+    })
+}
+
+fn silence(component: &Component) -> String {
+    let ComponentStatus {
+        name,
+        ready,
+        desired,
+        message,
+        ..
+    } = &component.status;
+    let why = message.as_ref().map(|message| format!(", {message}"));
+    format!(
+        "{name}: {ready} of {desired} ready{}",
+        why.unwrap_or_default()
+    )
+}
+
+/// What runs is what was asked for.
+fn up_to_date(outcome: &Outcome) -> Option<Verdict> {
+    match &outcome.progress {
+        Progress::Unknown => None,
+        Progress::Working(work) => Some(Verdict::is_false(Reason::Progressing, doing(work))),
+        Progress::Settled { version, .. } => Some(settled(*version, outcome)),
+    }
+}
+
+fn settled(version: Version, outcome: &Outcome) -> Verdict {
+    let Some(Ok(resolution)) = &outcome.resolution else {
+        return Verdict::is_true(Reason::Current, format!("{version} runs"));
+    };
+    let target = resolution.release.version;
+    if target != version {
+        return Verdict::is_true(
+            Reason::Current,
+            format!(
+                "{version} runs; {} means {target} now, and this version of applink does not move to it",
+                follows(resolution)
+            ),
+        );
+    }
+    let affected =
+        |notice: &&Notice| matches!(notice, Notice::Withdrawn { .. } | Notice::Vulnerable { .. });
+    match resolution.notices.iter().find(affected) {
+        Some(notice) if matches!(resolution.pin, Some(Pin::Exact(_))) => Verdict::is_false(
+            Reason::PinnedToAffectedRelease,
+            format!("{version} is pinned and runs, and {notice}; pin another version"),
+        ),
+        _ => Verdict::is_true(Reason::Current, format!("{version} runs")),
+    }
+}
+
+/// Work goes on; absent when nothing has to be done.
+fn reconciling(outcome: &Outcome) -> Option<Verdict> {
+    if let Some(failure) = &outcome.failure {
+        return Some(Verdict::is_true(
+            Reason::Retrying,
+            format!("{}: {}", failure.reason, failure.message),
+        ));
+    }
+    match &outcome.progress {
+        Progress::Working(work) => {
+            let reason = work
+                .wait
+                .as_ref()
+                .map_or_else(|| work.step.reason(), |wait| wait.reason);
+            Some(Verdict::is_true(reason, doing(work)))
+        }
+        Progress::Unknown | Progress::Settled { .. } => None,
+    }
+}
+
+/// Nothing moves until somebody acts.
+fn stalled(outcome: &Outcome) -> Option<Verdict> {
+    if let Some(failure) = outcome
+        .failure
+        .as_ref()
+        .filter(|failure| failure.is_terminal)
+    {
+        return Some(Verdict::is_true(failure.reason, &failure.message));
+    }
+    let blocking: Vec<&Finding> = outcome
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Block)
+        .collect();
+    if let Some(first) = blocking.first() {
+        let reason = match first.code {
+            Code::MissingRights => Reason::MissingRights,
+            Code::ClusterAlreadyMember => Reason::ClusterAlreadyMember,
+            _ => Reason::PreflightFailed,
+        };
+        let all: Vec<String> = blocking.iter().map(ToString::to_string).collect();
+        return Some(Verdict::is_true(reason, all.join(" | ")));
+    }
+    if let Some(problem) = &outcome.invalid {
+        return Some(Verdict::is_true(problem.reason, &problem.message));
+    }
+    match &outcome.resolution {
+        Some(Err(unresolved)) => Some(Verdict::is_true(
+            unresolved.reason(),
+            unresolved.to_string(),
+        )),
+        _ => None,
+    }
+}
+
+fn membership_healthy(membership: &MembershipStatus) -> Verdict {
+    let MembershipStatus {
+        namespaces,
+        enrolled,
+        meshed,
+        broken,
+        ..
+    } = membership;
+    if *namespaces == 0 && *enrolled == 0 {
+        return Verdict::is_true(
+            Reason::NothingEnrolled,
+            "no namespace is enrolled; label one with istio.io/dataplane-mode=ambient",
+        );
+    }
+    if broken.is_empty() && meshed >= enrolled {
+        return Verdict::is_true(
+            Reason::AllServed,
+            format!("{meshed} of {enrolled} enrolled pods are in the mesh"),
+        );
+    }
+    let some = broken
+        .iter()
+        .take(3)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
+    let lost = if some.is_empty() {
+        String::new()
+    } else {
+        format!(": not {some}")
+    };
+    Verdict::is_false(
+        Reason::PodsNotServed,
+        format!("{meshed} of {enrolled} enrolled pods are in the mesh{lost}"),
+    )
+}
+
+/// What is being done, in one line.
+fn doing(work: &Work) -> String {
+    match &work.wait {
+        Some(wait) => format!("step {}: {}: {}", work.step, wait.object, wait.message),
+        None => format!("step {}", work.step),
+    }
+}
+
+/// What the member follows, in words.
+fn follows(resolution: &Resolution) -> String {
+    match (resolution.channel, resolution.pin) {
+        (Some(channel), _) => format!("channel {}", channel.as_str()),
+        (None, Some(pin)) => format!("version {pin}"),
+        (None, None) => "the default".to_owned(),
+    }
+}
