@@ -210,8 +210,14 @@ impl TryFrom<proto::Match> for Match {
                     })
                 },
             )?,
-            source_ips: values(source.source_ips, source.not_source_ips, block)?,
-            destination_ips: values(source.destination_ips, source.not_destination_ips, block)?,
+            source_ips: values(source.source_ips, source.not_source_ips, |address| {
+                block(&address)
+            })?,
+            destination_ips: values(
+                source.destination_ips,
+                source.not_destination_ips,
+                |address| block(&address),
+            )?,
             destination_ports: values(
                 source.destination_ports,
                 source.not_destination_ports,
@@ -248,10 +254,148 @@ fn string_match(source: proto::StringMatch) -> Result<StringMatch, Error> {
     )
 }
 
-fn block(source: proto::Address) -> Result<Cidr, Error> {
+fn block(source: &proto::Address) -> Result<Cidr, Error> {
     let address = ip("policy address", &source.address)?;
     Cidr::new(address, source.length).map_err(|source| Error::Address {
         field: "policy address",
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::string_match::MatchType;
+
+    fn source() -> proto::Authorization {
+        proto::Authorization {
+            name: "p".to_owned(),
+            namespace: "shop".to_owned(),
+            ..proto::Authorization::default()
+        }
+    }
+
+    fn with(m: proto::Match) -> Result<Policy, Error> {
+        let rules = vec![proto::Rule {
+            clauses: vec![proto::Clause { matches: vec![m] }],
+        }];
+        Policy::try_from(proto::Authorization { rules, ..source() })
+    }
+
+    #[test]
+    fn every_field_of_a_match_arrives_where_it_belongs() {
+        let text = |text: &str| vec![proto::StringMatch::from(MatchType::Exact(text.to_owned()))];
+        let block = |last: u8| {
+            vec![proto::Address {
+                address: vec![10, 0, 0, last],
+                length: 32,
+            }]
+        };
+        let account = |name: &str| {
+            vec![proto::ServiceAccountMatch {
+                namespace: "shop".to_owned(),
+                service_account: name.to_owned(),
+            }]
+        };
+        let policy = with(proto::Match {
+            namespaces: text("n"),
+            not_namespaces: text("nn"),
+            principals: text("p"),
+            not_principals: vec![MatchType::Presence(()).into()],
+            source_ips: block(1),
+            not_source_ips: block(2),
+            destination_ips: block(3),
+            not_destination_ips: block(4),
+            destination_ports: vec![5],
+            not_destination_ports: vec![6],
+            service_accounts: account("a"),
+            not_service_accounts: account("b"),
+        })
+        .unwrap();
+        let exact = |text: &str| vec![StringMatch::Exact(text.into())];
+        let block = |last| vec![Cidr::new([10, 0, 0, last].into(), 32).unwrap()];
+        let account = |name: &str| {
+            vec![ServiceAccount {
+                namespace: "shop".into(),
+                name: name.into(),
+            }]
+        };
+        let expected = Match {
+            namespaces: Values {
+                any: exact("n"),
+                none: exact("nn"),
+            },
+            principals: Values {
+                any: exact("p"),
+                none: vec![StringMatch::Presence],
+            },
+            service_accounts: Values {
+                any: account("a"),
+                none: account("b"),
+            },
+            source_ips: Values {
+                any: block(1),
+                none: block(2),
+            },
+            destination_ips: Values {
+                any: block(3),
+                none: block(4),
+            },
+            destination_ports: Values {
+                any: vec![5],
+                none: vec![6],
+            },
+        };
+        assert_eq!(policy.rules, [[[expected]]]);
+        assert_eq!(&*policy.key(), "shop/p");
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_refuses_the_whole_policy() {
+        let address = |length, bytes: &[u8]| {
+            vec![proto::Address {
+                address: bytes.to_vec(),
+                length,
+            }]
+        };
+        let cases = [
+            proto::Match {
+                source_ips: address(33, &[10, 0, 0, 1]),
+                ..Default::default()
+            },
+            proto::Match {
+                not_source_ips: address(8, &[10]),
+                ..Default::default()
+            },
+            proto::Match {
+                destination_ports: vec![65_536],
+                ..Default::default()
+            },
+            proto::Match {
+                principals: vec![proto::StringMatch::default()],
+                ..Default::default()
+            },
+        ];
+        for (number, case) in cases.into_iter().enumerate() {
+            assert!(with(case).is_err(), "case {number}");
+        }
+    }
+
+    #[test]
+    fn unknown_numbers_and_a_missing_name_are_named() {
+        let message = |change: &dyn Fn(&mut proto::Authorization)| {
+            let mut source = source();
+            change(&mut source);
+            Policy::try_from(source).unwrap_err().to_string()
+        };
+        assert_eq!(message(&|p| p.name.clear()), "the resource has no name");
+        assert_eq!(
+            message(&|p| p.scope = 9),
+            "scope has the value 9, which this proxy does not know"
+        );
+        assert_eq!(
+            message(&|p| p.action = 2),
+            "action has the value 2, which this proxy does not know"
+        );
+    }
 }

@@ -55,6 +55,10 @@ pub struct Decision {
 
 /// Decides about a connection: any DENY that matches refuses; without an applicable ALLOW everything else passes;
 /// otherwise one ALLOW must match.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "an iterator that clones cheaply reads better than a reference to one"
+)]
 pub fn authorize<'a>(
     sets: impl IntoIterator<Item = &'a PolicySet> + Clone,
     connection: &Connection,

@@ -17,7 +17,7 @@ use crate::tls::WorkloadCertificate;
 /// Requests to the signer at once, as upstream.
 const AT_ONCE: usize = 8;
 /// Longest single sleep, so that a clock that was set is noticed.
-const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+const LONGEST_SLEEP: Duration = Duration::from_mins(10);
 
 /// Keeps certificates. Cheap to clone; clones share everything.
 #[derive(Clone)]

@@ -119,7 +119,7 @@ mod tests {
     fn the_request_asks_in_seconds_and_names_the_impersonated_identity_only_in_shared_mode() {
         let identity = Identity::new("cluster.local", "shop", "cart").unwrap();
         let settings = Settings {
-            life: Duration::from_secs(86_400),
+            life: Duration::from_hours(24),
             impersonate: true,
         };
         let shared = message(&identity, "csr".to_owned(), settings);

@@ -53,7 +53,7 @@ impl Test {
         answer
             .send(Ok(self
                 .authority
-                .certificate(&identity, Duration::from_secs(3600))))
+                .certificate(&identity, Duration::from_hours(1))))
             .unwrap();
         identity
     }
@@ -162,7 +162,7 @@ async fn eight_requests_run_at_once_and_a_waiting_connection_overtakes() {
     answer
         .send(Ok(test
             .authority
-            .certificate(&first, Duration::from_secs(3600))))
+            .certificate(&first, Duration::from_hours(1))))
         .unwrap();
     assert_eq!(test.sign_next().await, last);
     fetch.await.unwrap().unwrap();
@@ -232,7 +232,7 @@ async fn a_certificate_is_renewed_before_it_ends_and_the_old_one_serves_meanwhil
     answer
         .send(Ok(test
             .authority
-            .certificate(&asked, Duration::from_secs(3600))))
+            .certificate(&asked, Duration::from_hours(1))))
         .unwrap();
     timeout(Duration::from_secs(10), state.changed())
         .await
@@ -248,7 +248,7 @@ async fn a_certificate_is_renewed_before_it_ends_and_the_old_one_serves_meanwhil
 
 #[test]
 fn an_ended_certificate_is_not_usable() {
-    let certificate = Authority::new().certificate(&identity("cart"), Duration::from_secs(60));
+    let certificate = Authority::new().certificate(&identity("cart"), Duration::from_mins(1));
     let end = certificate.not_after();
     let state = State::Available(Arc::new(certificate));
     assert!(state.usable(end - Duration::from_secs(1)).is_some());
@@ -301,7 +301,7 @@ async fn certificates_come_and_go_with_the_workloads_of_the_node() {
                 .1
                 .as_ref()
                 .unwrap()
-                .certificate(&identity, Duration::from_secs(3600));
+                .certificate(&identity, Duration::from_hours(1));
             Box::pin(async move { Ok(answer) })
         }
     }

@@ -13,6 +13,10 @@ pub struct Address {
 /// The variants of [`Address`].
 pub mod address {
     /// A workload or a service.
+    #[expect(
+        clippy::large_enum_variant,
+        reason = "short-lived: decoded and converted at once"
+    )]
     #[derive(Clone, PartialEq, prost::Oneof)]
     pub enum Type {
         /// A pod, virtual machine or other endpoint.

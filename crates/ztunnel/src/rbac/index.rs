@@ -104,9 +104,9 @@ impl PolicySet {
 impl Filed {
     fn file(&mut self, rule: &Rule, place: Place) {
         if let Some(principals) = required(rule, |m| exact(&m.principals.any)) {
-            principals
-                .into_iter()
-                .for_each(|key| self.principal.entry(key).or_default().push(place));
+            for key in principals {
+                self.principal.entry(key).or_default().push(place);
+            }
         } else if let Some(accounts) = required(rule, |m| {
             let pairs = m.service_accounts.any.iter();
             Some(
@@ -115,17 +115,17 @@ impl Filed {
                     .collect(),
             )
         }) {
-            accounts
-                .into_iter()
-                .for_each(|key| self.service_account.entry(key).or_default().push(place));
+            for key in accounts {
+                self.service_account.entry(key).or_default().push(place);
+            }
         } else if let Some(namespaces) = required(rule, |m| exact(&m.namespaces.any)) {
-            namespaces
-                .into_iter()
-                .for_each(|key| self.namespace.entry(key).or_default().push(place));
+            for key in namespaces {
+                self.namespace.entry(key).or_default().push(place);
+            }
         } else if let Some(ports) = required(rule, |m| Some(m.destination_ports.any.clone())) {
-            ports
-                .into_iter()
-                .for_each(|key| self.port.entry(key).or_default().push(place));
+            for key in ports {
+                self.port.entry(key).or_default().push(place);
+            }
         } else {
             self.anyone.push(place);
         }

@@ -105,13 +105,13 @@ impl Snapshot {
             &mut self.by_host,
             Arc::clone(&service.hostname),
             &service,
-            |s| s.key(),
+            Service::key,
         );
         for vip in &service.vips {
-            link(&mut self.by_vip, vip.clone(), &service, |s| s.key());
+            link(&mut self.by_vip, vip.clone(), &service, Service::key);
         }
         for block in &service.cidr_vips {
-            if link(&mut self.by_block, block.clone(), &service, |s| s.key()) {
+            if link(&mut self.by_block, block.clone(), &service, Service::key) {
                 self.count_block(block, true);
             }
         }

@@ -39,7 +39,7 @@ impl Authority {
             .map(|name| SanType::URI(Ia5String::try_from(*name).unwrap()))
             .collect();
         let now = SystemTime::now();
-        params.not_before = (now - Duration::from_secs(3600)).into();
+        params.not_before = (now - Duration::from_hours(1)).into();
         params.not_after = (now + life).into();
         let leaf = params.signed_by(&key, &*self.intermediate).unwrap();
         let texts = vec![leaf.pem(), self.intermediate.pem(), self.root.pem()];
@@ -54,7 +54,7 @@ impl Authority {
 
     /// A certificate of this authority whose holder trusts `other` too: what two meshes with one root look like.
     fn with_names(&self, own: &Identity, names: &[&str]) -> WorkloadCertificate {
-        let (texts, key) = self.chain(names, Duration::from_secs(3600));
+        let (texts, key) = self.chain(names, Duration::from_hours(1));
         WorkloadCertificate::from_pem(own, &texts, key).unwrap()
     }
 }
@@ -81,7 +81,7 @@ fn pay() -> Identity {
     identity("spiffe://cluster.local/ns/shop/sa/pay")
 }
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Shakes hands in memory; the first error of either side, client's first.
 fn handshake(

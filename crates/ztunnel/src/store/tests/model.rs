@@ -56,7 +56,7 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 fn uid(number: u8) -> String {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         format!("c//Pod/shop/{number}")
     } else {
         format!("entry-{number}")
@@ -151,7 +151,7 @@ impl Model {
         match update {
             Update::Address(address) => match address.r#type.unwrap() {
                 Type::Workload(w) => {
-                    drop(self.workloads.insert(w.uid.clone(), w.try_into().unwrap()))
+                    drop(self.workloads.insert(w.uid.clone(), w.try_into().unwrap()));
                 }
                 Type::Service(s) => {
                     let service = Service::try_from(s).unwrap();
