@@ -10,6 +10,9 @@ type Reason = Arc<dyn std::error::Error + Send + Sync>;
 /// Why a tunnel or a stream in it could not be had. Cheap to clone: connections that wait for one tunnel share its failure.
 #[derive(Debug, Clone, Error)]
 pub enum Error {
+    /// We cannot prove who we are.
+    #[error("no certificate")]
+    Certificate(#[source] Reason),
     /// The TCP connection to the peer failed or took too long.
     #[error("the tunnel's connection failed")]
     Connect(#[source] Arc<std::io::Error>),
@@ -46,6 +49,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// We cannot prove who we are.
+    pub fn certificate(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Certificate(reason(error))
+    }
+
     /// Whether nothing of the request can have had an effect, so that a fresh tunnel is worth a try.
     pub(super) fn is_stale_tunnel(&self) -> bool {
         matches!(self, Self::Closed(_))

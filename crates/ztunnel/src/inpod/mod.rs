@@ -4,4 +4,5 @@
 
 mod pods;
 
-pub use pods::{Counters, Info, Pod, Pods, State};
+pub use crate::proxy::Info;
+pub use pods::{Counters, Pod, Pods, State};

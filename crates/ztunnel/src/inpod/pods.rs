@@ -4,18 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::proxy::Info;
 use crate::proxy::connections::{Connections, Live};
-
-/// Who a pod is, as the node agent says.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Info {
-    /// Pod name.
-    pub name: Arc<str>,
-    /// Namespace.
-    pub namespace: Arc<str>,
-    /// Service account.
-    pub service_account: Arc<str>,
-}
 
 /// Whether a pod is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

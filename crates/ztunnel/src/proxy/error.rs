@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::inbound::Refusal;
 use crate::error::{Cause, Classified, Side};
+use crate::hbone;
+use crate::identity::Identity;
 
 use crate::metrics::Flag;
 
@@ -40,11 +43,26 @@ pub enum Error {
     #[error("no certificate for {identity}")]
     Certificate {
         /// The identity that was asked for.
-        identity: String,
+        identity: Identity,
         /// Why.
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// No authority to ask for certificates.
+    #[error("tunnels need certificates, and no certificate authority is configured (CA_ADDRESS)")]
+    NoAuthority,
+    /// No tunnel, or no stream in it.
+    #[error("tunnel with {to} failed")]
+    Tunnel {
+        /// The peer.
+        to: SocketAddr,
+        /// Why.
+        #[source]
+        source: hbone::Error,
+    },
+    /// A stream that asks for what is not here.
+    #[error(transparent)]
+    Inbound(#[from] Refusal),
     /// The destination cannot be reached.
     #[error("connection to {to} failed")]
     Connect {
@@ -86,7 +104,8 @@ impl Error {
             Self::Denied(_) | Self::DeniedNow(_) => Flag::Deny,
             Self::Connect { .. } | Self::TimedOut(_) => Flag::Connect,
             Self::TunnelTimedOut(_) => Flag::NetworkPolicy,
-            Self::Certificate { .. } => Flag::IdentityError,
+            Self::Certificate { .. } | Self::NoAuthority => Flag::IdentityError,
+            Self::Tunnel { source, .. } => tunnel_flag(source),
             _ => Flag::None,
         }
     }
@@ -104,20 +123,41 @@ impl Error {
     }
 }
 
+fn tunnel_flag(error: &hbone::Error) -> Flag {
+    match error {
+        hbone::Error::Certificate(_) => Flag::IdentityError,
+        hbone::Error::Tls(_) | hbone::Error::TlsTimedOut | hbone::Error::Identity(_) => {
+            Flag::TlsFailure
+        }
+        hbone::Error::Handshake(_) => Flag::H2Handshake,
+        hbone::Error::TimedOut => Flag::NetworkPolicy,
+        hbone::Error::Refused(401) => Flag::Deny,
+        hbone::Error::Connect(_)
+        | hbone::Error::Closed(_)
+        | hbone::Error::Reset(_)
+        | hbone::Error::Refused(_)
+        | hbone::Error::Request(_)
+        | hbone::Error::GivenUp => Flag::Connect,
+    }
+}
+
 impl Classified for Error {
     fn class(&self) -> Cause {
         match self {
-            Self::OwnPort(_) | Self::Denied(_) | Self::DeniedNow(_) | Self::OtherNetwork(_) => {
-                Cause::Refused
-            }
+            Self::OwnPort(_)
+            | Self::Denied(_)
+            | Self::DeniedNow(_)
+            | Self::OtherNetwork(_)
+            | Self::Inbound(_) => Cause::Refused,
             Self::UnknownPod(_)
             | Self::NoHealthyUpstream(_)
             | Self::UnknownWaypoint(_)
             | Self::Unresolvable(..)
             | Self::Connect { .. }
+            | Self::Tunnel { .. }
             | Self::Io(_) => Cause::Unreachable,
             Self::TimedOut(_) | Self::TunnelTimedOut(_) => Cause::TimedOut,
-            Self::Certificate { .. } => Cause::Identity,
+            Self::Certificate { .. } | Self::NoAuthority => Cause::Identity,
             Self::Draining | Self::PodGone => Cause::Draining,
             Self::OriginalDestination(_) => Cause::Internal,
         }
@@ -125,8 +165,12 @@ impl Classified for Error {
 
     fn side(&self) -> Side {
         match self {
-            Self::OwnPort(_) | Self::Denied(_) | Self::DeniedNow(_) => Side::Downstream,
-            Self::UnknownPod(_) | Self::Certificate { .. } => Side::ControlPlane,
+            Self::OwnPort(_) | Self::Denied(_) | Self::DeniedNow(_) | Self::Inbound(_) => {
+                Side::Downstream
+            }
+            Self::UnknownPod(_) | Self::Certificate { .. } | Self::NoAuthority => {
+                Side::ControlPlane
+            }
             Self::Draining | Self::PodGone | Self::OriginalDestination(_) => Side::Own,
             _ => Side::Upstream,
         }

@@ -1,0 +1,63 @@
+//! Accepts connections on one port of one pod.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::pod::Pod;
+use crate::socket::canonical;
+
+/// Pause after an accept that failed: the process is out of descriptors or memory, and asking again at once helps nobody.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Hands every connection to `work` in a task of its own until the pod closes. Connections that the kernel had taken by
+/// then are still served: closing the listener would reset them.
+pub(super) async fn accept<F>(
+    pod: Arc<Pod>,
+    listener: TcpListener,
+    work: fn(Arc<Pod>, TcpStream, SocketAddr) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = pod.drain.closing() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => start(&pod, stream, peer, work),
+            Err(error) => {
+                tracing::debug!(%error, pod = %pod.info.name, "cannot accept a connection");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    while !pod.drain.is_cut()
+        && let Some(Ok((stream, peer))) = listener.accept().now_or_never()
+    {
+        start(&pod, stream, peer, work);
+    }
+}
+
+fn start<F>(
+    pod: &Arc<Pod>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    work: fn(Arc<Pod>, TcpStream, SocketAddr) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let hold = pod.drain.hold();
+    // A stream that cannot be tuned is broken; the first read says so.
+    let _ = pod.sockets.tune(&stream);
+    let work = work(Arc::clone(pod), stream, canonical(peer));
+    tokio::spawn(async move {
+        work.await;
+        drop(hold);
+    });
+}
