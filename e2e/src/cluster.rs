@@ -28,7 +28,7 @@ pub const HOME: &str = "/var/lib/applink-e2e";
 /// The most nodes of one cluster.
 pub const MOST_NODES: u8 = 5;
 /// How long nodes and DNS may take, on a busy machine.
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_mins(2);
 
 /// Something could not be done with a cluster.
 #[derive(Debug, thiserror::Error)]

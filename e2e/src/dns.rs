@@ -132,7 +132,7 @@ fn question(labels: &[&str]) -> Vec<u8> {
 /// Response, no error, at least one answer.
 fn is_answered(message: &[u8]) -> bool {
     matches!(message, [0xa1, 0x1c, flags, code, _, _, high, low, ..]
-        if flags & 0x80 != 0 && code & 0x0f == 0 && (*high, *low) != (0, 0))
+        if flags & 0x80 != 0 && code % 16 == 0 && (*high, *low) != (0, 0))
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl State {
 
     /// The lowest number that no node has.
     pub fn free_number(&self) -> u8 {
-        (1..)
+        (1..=u8::MAX)
             .find(|number| self.nodes.iter().all(|node| node.number != *number))
             .unwrap_or(u8::MAX)
     }

@@ -1,8 +1,9 @@
 //! Packs a root file system as an image archive with one layer, as `ctr images import` reads it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use serde_json::json;
@@ -32,8 +33,26 @@ pub fn pack(recipe: &Recipe, reference: &str, target: &Path) -> Result<(), Error
 fn assemble(recipe: &Recipe, reference: &str, work: &Path, target: &Path) -> Result<(), Error> {
     let root = work.join("root");
     files::create_dir(&root)?;
+    // One file under two paths becomes a hard link, which tar keeps.
+    let mut copied: BTreeMap<&Path, PathBuf> = BTreeMap::new();
     for (path, entry) in recipe.rootfs.entries() {
-        place(&root.join(path.strip_prefix("/").unwrap_or(path)), entry)?;
+        let path = root.join(path.strip_prefix("/").unwrap_or(path));
+        match entry {
+            Entry::Copy(from) => {
+                if let Some(first) = copied.get(from.as_path()) {
+                    link(first, &path)?;
+                } else {
+                    files::copy(from, &path)?;
+                    copied.insert(from, path);
+                }
+            }
+            Entry::Text(text) => files::write(&path, text)?,
+            Entry::Link(to) => {
+                make_parent(&path)?;
+                symlink(to, &path).map_err(files::at("link", &path))?;
+            }
+            Entry::Folder => files::create_dir(&path)?,
+        }
     }
     let shared = root.join("tmp");
     if shared.is_dir() {
@@ -51,7 +70,7 @@ fn assemble(recipe: &Recipe, reference: &str, work: &Path, target: &Path) -> Res
             "Entrypoint": recipe.entrypoint,
             "User": recipe.user,
             "WorkingDir": "/",
-            "Env": ["PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/cni/bin"],
         },
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer)?)]},
         "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "e2e"}],
@@ -69,17 +88,13 @@ fn assemble(recipe: &Recipe, reference: &str, work: &Path, target: &Path) -> Res
     Ok(())
 }
 
-fn place(path: &Path, entry: &Entry) -> Result<(), Error> {
-    if let Some(parent) = path.parent() {
-        files::create_dir(parent)?;
-    }
-    match entry {
-        Entry::Copy(from) => files::copy(from, path)?,
-        Entry::Text(text) => files::write(path, text)?,
-        Entry::Link(to) => symlink(to, path).map_err(files::at("link", path))?,
-        Entry::Folder => files::create_dir(path)?,
-    }
-    Ok(())
+fn link(to: &Path, path: &Path) -> Result<(), files::Error> {
+    make_parent(path)?;
+    fs::hard_link(to, path).map_err(files::at("link", path))
+}
+
+fn make_parent(path: &Path) -> Result<(), files::Error> {
+    path.parent().map_or(Ok(()), files::create_dir)
 }
 
 fn tar(folder: &Path, target: &Path, names: &[&str]) -> Result<(), command::Error> {

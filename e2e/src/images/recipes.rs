@@ -44,7 +44,7 @@ impl Recipe {
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(format!("{:?} {}", self.entrypoint, self.user).as_bytes());
         for (path, entry) in self.rootfs.entries() {
-            hash.update(format!("{path:?} {entry:?}").as_bytes());
+            hash.update(format!("{} {entry:?}", path.display()).as_bytes());
             if let Entry::Copy(from) = entry {
                 let state = std::fs::metadata(from).map_err(files::at("look at", from))?;
                 let stamp = (
@@ -74,16 +74,14 @@ pub fn recipe(image: Image, binary: Option<&Path>, progress: Progress) -> Result
 }
 
 fn pause() -> Result<Recipe, Error> {
-    // It only has to stay; the runtime kills it when the pod ends.
-    let mut recipe = Recipe::new("pause", &["/pause", "sleep", "2147483647"]);
+    // It only has to stay; the runtime kills it when the pod ends. Its other applets serve tests.
+    let mut recipe = Recipe::new("pause", &["/bin/busybox", "sleep", "2147483647"]);
     let busybox = host_file(
         "pause",
         &["/bin/busybox", "/usr/bin/busybox"],
         "install the package busybox-static",
     )?;
-    // A static busybox takes the applet from its first argument when called by another name.
     recipe.rootfs.copy(&busybox, "/bin/busybox");
-    recipe.entrypoint[0] = "/bin/busybox".to_owned();
     recipe.user = "65535";
     Ok(recipe)
 }

@@ -83,11 +83,15 @@ impl Rootfs {
 
 /// The shared libraries and the loader of a program, as absolute paths; none for a static one.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>, command::Error> {
-    let Ok(listing) = command::output(command("ldd", [program]).env("LC_ALL", "C")) else {
-        // ldd fails for a static program; one that does not exist is reported by the copy.
-        return Ok(Vec::new());
-    };
-    Ok(parse_libraries(&listing))
+    match command::output(command("ldd", [program]).env("LC_ALL", "C")) {
+        Ok(listing) => Ok(parse_libraries(&listing)),
+        Err(command::Error::Failed { output, .. })
+            if output.contains("not a dynamic executable") =>
+        {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads lines such as `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`.
