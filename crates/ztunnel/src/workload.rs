@@ -422,3 +422,6 @@ pub(crate) fn port(field: &'static str, value: u32) -> Result<u16, Error> {
 fn or<'a>(text: &'a str, default: &'a str) -> &'a str {
     if text.is_empty() { default } else { text }
 }
+
+#[cfg(test)]
+mod tests;
