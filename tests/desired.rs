@@ -3,6 +3,12 @@
 //! `out.yaml` of the case `base` holds every object; that of any other case holds those that differ from `base`, and
 //! names the others. `UPDATE_GOLDEN=1` rewrites.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on stops"
+)]
+
 #[path = "desired/case.rs"]
 mod case;
 

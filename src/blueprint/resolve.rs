@@ -18,7 +18,7 @@ use crate::platform::Platform;
 /// The longest name that fits a label value.
 const LONGEST_LABEL: usize = 63;
 /// How long a proxy's connections may live on, until `upgrade.strategy.drain` may be set.
-const DRAIN: Duration = Duration::from_secs(60);
+const DRAIN: Duration = Duration::from_mins(1);
 
 /// What was found out about the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -239,5 +239,144 @@ fn trust_domain(value: &str) -> Result<String, Error> {
         Ok(value.to_owned())
     } else {
         Err(Error::TrustDomain(value.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::v1alpha1::{KubernetesRange, MeshMemberSpec, MeshRelease, MeshReleaseSpec};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn member(spec: Value) -> MeshMember {
+        let mut member = MeshMember::new(
+            "edge-1",
+            serde_json::from_value::<MeshMemberSpec>(spec).unwrap(),
+        );
+        member.metadata.uid = Some("uid-1".to_owned());
+        member
+    }
+
+    fn release() -> catalogue::Release {
+        let spec = MeshReleaseSpec {
+            istio_version: "1.31.0".into(),
+            kubernetes: KubernetesRange {
+                min: "1.31".into(),
+                max: "1.36".into(),
+            },
+            ..MeshReleaseSpec::default()
+        };
+        catalogue::Release::read(&MeshRelease::new("1.6.0", spec)).unwrap()
+    }
+
+    fn resolved(spec: Value) -> Blueprint {
+        blueprint(
+            &member(spec),
+            &ApplicationNetworkSpec::default(),
+            &release(),
+            &Surroundings::default(),
+        )
+        .unwrap()
+    }
+
+    fn amounts_of(requirements: &ResourceRequirements) -> (Value, Value) {
+        (json!(requirements.requests), json!(requirements.limits))
+    }
+
+    #[test]
+    fn an_empty_spec_has_every_default() {
+        let blueprint = resolved(json!({}));
+        assert_eq!(blueprint.cluster_id(), "edge-1");
+        assert_eq!(blueprint.network, "edge-1");
+        assert_eq!(blueprint.trust_domain, "cluster.local");
+        assert_eq!(blueprint.control_plane, ControlPlane::default());
+        assert_eq!(blueprint.ztunnel, NodeProxy::default());
+        assert_eq!(blueprint.waypoint, WaypointDefaults::default());
+        assert_eq!(blueprint.tolerations, every_taint());
+        assert!(
+            blueprint.images.ztunnel.contains("applink"),
+            "{}",
+            blueprint.images.ztunnel
+        );
+    }
+
+    #[test]
+    fn what_resources_leave_out_comes_from_the_defaults() {
+        for (given, requests, limits) in [
+            (
+                json!({}),
+                json!({"cpu": "50m", "memory": "64Mi"}),
+                json!(null),
+            ),
+            (
+                json!({"requests": {"cpu": "1"}}),
+                json!({"cpu": "1", "memory": "64Mi"}),
+                json!(null),
+            ),
+            // A limit below the default request must not be refused.
+            (
+                json!({"limits": {"memory": "32Mi"}}),
+                json!({"cpu": "50m", "memory": "32Mi"}),
+                json!({"memory": "32Mi"}),
+            ),
+            (
+                json!({"requests": {"memory": "16Mi"}, "limits": {"memory": "32Mi"}}),
+                json!({"cpu": "50m", "memory": "16Mi"}),
+                json!({"memory": "32Mi"}),
+            ),
+        ] {
+            let blueprint = resolved(json!({"dataPlane": {"ztunnel": {"resources": given}}}));
+            assert_eq!(
+                amounts_of(&blueprint.ztunnel.resources),
+                (requests, limits),
+                "{given}"
+            );
+        }
+    }
+
+    #[test]
+    fn pull_secrets_are_sorted_and_there_once() {
+        let images = json!({"pullSecrets": [{"name": "b"}, {"name": "a"}, {"name": "b"}]});
+        assert_eq!(resolved(json!({"images": images})).pull_secrets, ["a", "b"]);
+    }
+
+    #[test]
+    fn listed_tolerations_replace_the_built_in_ones() {
+        let tolerations = json!([{"key": "dedicated", "operator": "Exists"}]);
+        let blueprint = resolved(json!({"dataPlane": {"tolerations": tolerations}}));
+        assert_eq!(json!(blueprint.tolerations), tolerations);
+    }
+
+    #[test]
+    fn the_implementation_decides_the_image() {
+        let blueprint = resolved(json!({"dataPlane": {"ztunnel": {"implementation": "Istio"}}}));
+        assert!(
+            blueprint.images.ztunnel.ends_with("/ztunnel:1.31.0"),
+            "{}",
+            blueprint.images.ztunnel
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let network = ApplicationNetworkSpec::default();
+        let fails = |member: &MeshMember, network: &ApplicationNetworkSpec| {
+            blueprint(member, network, &release(), &Surroundings::default())
+                .unwrap_err()
+                .to_string()
+        };
+        let mut unstored = member(json!({}));
+        unstored.metadata.uid = None;
+        assert!(fails(&unstored, &network).contains("uid"));
+        let mut long = member(json!({}));
+        long.metadata.name = Some("a".repeat(64));
+        assert!(fails(&long, &network).contains("MeshMember"));
+        assert!(fails(&member(json!({"network": "-x"})), &network).contains("\"-x\""));
+        let shouting = ApplicationNetworkSpec {
+            trust_domain: Some("CAMPUS".into()),
+            ..network
+        };
+        assert!(fails(&member(json!({})), &shouting).contains("CAMPUS"));
     }
 }

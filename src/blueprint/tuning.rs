@@ -27,7 +27,7 @@ impl Default for NodeProxy {
             implementation: ZtunnelImplementation::default(),
             resources: requests("50m", "64Mi"),
             log_level: LogLevel::default(),
-            drain_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_mins(1),
         }
     }
 }

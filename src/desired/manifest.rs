@@ -1,12 +1,14 @@
 //! One object to be, at the edge between typed builders and server-side apply.
 
+use std::fmt;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::ApiResource;
 use serde::Serialize;
 use serde_json::Value;
 
 /// One object to be applied: exactly the fields we own.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Manifest {
     /// Group, version, kind and plural.
     pub resource: ApiResource,
@@ -20,6 +22,13 @@ pub struct Manifest {
     /// plain create under another field manager: afterwards they belong to whoever writes them.
     /// Used for a webhook's `failurePolicy`, which istiod owns from then on.
     pub initial: Option<Value>,
+}
+
+/// Kind and name only: the body may be a Secret.
+impl fmt::Debug for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Manifest({})", self.display_name())
+    }
 }
 
 /// A typed object that could not be turned into a manifest.
@@ -135,7 +144,9 @@ fn merge(target: &mut Value, patch: &Value) {
             }
         }
         (Value::Array(target), Value::Array(patch)) => {
-            target.iter_mut().zip(patch).for_each(|(t, p)| merge(t, p))
+            for (target, patch) in target.iter_mut().zip(patch) {
+                merge(target, patch);
+            }
         }
         (target, patch) => *target = patch.clone(),
     }

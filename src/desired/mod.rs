@@ -17,6 +17,7 @@ pub mod mesh;
 pub mod meta;
 mod pod;
 pub mod rbac;
+pub mod secrets;
 pub mod validator;
 pub mod ztunnel;
 

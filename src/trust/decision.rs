@@ -80,7 +80,7 @@ pub enum Problem {
     /// A recorded authority is not there.
     #[error(
         "the {subject} certificate authority with fingerprint {recorded} is gone: restore Secret {} from a backup; it is never made anew, because every identity depends on it",
-        place(.subject)
+        place(*.subject)
     )]
     Missing {
         /// Which one.
@@ -91,7 +91,7 @@ pub enum Problem {
     /// Another authority is in the place of the recorded one.
     #[error(
         "Secret {} holds a {subject} certificate authority with fingerprint {found}, but {recorded} is in use: restore the original from a backup",
-        place(.subject)
+        place(*.subject)
     )]
     Foreign {
         /// Which one.
@@ -104,7 +104,7 @@ pub enum Problem {
     /// A Secret is there and cannot be used.
     #[error(
         "Secret {} cannot be used as the {subject} certificate authority: {defect}; restore it from a backup, or delete it if it never belonged to applink",
-        place(.subject)
+        place(*.subject)
     )]
     Unusable {
         /// Which one.
@@ -115,7 +115,7 @@ pub enum Problem {
     /// `cacerts` is chained to another root than the network's.
     #[error(
         "Secret {} is chained to root {found}, but the network's root is {root}: delete it if nothing in this cluster depends on it, or join another network",
-        place(&Subject::Intermediate)
+        place(Subject::Intermediate)
     )]
     OtherRoot {
         /// The network's root.
@@ -138,7 +138,7 @@ impl Problem {
     }
 }
 
-fn place(subject: &Subject) -> String {
+fn place(subject: Subject) -> String {
     use crate::names;
     match subject {
         Subject::Root => format!(

@@ -1,6 +1,6 @@
 //! Reading certificates and keys that somebody else may have written, and finding what is wrong with them.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
@@ -23,12 +23,12 @@ impl Fingerprint {
     #[must_use]
     pub fn of(der: &[u8]) -> Self {
         let hash = digest::digest(&digest::SHA256, der);
-        Self(
-            hash.as_ref()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        )
+        let mut text = String::with_capacity(64);
+        for byte in hash.as_ref() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text)
     }
 
     /// A fingerprint that was recorded earlier, as it is.

@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn documents_are_split_at_separators_and_comments_are_no_documents() {
         let text = "# licence\n---\na: 1\n---\n# only a comment\n---\nb: |\n  x\n  --- \n";
-        assert_eq!(documents(text), ["a: 1\n", "b: |\n  x\n"]);
+        assert_eq!(documents(text), ["a: 1\n", "b: |\n  x\n  --- \n"]);
     }
 
     #[test]

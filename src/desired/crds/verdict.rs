@@ -226,9 +226,7 @@ mod tests {
         }
     }
 
-    fn least() -> Option<Version> {
-        Some(Version::new(1, 4, 1))
-    }
+    const LEAST: Option<Version> = Some(Version::new(1, 4, 1));
 
     fn flux() -> Owner {
         Owner::Named("flux".into())
@@ -266,7 +264,7 @@ mod tests {
             (Some(existing(Owner::Applink, None)), Verdict::Apply),
         ] {
             assert_eq!(
-                judge(&bundled(), existing.as_ref(), least()),
+                judge(&bundled(), existing.as_ref(), LEAST),
                 verdict,
                 "{existing:?}"
             );
@@ -276,7 +274,7 @@ mod tests {
     #[test]
     fn a_definition_of_somebody_else_stays_when_it_will_do() {
         for version in [Some((1, 4, 1)), Some((1, 9, 0)), None] {
-            let verdict = judge(&bundled(), Some(&existing(flux(), version)), least());
+            let verdict = judge(&bundled(), Some(&existing(flux(), version)), LEAST);
             assert_eq!(verdict, Verdict::Foreign { owner: flux() }, "{version:?}");
         }
     }
@@ -302,7 +300,7 @@ mod tests {
             (other, "v1beta1"),
             (stored, "v1alpha2"),
         ] {
-            match judge(&bundled(), Some(&existing), least()) {
+            match judge(&bundled(), Some(&existing), LEAST) {
                 Verdict::Unfit { owner, reason } => {
                     assert_eq!(owner, existing.owner);
                     assert!(reason.contains(because), "{reason}");
