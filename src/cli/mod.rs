@@ -12,6 +12,7 @@ pub mod manifests;
 pub mod program;
 pub mod redact;
 pub mod releases;
+pub mod serve;
 pub mod snapshot;
 pub mod status;
 pub mod tar;
@@ -54,6 +55,10 @@ enum Command {
     Completion(completion::Args),
     /// Print the version of this program and of the operator
     Version(version::Args),
+    /// Run the operator (in the cluster)
+    Operator(crate::operator::Settings),
+    /// Run the node proxy (in the cluster, on every node)
+    Ztunnel(serve::ZtunnelArgs),
     /// Print the kinds of applink.dev
     #[command(hide = true)]
     Crd,
@@ -89,6 +94,8 @@ fn run(cli: Cli, called_as: &str) -> Result<ExitCode, Failure> {
         Command::SupportBundle(args) => bundle::run(&args, &cli.cluster),
         Command::Completion(args) => completion::run(&args, called_as),
         Command::Version(args) => version::run(&args, &cli.cluster),
+        Command::Operator(settings) => serve::operator(&settings),
+        Command::Ztunnel(args) => Ok(serve::ztunnel(&args)),
         Command::Crd => install::print_kinds(),
         Command::Manifests(args) => install::generate(&args),
     }

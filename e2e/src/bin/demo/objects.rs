@@ -1,0 +1,156 @@
+//! What the demo applies: one release, one member, the shop, two policies and a caller outside the mesh.
+
+use serde_json::{Value, json};
+
+use crate::ground::References;
+
+/// The member's name.
+pub const MEMBER: &str = "demo";
+/// The namespace of the shop.
+pub const SHOP: &str = "demo";
+/// A namespace outside the mesh.
+pub const OUTSIDE: &str = "outside";
+/// The port of every service of the shop.
+pub const PORT: u16 = 8080;
+/// In every request and answer of the shop.
+pub const MARKER: &str = "applink-shop-plain-text-marker";
+
+/// An object as YAML, for the screen.
+pub fn yaml(object: &Value) -> String {
+    serde_saphyr::to_string(object).unwrap_or_else(|_| object.to_string())
+}
+
+/// Release 1.6.0 with the images of this cluster in place of the catalogue's.
+pub fn release(references: &References) -> Value {
+    let (repository, tag) = references
+        .applink
+        .rsplit_once(':')
+        .unwrap_or((&references.applink, "dev"));
+    let mut images = json!({"applink": {"repository": repository, "tag": tag}});
+    for (component, repository, tag) in &references.istio {
+        images[component] = json!({"repository": repository, "tag": tag});
+    }
+    json!({
+        "apiVersion": "applink.dev/v1alpha1",
+        "kind": "MeshRelease",
+        "metadata": {"name": "1.6.0"},
+        "spec": {"istioVersion": "1.31.0", "kubernetes": {"min": "1.32", "max": "1.36"}, "released": "2026-08-31", "images": images},
+    })
+}
+
+/// The member: everything that a user has to write.
+pub fn member() -> Value {
+    json!({
+        "apiVersion": "applink.dev/v1alpha1",
+        "kind": "MeshMember",
+        "metadata": {"name": MEMBER},
+        "spec": {"upgrade": {"version": "1.6"}},
+    })
+}
+
+/// A namespace without labels.
+pub fn namespace(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+}
+
+/// Several objects as one.
+pub fn list(items: Vec<Value>) -> Value {
+    json!({"apiVersion": "v1", "kind": "List", "items": items})
+}
+
+/// The shop: web asks cart, cart asks stock; cart keeps away from both, so that every request crosses the nodes.
+pub fn shop(image: &str) -> Value {
+    let on = |topology: &str, apps: &[&str]| {
+        json!({topology: {"requiredDuringSchedulingIgnoredDuringExecution": [{
+            "topologyKey": "kubernetes.io/hostname",
+            "labelSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": apps}]},
+        }]}})
+    };
+    let services = [
+        ("web", Some("http://cart:8080"), json!({})),
+        (
+            "cart",
+            Some("http://stock:8080"),
+            on("podAntiAffinity", &["web", "stock"]),
+        ),
+        ("stock", None, on("podAffinity", &["web"])),
+    ];
+    list(
+        services
+            .into_iter()
+            .flat_map(|(name, next, affinity)| service(SHOP, name, image, next, &affinity))
+            .collect(),
+    )
+}
+
+/// Somebody who is not in the mesh.
+pub fn outsider(image: &str) -> Value {
+    let mut items = vec![namespace(OUTSIDE)];
+    items.extend(service(OUTSIDE, "caller", image, None, &json!({})));
+    list(items)
+}
+
+fn service(
+    namespace: &str,
+    name: &str,
+    image: &str,
+    next: Option<&str>,
+    affinity: &Value,
+) -> Vec<Value> {
+    let mut environment = vec![
+        json!({"name": "SHOP_NAME", "value": name}),
+        json!({"name": "SHOP_PORT", "value": PORT.to_string()}),
+        json!({"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}),
+    ];
+    environment.extend(next.map(|next| json!({"name": "SHOP_NEXT", "value": next})));
+    let metadata = json!({"name": name, "namespace": namespace, "labels": {"app": name}});
+    vec![
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata,
+            "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": PORT, "targetPort": PORT, "protocol": "TCP"}]}}),
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": {
+                "serviceAccountName": name,
+                "terminationGracePeriodSeconds": 1,
+                "affinity": affinity,
+                "containers": [{
+                    "name": "shop",
+                    "image": image,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["/usr/local/bin/shop"],
+                    "args": ["serve"],
+                    "env": environment,
+                    "ports": [{"containerPort": PORT, "protocol": "TCP"}],
+                    "readinessProbe": {"httpGet": {"path": "/healthz", "port": PORT}, "periodSeconds": 1},
+                    "resources": {"requests": {"cpu": "5m", "memory": "8Mi"}},
+                }],
+            }},
+        }}),
+    ]
+}
+
+/// Only cart may ask stock.
+pub fn only_cart() -> Value {
+    json!({
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": "stock-for-cart", "namespace": SHOP},
+        "spec": {
+            "selector": {"matchLabels": {"app": "stock"}},
+            "action": "ALLOW",
+            "rules": [{"from": [{"source": {"principals": [format!("cluster.local/ns/{SHOP}/sa/cart")]}}]}],
+        },
+    })
+}
+
+/// Plain text is refused in the shop's namespace.
+pub fn strict() -> Value {
+    json!({
+        "apiVersion": "security.istio.io/v1",
+        "kind": "PeerAuthentication",
+        "metadata": {"name": "strict", "namespace": SHOP},
+        "spec": {"mtls": {"mode": "STRICT"}},
+    })
+}

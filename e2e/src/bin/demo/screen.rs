@@ -1,0 +1,59 @@
+//! What the person in front of the demo sees: titles with times, commands that can be copied, what they print.
+
+use std::time::Instant;
+
+use crate::ground::{Ground, Kind};
+
+/// Prints, with the time since the start.
+#[derive(Clone, Copy, Debug)]
+pub struct Screen {
+    started: Instant,
+}
+
+impl Screen {
+    /// Starts the clock.
+    pub fn new() -> Self {
+        Self {
+            started: Instant::now(),
+        }
+    }
+
+    /// A new part of the demo.
+    pub fn title(self, text: &str) {
+        println!("\n[{:>5.1} s] {text}", self.started.elapsed().as_secs_f64());
+    }
+
+    /// What is going on inside a part.
+    pub fn note(self, text: &str) {
+        println!("[{:>5.1} s]   {text}", self.started.elapsed().as_secs_f64());
+    }
+
+    /// A command as one would type it, and what it printed.
+    pub fn shell(self, command: &str, output: &str) {
+        println!("\n  $ {command}");
+        for line in output.trim_end().lines() {
+            println!("    {line}");
+        }
+    }
+
+    /// What to try next, and how to remove it all.
+    pub fn epilogue(self, ground: &Ground, kind: Kind) {
+        let suffix = if kind == Kind::Kind {
+            " CLUSTER=kind"
+        } else {
+            ""
+        };
+        println!(
+            "\n[{:>5.1} s] done. Everything above still runs; try it:\n\n  {}\n  \
+             kubectl get meshmembers\n  \
+             applink status\n  \
+             applink releases\n  \
+             kubectl -n demo exec deploy/web -- shop get http://cart:8080/buy\n  \
+             kubectl -n applink-system logs -l app=ztunnel --tail 5\n  \
+             kubectl delete meshmember demo        # denied, and it says why\n\n\
+             Remove it: make demo-down{suffix}",
+            self.started.elapsed().as_secs_f64(),
+            ground.environment(),
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! What can be read on the wire between the nodes while the shop is busy.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+
+use crate::ground::Ground;
+use crate::objects::{MARKER, PORT, SHOP};
+use crate::screen::Screen;
+use crate::sniff::Seen;
+use crate::{Error, shop};
+
+/// Requests that are sent while the wire is watched.
+const REQUESTS: u32 = 20;
+/// The interface between nodes, here and on kind.
+const INTERFACE: &str = "eth0";
+
+/// Watches every node's link while the shop is busy: tunnels are seen, the shop's own port and words are not.
+pub fn silent(ground: &Ground, screen: Screen) -> Result<(), Error> {
+    screen.title("Nothing can be read on the wire between the nodes");
+    let own = std::env::current_exe()?.display().to_string();
+    let port = PORT.to_string();
+    let mut watched = Vec::new();
+    for node in shop::nodes(ground)? {
+        let mut sniffer = ground.in_node(&node, &[&own, "sniff", INTERFACE, &port, MARKER])?;
+        let child = sniffer
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        watched.push((node, Watcher::begun(child)?));
+    }
+    let said = shop::call(ground, SHOP, "web", "http://web:8080/buy", REQUESTS);
+    let answered = said.lines().filter(|line| line.starts_with("200 ")).count();
+    let mut table = format!(
+        "{:<22} {:>8} {:>14} {:>12} {:>12}\n",
+        "NODE", "FRAMES", "TUNNEL (15008)", "SHOP (8080)", "READABLE"
+    );
+    let mut all = Seen::default();
+    for (node, watcher) in watched {
+        let seen = watcher.end()?;
+        table.push_str(&format!(
+            "{node:<22} {:>8} {:>14} {:>12} {:>12}\n",
+            seen.frames, seen.tunnel, seen.plain, seen.marker
+        ));
+        all.tunnel += seen.tunnel;
+        all.plain += seen.plain;
+        all.marker += seen.marker;
+    }
+    screen.shell(&format!("capture on {INTERFACE} of every node during {answered} requests that carry the words {MARKER}"), &table);
+    let holds = all.tunnel > 0
+        && all.plain == 0
+        && all.marker == 0
+        && answered == usize::try_from(REQUESTS).unwrap_or_default();
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::Claim {
+            claim: "that only tunnels are seen between the nodes",
+            seen: format!("{table}{said}"),
+        })
+    }
+}
+
+/// A capture that runs; killed when dropped.
+struct Watcher {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Watcher {
+    /// Waits until the capture has begun.
+    fn begun(mut child: Child) -> Result<Self, Error> {
+        let output = child
+            .stdout
+            .take()
+            .ok_or_else(|| std::io::Error::other("the capture has no output"))?;
+        let mut watcher = Self {
+            child,
+            output: BufReader::new(output),
+        };
+        let line = watcher.line()?;
+        if line.trim() == "listening" {
+            Ok(watcher)
+        } else {
+            Err(std::io::Error::other(format!("the capture said {line:?}")).into())
+        }
+    }
+
+    fn line(&mut self) -> Result<String, Error> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        Ok(line)
+    }
+
+    /// Ends the capture; what it saw.
+    fn end(mut self) -> Result<Seen, Error> {
+        drop(self.child.stdin.take());
+        let line = self.line()?;
+        self.child.wait()?;
+        serde_json::from_str(&line).map_err(|error| std::io::Error::other(error).into())
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // Already gone when it ended as asked.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
