@@ -7,6 +7,7 @@ CARGO_DENY := 0.20.2
 # local: the project's own cluster, no Docker. kind: a cluster of kind, where a Docker engine runs.
 CLUSTER ?= local
 E2E := $(CARGO) run --quiet --release -p e2e --bin e2e --
+DEMO := $(CARGO) run --quiet --release -p e2e --bin demo --
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down test lint fmt deny advisories gen build image chaos bench-operator prerequisites
@@ -15,10 +16,10 @@ help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: prerequisites ## From nothing to a mesh on a real cluster, shown step by step (CLUSTER=local|kind)
-	@$(E2E) demo --cluster $(CLUSTER)
+	@$(DEMO) --cluster $(CLUSTER)
 
 demo-down: ## Remove what the demo made
-	@$(E2E) demo --cluster $(CLUSTER) --down
+	@$(DEMO) --cluster $(CLUSTER) --down
 
 test: prerequisites $(TOOLS)/bin/cargo-deny ## Run every suite; the last line sums them up
 	@$(CARGO) run --quiet -p e2e --bin check

@@ -221,30 +221,22 @@ impl Ground {
     }
 }
 
-/// Builds the release binaries; the folder they are in.
+/// Builds the binaries in the profile that this program was built in; the folder they are in.
 fn build() -> Result<PathBuf, Error> {
+    let own = std::env::current_exe()?;
+    let folder = own
+        .parent()
+        .map_or_else(|| repository().join("target/release"), Path::to_owned);
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let mut build = command(
-        cargo,
-        [
-            "build",
-            "--release",
-            "--quiet",
-            "-p",
-            "applink",
-            "-p",
-            "shop",
-        ],
-    );
+    let mut build = command(cargo, ["build", "--quiet", "-p", "applink", "-p", "shop"]);
+    if folder.ends_with("release") {
+        build.arg("--release");
+    }
     build
         .current_dir(repository())
         .stderr(std::process::Stdio::inherit());
     command::output(&mut build)?;
-    // This program was built into the same folder.
-    let own = std::env::current_exe()?;
-    Ok(own
-        .parent()
-        .map_or_else(|| repository().join("target/release"), Path::to_owned))
+    Ok(folder)
 }
 
 /// The folder of the sources.
