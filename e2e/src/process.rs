@@ -215,19 +215,24 @@ fn parent(pid: i32) -> Option<i32> {
     (parent > 1).then_some(parent)
 }
 
-/// Kills every process that carries `owner`'s mark and waits until all are gone.
+/// Kills every process that carries `owner`'s mark and waits until all are gone; how many.
+///
+/// The first process of a namespace loses its environment before it has ended the others, so
+/// those once seen are waited for by number.
 pub fn kill_marked(owner: &Path) -> Result<usize, Error> {
-    let mut killed = std::collections::BTreeSet::new();
+    let mut seen = std::collections::BTreeMap::new();
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let living = marked(owner);
-        if living.is_empty() {
-            return Ok(killed.len());
-        }
-        for pid in &living {
-            killed.insert(*pid);
+        for pid in marked(owner) {
+            seen.entry(pid).or_insert_with(|| Record::of("marked", pid));
             // One that ended by itself meanwhile is as good.
-            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        let living: Vec<i32> = (seen.values().filter(|record| record.is_running()))
+            .map(|record| record.pid)
+            .collect();
+        if living.is_empty() {
+            return Ok(seen.len());
         }
         if Instant::now() > deadline {
             return Err(Error::Immortal(living));

@@ -162,7 +162,15 @@ async fn a_cluster_that_went_down_leaves_nothing_behind() {
 
     site.down();
     assert_eq!(process::marked(&site.folder()), [] as [i32; 0]);
-    assert!(!inhabitants.iter().any(Record::is_running));
+    let survivors: Vec<_> = (inhabitants.iter().filter(|record| record.is_running()))
+        .map(|record| {
+            (
+                record.pid,
+                fs::read_to_string(format!("/proc/{}/cmdline", record.pid)),
+            )
+        })
+        .collect();
+    assert!(survivors.is_empty(), "{survivors:?}");
     assert!(!is_mounted(&site.folder()) && own_mounts() == mounts_before);
     assert!(!network::has_host_link(cluster.network()) && cgroups(&cluster).is_empty());
     assert!(!site.folder().exists() && firewall() == firewall_before);
