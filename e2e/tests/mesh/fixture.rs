@@ -1,0 +1,121 @@
+//! The one stage that all tests share, and the states they start from.
+
+use std::future::Future;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use e2e::cluster::Options;
+use e2e::progress::Progress;
+use e2e::stage::{self, Stage};
+use kube::api::{Api, DeleteParams};
+use serde_json::{Value, json};
+
+pub const MEMBER: &str = "local";
+pub const INSTALL: Duration = Duration::from_secs(180);
+pub const LEAVE: Duration = Duration::from_secs(180);
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// One runtime for all tests: a client belongs to the runtime that made it.
+static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+    LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
+
+static STAGE: LazyLock<Mutex<Option<Stage>>> = LazyLock::new(Mutex::default);
+
+/// Runs a test on the stage; the first one sets it up.
+pub fn on_stage<F: Future<Output = ()>>(test: impl FnOnce(&'static Stage) -> F) {
+    // A test that failed has poisoned the lock; the cluster is still there for the others.
+    let mut slot = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
+    RUNTIME.block_on(async {
+        if slot.is_none() {
+            let options = Options::new("mesh-test");
+            let made = Stage::up(&options, Progress::new()).await.unwrap();
+            *slot = Some(made);
+        }
+        // Tests run one at a time under the lock, and the stage lives as long as the process.
+        let stage: &'static Stage = Box::leak(Box::new(slot.take().unwrap()));
+        test(stage).await;
+    });
+}
+
+/// The operator runs and one member, pinned to the minor that can be run here, is up to date.
+pub async fn installed(stage: &Stage) {
+    installed_with(stage, json!({})).await;
+}
+
+/// The same with more in the member's spec.
+pub async fn installed_with(stage: &Stage, more: Value) {
+    stage.install_operator().unwrap();
+    stage
+        .until_pods_ready("applink-operator", "app.kubernetes.io/name=applink", INSTALL)
+        .await
+        .unwrap();
+    stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
+    let mut spec = json!({"upgrade": {"version": "1.6"}});
+    if let (Value::Object(spec), Value::Object(more)) = (&mut spec, more) {
+        spec.extend(more);
+    }
+    stage.apply(&Stage::member(MEMBER, &spec)).unwrap();
+    for condition in ["Ready", "UpToDate"] {
+        stage
+            .until_condition(MEMBER, condition, "True", INSTALL)
+            .await
+            .unwrap();
+    }
+}
+
+/// An enrolled namespace with the shop spread over both nodes: web on the first asks cart on the second.
+pub async fn shop(stage: &Stage, namespace: &str) {
+    installed(stage).await;
+    stage
+        .apply(&stage::namespace(
+            namespace,
+            &json!({"istio.io/dataplane-mode": "ambient"}),
+        ))
+        .unwrap();
+    for (name, node, next) in [
+        ("stock", "node-1", None),
+        ("cart", "node-2", Some("http://stock:8080")),
+        ("web", "node-1", Some("http://cart:8080")),
+    ] {
+        stage
+            .apply(&stage::shop(namespace, name, node, next))
+            .unwrap();
+    }
+    stage
+        .until_pods_ready(namespace, "app", INSTALL)
+        .await
+        .unwrap();
+}
+
+/// Removes a namespace and waits until it is gone.
+pub async fn remove_namespace(stage: &Stage, name: &str) {
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(stage.client.clone());
+    let _ = namespaces.delete(name, &DeleteParams::default()).await;
+    stage::eventually(&format!("namespace {name} gone"), LEAVE, || async {
+        match namespaces.get_opt(name).await {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err("still there".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// Removes the member, which nobody may be enrolled in, and waits until it has left.
+pub async fn left(stage: &Stage) {
+    let members: Api<applink::api::v1alpha1::MeshMember> = Api::all(stage.client.clone());
+    members
+        .delete(MEMBER, &DeleteParams::default())
+        .await
+        .unwrap();
+    stage::eventually("the member has left", LEAVE, || async {
+        match members.get_opt(MEMBER).await {
+            Ok(None) => Ok(()),
+            Ok(Some(member)) => Err(format!("{:?}", member.status)),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await
+    .unwrap();
+}

@@ -1,0 +1,60 @@
+//! From one member to a running mesh.
+
+use std::time::Instant;
+
+use crate::fixture::{MEMBER, installed, on_stage};
+
+#[test]
+fn one_member_brings_up_the_mesh_and_its_status_tells_what_runs() {
+    on_stage(|stage| async move {
+        let clock = Instant::now();
+        installed(stage).await;
+        eprintln!("installed in {:.1} s", clock.elapsed().as_secs_f64());
+        let member = stage.read_member(MEMBER).await.unwrap();
+        let status = member.status.unwrap();
+        let version = status.version.unwrap();
+        assert_eq!(version.current.as_deref(), Some("1.6.0"));
+        assert_eq!(status.istio_version.as_deref(), Some("1.31.0"));
+        let ready: Vec<(String, i32, i32)> = status
+            .components
+            .iter()
+            .map(|component| (component.name.clone(), component.desired, component.ready))
+            .collect();
+        assert!(
+            !ready.is_empty() && ready.iter().all(|(_, desired, ready)| desired == ready),
+            "{ready:?}"
+        );
+        assert!(
+            status.certificates.len() >= 2,
+            "root and intermediate are listed: {:?}",
+            status.certificates
+        );
+        let table = stage.cluster.kubectl(&["get", "mm", MEMBER]).unwrap();
+        for word in ["MODE", "SelfManaged", "1.6.0", "True"] {
+            assert!(table.contains(word), "{word} is missing:\n{table}");
+        }
+        let tree = stage.applink(&["status"]).unwrap();
+        for word in [MEMBER, "istiod", "ztunnel", "node-1", "node-2"] {
+            assert!(tree.contains(word), "{word} is missing:\n{tree}");
+        }
+    });
+}
+
+#[test]
+fn the_same_objects_applied_again_move_nothing() {
+    on_stage(|stage| async move {
+        installed(stage).await;
+        let pods = || {
+            stage
+                .cluster
+                .kubectl(&[
+                    "get", "pods", "-n", "applink-system", "-o",
+                    "jsonpath={range .items[*]}{.metadata.uid}{\"\\n\"}{end}",
+                ])
+                .unwrap()
+        };
+        let before = pods();
+        installed(stage).await;
+        assert_eq!(before, pods());
+    });
+}

@@ -1,0 +1,114 @@
+//! Leaving: refused while somebody is enrolled, and clean afterwards.
+
+use e2e::stage;
+use kube::api::{Api, DeleteParams};
+use serde_json::json;
+
+use crate::fixture::{MEMBER, SOON, installed_with, left, on_stage, remove_namespace, shop};
+
+fn assert_nodes_clean(stage: &e2e::stage::Stage) {
+    for node in ["node-1", "node-2"] {
+        let configuration = stage
+            .cluster
+            .run_on(node, &["sh", "-c", "cat /etc/cni/net.d/* 2>/dev/null || true"])
+            .unwrap();
+        assert!(
+            !configuration.contains("istio"),
+            "{node} still has istio-cni configured:\n{configuration}"
+        );
+        let plugins = stage.cluster.run_on(node, &["ls", "/opt/cni/bin"]).unwrap();
+        assert!(
+            !plugins.contains("istio-cni"),
+            "{node} still has the plugin:\n{plugins}"
+        );
+    }
+}
+
+#[test]
+fn leaving_is_refused_while_enrolled_and_leaves_nothing_behind() {
+    on_stage(|stage| async move {
+        let namespace = "leaving";
+        shop(stage, namespace).await;
+        let members: Api<applink::api::v1alpha1::MeshMember> = Api::all(stage.client.clone());
+        let refused = stage::eventually("deletion is refused", SOON, || async {
+            let dry = DeleteParams {
+                dry_run: true,
+                ..DeleteParams::default()
+            };
+            match members.delete(MEMBER, &dry).await {
+                Ok(_) => Err("allowed".to_owned()),
+                Err(error) => Ok(error.to_string()),
+            }
+        })
+        .await
+        .unwrap();
+        assert!(refused.contains(namespace), "{refused}");
+
+        stage
+            .apply(&stage::namespace(
+                namespace,
+                &json!({"istio.io/dataplane-mode": null}),
+            ))
+            .unwrap();
+        stage
+            .cluster
+            .kubectl(&["label", "namespace", namespace, "istio.io/dataplane-mode-"])
+            .unwrap();
+        stage::eventually("deletion is allowed", SOON, || async {
+            let dry = DeleteParams {
+                dry_run: true,
+                ..DeleteParams::default()
+            };
+            members
+                .delete(MEMBER, &dry)
+                .await
+                .map(|_| ())
+                .map_err(|error| error.to_string())
+        })
+        .await
+        .unwrap();
+        left(stage).await;
+        assert_nodes_clean(stage);
+        // Those who were enrolled talk on, plainly, and new pods start.
+        let get = ["/usr/local/bin/shop", "get", "http://cart:8080/", "5"];
+        let (success, text) = stage.exec(namespace, "web", &get);
+        assert!(success, "{text}");
+        stage
+            .apply(&stage::shop(namespace, "late", "node-2", None))
+            .unwrap();
+        stage
+            .until_pods_ready(namespace, "app=late", SOON)
+            .await
+            .unwrap();
+        remove_namespace(stage, namespace).await;
+    });
+}
+
+#[test]
+fn a_member_that_may_unenrol_its_namespaces_leaves_at_once() {
+    on_stage(|stage| async move {
+        let namespace = "unenrolled";
+        installed_with(stage, json!({"leavePolicy": "UnenrolNamespaces"})).await;
+        stage
+            .apply(&stage::namespace(
+                namespace,
+                &json!({"istio.io/dataplane-mode": "ambient"}),
+            ))
+            .unwrap();
+        stage
+            .apply(&stage::shop(namespace, "web", "node-1", None))
+            .unwrap();
+        stage
+            .until_pods_ready(namespace, "app", SOON)
+            .await
+            .unwrap();
+        left(stage).await;
+        assert_nodes_clean(stage);
+        let label = stage
+            .cluster
+            .kubectl(&["get", "namespace", namespace, "-o", "jsonpath={.metadata.labels}"])
+            .unwrap();
+        assert!(!label.contains("dataplane-mode"), "{label}");
+        remove_namespace(stage, namespace).await;
+    });
+}

@@ -1,0 +1,11 @@
+//! The mesh on a real cluster: installed from one member, used, repaired, left.
+//!
+//! Needs root, and the release builds of `applink` and `shop`. All tests share one cluster, so
+//! they run one at a time; each brings about what it starts from, so their order does not matter.
+
+mod fixture;
+mod input;
+mod install;
+mod leave;
+mod steady;
+mod traffic;

@@ -1,0 +1,118 @@
+//! What the mesh does to traffic.
+
+use e2e::stage::{self, Stage};
+use serde_json::json;
+
+use crate::fixture::{SOON, on_stage, remove_namespace, shop};
+
+/// Asks a URL from a pod until `wanted` holds of the answer.
+async fn until_answer(
+    stage: &Stage,
+    namespace: &str,
+    pod: &str,
+    url: &str,
+    wanted: impl Fn(bool, &str) -> bool,
+) -> String {
+    let wanted = &wanted;
+    stage::eventually(&format!("{pod} asks {url}"), SOON, || async move {
+        let (success, text) = stage.exec(namespace, pod, &["/usr/local/bin/shop", "get", url]);
+        if wanted(success, &text) { Ok(text) } else { Err(text) }
+    })
+    .await
+    .unwrap()
+}
+
+fn proxy_logs(stage: &Stage) -> String {
+    stage
+        .cluster
+        .kubectl(&[
+            "logs", "-n", "applink-system", "-l", "app=ztunnel", "--tail=-1", "--prefix",
+        ])
+        .unwrap()
+}
+
+#[test]
+fn enrolled_services_on_two_nodes_talk_and_both_proxies_saw_both_identities() {
+    on_stage(|stage| async move {
+        let namespace = "identities";
+        shop(stage, namespace).await;
+        let get = ["/usr/local/bin/shop", "get", "http://cart:8080/", "20"];
+        let (success, text) = stage.exec(namespace, "web", &get);
+        assert!(success, "{text}");
+        assert_eq!(text.matches("200 ").count(), 20, "{text}");
+        let identity = |name: &str| format!("spiffe://cluster.local/ns/{namespace}/sa/{name}");
+        let (from, to) = (identity("web"), identity("cart"));
+        stage::eventually("both proxies logged both identities", SOON, || async {
+            let logs = proxy_logs(stage);
+            let seen = |direction: &str| {
+                logs.lines().any(|line| {
+                    line.contains(direction) && line.contains(&from) && line.contains(&to)
+                })
+            };
+            if seen("inbound") && seen("outbound") {
+                Ok(())
+            } else {
+                Err(logs.lines().rev().take(20).collect::<Vec<_>>().join("\n"))
+            }
+        })
+        .await
+        .unwrap();
+        remove_namespace(stage, namespace).await;
+    });
+}
+
+#[test]
+fn an_authorization_policy_denies_one_caller_and_no_other() {
+    on_stage(|stage| async move {
+        let namespace = "denied";
+        shop(stage, namespace).await;
+        stage
+            .apply(&json!({
+                "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+                "metadata": {"name": "stock-only-for-cart", "namespace": namespace},
+                "spec": {
+                    "selector": {"matchLabels": {"app": "stock"}},
+                    "action": "ALLOW",
+                    "rules": [{"from": [{"source": {
+                        "principals": [format!("cluster.local/ns/{namespace}/sa/cart")],
+                    }}]}],
+                },
+            }))
+            .unwrap();
+        let url = "http://stock:8080/";
+        until_answer(stage, namespace, "web", url, |success, _| !success).await;
+        until_answer(stage, namespace, "cart", url, |success, _| success).await;
+        remove_namespace(stage, namespace).await;
+    });
+}
+
+#[test]
+fn strict_mode_refuses_plain_text_from_outside_the_mesh() {
+    on_stage(|stage| async move {
+        let (inside, outside) = ("strict", "outside");
+        shop(stage, inside).await;
+        stage
+            .apply(&stage::namespace(outside, &json!({})))
+            .unwrap();
+        stage
+            .apply(&stage::shop(outside, "stranger", "node-1", None))
+            .unwrap();
+        stage
+            .until_pods_ready(outside, "app", SOON)
+            .await
+            .unwrap();
+        let url = format!("http://cart.{inside}:8080/");
+        until_answer(stage, outside, "stranger", &url, |success, _| success).await;
+        stage
+            .apply(&json!({
+                "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication",
+                "metadata": {"name": "default", "namespace": inside},
+                "spec": {"mtls": {"mode": "STRICT"}},
+            }))
+            .unwrap();
+        until_answer(stage, outside, "stranger", &url, |success, _| !success).await;
+        until_answer(stage, inside, "web", &url, |success, _| success).await;
+        remove_namespace(stage, outside).await;
+        remove_namespace(stage, inside).await;
+    });
+}
