@@ -21,5 +21,6 @@ pub mod process;
 pub mod programs;
 pub mod progress;
 pub mod slot;
+pub mod stage;
 pub mod state;
 pub mod write_proxy;

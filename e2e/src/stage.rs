@@ -59,7 +59,6 @@ pub enum Error {
 }
 
 /// The cluster and what stands on it.
-#[derive(Debug)]
 pub struct Stage {
     /// The cluster.
     pub cluster: Cluster,

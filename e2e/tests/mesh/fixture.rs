@@ -19,20 +19,22 @@ pub const SOON: Duration = Duration::from_secs(30);
 static RUNTIME: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
 
-static STAGE: LazyLock<Mutex<Option<Stage>>> = LazyLock::new(Mutex::default);
+static STAGE: Mutex<Option<&'static Stage>> = Mutex::new(None);
 
 /// Runs a test on the stage; the first one sets it up.
 pub fn on_stage<F: Future<Output = ()>>(test: impl FnOnce(&'static Stage) -> F) {
     // A test that failed has poisoned the lock; the cluster is still there for the others.
     let mut slot = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
     RUNTIME.block_on(async {
-        if slot.is_none() {
-            let options = Options::new("mesh-test");
-            let made = Stage::up(&options, Progress::new()).await.unwrap();
-            *slot = Some(made);
-        }
-        // Tests run one at a time under the lock, and the stage lives as long as the process.
-        let stage: &'static Stage = Box::leak(Box::new(slot.take().unwrap()));
+        let stage = match *slot {
+            Some(stage) => stage,
+            None => {
+                let options = Options::new("mesh-test");
+                let made = Stage::up(&options, Progress::new()).await.unwrap();
+                // It lives as long as the process.
+                *slot.insert(Box::leak(Box::new(made)))
+            }
+        };
         test(stage).await;
     });
 }
@@ -46,7 +48,11 @@ pub async fn installed(stage: &Stage) {
 pub async fn installed_with(stage: &Stage, more: Value) {
     stage.install_operator().unwrap();
     stage
-        .until_pods_ready("applink-operator", "app.kubernetes.io/name=applink", INSTALL)
+        .until_pods_ready(
+            "applink-operator",
+            "app.kubernetes.io/name=applink",
+            INSTALL,
+        )
         .await
         .unwrap();
     stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();

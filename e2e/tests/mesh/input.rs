@@ -15,7 +15,10 @@ fn a_second_member_for_the_same_cluster_waits_and_its_deletion_disturbs_nobody()
     on_stage(|stage| async move {
         installed(stage).await;
         stage
-            .apply(&Stage::member("second", &json!({"upgrade": {"version": "1.6"}})))
+            .apply(&Stage::member(
+                "second",
+                &json!({"upgrade": {"version": "1.6"}}),
+            ))
             .unwrap();
         let second = stage
             .until_condition("second", "Accepted", "False", SOON)
@@ -51,8 +54,7 @@ fn a_release_that_cannot_be_read_is_named_and_the_others_still_work() {
         broken["spec"]["kubernetes"] = json!({"min": "1.36", "max": "1.32"});
         // Either the API server refuses it, or the operator says that it does not take it.
         if stage.apply(&broken).is_ok() {
-            let releases: Api<applink::api::v1alpha1::MeshRelease> =
-                Api::all(stage.client.clone());
+            let releases: Api<applink::api::v1alpha1::MeshRelease> = Api::all(stage.client.clone());
             e2e::stage::eventually("the release is refused in status", SOON, || async {
                 let release = releases
                     .get("1.6.9")

@@ -48,7 +48,11 @@ fn the_same_objects_applied_again_move_nothing() {
             stage
                 .cluster
                 .kubectl(&[
-                    "get", "pods", "-n", "applink-system", "-o",
+                    "get",
+                    "pods",
+                    "-n",
+                    "applink-system",
+                    "-o",
                     "jsonpath={range .items[*]}{.metadata.uid}{\"\\n\"}{end}",
                 ])
                 .unwrap()

@@ -10,7 +10,10 @@ fn assert_nodes_clean(stage: &e2e::stage::Stage) {
     for node in ["node-1", "node-2"] {
         let configuration = stage
             .cluster
-            .run_on(node, &["sh", "-c", "cat /etc/cni/net.d/* 2>/dev/null || true"])
+            .run_on(
+                node,
+                &["sh", "-c", "cat /etc/cni/net.d/* 2>/dev/null || true"],
+            )
             .unwrap();
         assert!(
             !configuration.contains("istio"),
@@ -106,7 +109,13 @@ fn a_member_that_may_unenrol_its_namespaces_leaves_at_once() {
         assert_nodes_clean(stage);
         let label = stage
             .cluster
-            .kubectl(&["get", "namespace", namespace, "-o", "jsonpath={.metadata.labels}"])
+            .kubectl(&[
+                "get",
+                "namespace",
+                namespace,
+                "-o",
+                "jsonpath={.metadata.labels}",
+            ])
             .unwrap();
         assert!(!label.contains("dataplane-mode"), "{label}");
         remove_namespace(stage, namespace).await;

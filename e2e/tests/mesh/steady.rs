@@ -57,19 +57,33 @@ fn what_somebody_changed_or_deleted_is_repaired_within_seconds() {
         kubectl(&["delete", &name, "-n", "applink-system"]);
         let config = "configmap/istio-cni-config";
         kubectl(&[
-            "patch", config, "-n", "applink-system", "--type=merge", "-p",
+            "patch",
+            config,
+            "-n",
+            "applink-system",
+            "--type=merge",
+            "-p",
             r#"{"data":{"AMBIENT_ENABLED":"false"}}"#,
         ]);
-        stage::eventually("the service and the configuration are back", SOON, || async {
-            let config = kubectl(&[
-                "get", config, "-n", "applink-system", "-o", "jsonpath={.data.AMBIENT_ENABLED}",
-            ]);
-            if service() == before && config == "true" {
-                Ok(())
-            } else {
-                Err(format!("{:?} {config:?}", service()))
-            }
-        })
+        stage::eventually(
+            "the service and the configuration are back",
+            SOON,
+            || async {
+                let config = kubectl(&[
+                    "get",
+                    config,
+                    "-n",
+                    "applink-system",
+                    "-o",
+                    "jsonpath={.data.AMBIENT_ENABLED}",
+                ]);
+                if service() == before && config == "true" {
+                    Ok(())
+                } else {
+                    Err(format!("{:?} {config:?}", service()))
+                }
+            },
+        )
         .await
         .unwrap();
         stage

@@ -16,7 +16,11 @@ async fn until_answer(
     let wanted = &wanted;
     stage::eventually(&format!("{pod} asks {url}"), SOON, || async move {
         let (success, text) = stage.exec(namespace, pod, &["/usr/local/bin/shop", "get", url]);
-        if wanted(success, &text) { Ok(text) } else { Err(text) }
+        if wanted(success, &text) {
+            Ok(text)
+        } else {
+            Err(text)
+        }
     })
     .await
     .unwrap()
@@ -26,7 +30,13 @@ fn proxy_logs(stage: &Stage) -> String {
     stage
         .cluster
         .kubectl(&[
-            "logs", "-n", "applink-system", "-l", "app=ztunnel", "--tail=-1", "--prefix",
+            "logs",
+            "-n",
+            "applink-system",
+            "-l",
+            "app=ztunnel",
+            "--tail=-1",
+            "--prefix",
         ])
         .unwrap()
 }
@@ -91,16 +101,11 @@ fn strict_mode_refuses_plain_text_from_outside_the_mesh() {
     on_stage(|stage| async move {
         let (inside, outside) = ("strict", "outside");
         shop(stage, inside).await;
-        stage
-            .apply(&stage::namespace(outside, &json!({})))
-            .unwrap();
+        stage.apply(&stage::namespace(outside, &json!({}))).unwrap();
         stage
             .apply(&stage::shop(outside, "stranger", "node-1", None))
             .unwrap();
-        stage
-            .until_pods_ready(outside, "app", SOON)
-            .await
-            .unwrap();
+        stage.until_pods_ready(outside, "app", SOON).await.unwrap();
         let url = format!("http://cart.{inside}:8080/");
         until_answer(stage, outside, "stranger", &url, |success, _| success).await;
         stage
