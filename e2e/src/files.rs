@@ -83,7 +83,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     fs::copy(from, to).map(drop).map_err(at("copy", from))
 }
 
-/// Every regular file below a folder, sorted, links not followed.
+/// Every regular file and every link below a folder, sorted, links not followed.
 pub fn below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -93,11 +93,21 @@ pub fn below(folder: &Path) -> Result<Vec<PathBuf>, Error> {
             let kind = entry.file_type().map_err(at("look at", &folder))?;
             if kind.is_dir() {
                 folders.push(entry.path());
-            } else if kind.is_file() {
+            } else if kind.is_file() || kind.is_symlink() {
                 found.push(entry.path());
             }
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// Where a link points to; nothing for what is no link.
+pub fn link(path: &Path) -> Result<Option<PathBuf>, Error> {
+    let kind = fs::symlink_metadata(path).map_err(at("look at", path))?;
+    if kind.is_symlink() {
+        fs::read_link(path).map(Some).map_err(at("read", path))
+    } else {
+        Ok(None)
+    }
 }

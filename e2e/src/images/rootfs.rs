@@ -52,11 +52,18 @@ impl Rootfs {
         Ok(self)
     }
 
-    /// Adds every regular file below a folder of the host.
+    /// Adds every regular file and every link below a folder of the host. Links matter: iptables
+    /// finds most of its extensions, SNAT among them, by links to one file.
     pub fn tree(&mut self, from: &Path, to: &Path) -> Result<&mut Self, files::Error> {
         for file in files::below(from)? {
             let name = file.strip_prefix(from).unwrap_or(&file);
-            self.copy(&file, to.join(name));
+            match files::link(&file)? {
+                Some(target) => self.add(
+                    to.join(name),
+                    Entry::Link(target.to_string_lossy().into_owned()),
+                ),
+                None => self.copy(&file, to.join(name)),
+            };
         }
         Ok(self)
     }
