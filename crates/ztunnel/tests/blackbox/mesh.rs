@@ -1,0 +1,410 @@
+//! The topology: a bridge between two nodes, pods behind each, istio-cni's rules in the captured ones, one istiod.
+//!
+//! ```text
+//!              lan: bridge 10.0.0.254, istiod :15012, resolver :53
+//!        10.0.0.1 |                          | 10.0.0.2
+//!          node-1 (proxy)                node-2 (proxy)
+//!     client neighbour stranger      web-1 web-2 legacy
+//! ```
+//!
+//! `stranger` and `legacy` are not captured. Needs the Debian packages `iproute2` and `iptables`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use applink_ztunnel::proto::workload::{
+    NetworkAddress, Port, PortList, Service, TunnelProtocol, Workload,
+};
+
+use crate::agent::{Agent, PodEntry};
+use crate::authority::Root;
+use crate::istiod::Istiod;
+use crate::netns::{Netns, join};
+use crate::proxy::{Proxy, program};
+use crate::traffic::{serve_lines, serve_names};
+
+/// istiod's and the resolver's address.
+const LAN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
+/// Where pods send their queries: nothing listens there, capture answers.
+pub const CLUSTER_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10));
+/// The virtual address of the service `web`.
+pub const WEB_VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 80);
+/// Port of the line servers.
+pub const PORT: u16 = 8080;
+/// Host name of the service `web`.
+pub const WEB: &str = "web.shop.svc.cluster.local";
+/// How long live connections may go on after SIGTERM.
+pub const DRAIN_SECONDS: u64 = 2;
+
+/// A pod.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    pub name: &'static str,
+    pub netns: Netns,
+    pub ip: Ipv4Addr,
+    pub node: usize,
+    pub service_account: &'static str,
+    pub captured: bool,
+}
+
+impl Pod {
+    /// Where its line server listens.
+    pub fn server(&self) -> SocketAddr {
+        SocketAddr::from((self.ip, PORT))
+    }
+
+    /// The uid by which the agent calls it.
+    pub fn uid(&self) -> String {
+        format!("uid-{}", self.name)
+    }
+
+    /// The uid by which istiod calls it.
+    pub fn resource(&self) -> String {
+        format!("Kubernetes//Pod/shop/{}", self.name)
+    }
+
+    /// Its SPIFFE id.
+    pub fn identity(&self) -> String {
+        format!("spiffe://cluster.local/ns/shop/sa/{}", self.service_account)
+    }
+
+    /// Its entry at the agent.
+    pub fn entry(&self) -> PodEntry {
+        PodEntry {
+            uid: self.uid(),
+            name: self.name.into(),
+            namespace: "shop".into(),
+            service_account: self.service_account.into(),
+            netns: self.netns.clone(),
+        }
+    }
+
+    /// What istiod says about it.
+    pub fn workload(&self) -> Workload {
+        let protocol = if self.captured {
+            TunnelProtocol::Hbone
+        } else {
+            TunnelProtocol::None
+        };
+        let mut services = std::collections::HashMap::new();
+        if self.service_account == "web" {
+            let ports = vec![Port {
+                service_port: 80,
+                target_port: u32::from(PORT),
+                ..Port::default()
+            }];
+            services.insert(format!("shop/{WEB}"), PortList { ports });
+        }
+        Workload {
+            uid: self.resource(),
+            name: self.name.into(),
+            namespace: "shop".into(),
+            addresses: vec![self.ip.octets().to_vec()],
+            tunnel_protocol: protocol as i32,
+            trust_domain: "cluster.local".into(),
+            service_account: self.service_account.into(),
+            node: node_name(self.node),
+            canonical_name: self.service_account.into(),
+            canonical_revision: "v1".into(),
+            workload_name: format!("{}-deployment", self.service_account),
+            cluster_id: "Kubernetes".into(),
+            services,
+            ..Workload::default()
+        }
+    }
+}
+
+fn node_name(node: usize) -> String {
+    format!("node-{node}")
+}
+
+/// One node.
+pub struct Node {
+    pub netns: Netns,
+    pub agent: Agent,
+    pub proxy: Proxy,
+    environment: BTreeMap<&'static str, String>,
+}
+
+/// Everything. Proxies end and files go when it is dropped; namespaces end with their descriptors.
+pub struct Mesh {
+    pub lan: Netns,
+    pub istiod: Istiod,
+    pub root: Root,
+    pub runtime: tokio::runtime::Runtime,
+    pub nodes: Vec<Node>,
+    pods: Vec<Pod>,
+    program: PathBuf,
+    resolvers: PathBuf,
+    _folder: Folder,
+}
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("blackbox-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Mesh {
+    /// Brings everything up and waits until both proxies are ready.
+    pub fn up() -> Self {
+        let folder = Folder::new();
+        let write = |name: &str, text: &str| {
+            let path = folder.0.join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let lan = Netns::new();
+        lan.ip(&[
+            "link add br0 type bridge forward_delay 0",
+            &format!("addr add {LAN}/24 dev br0"),
+            "link set br0 up",
+        ]);
+        let netns: Vec<Netns> = (1..=2).map(|node| new_node(&lan, node)).collect();
+        let pods: Vec<Pod> = [
+            ("client", 1, "client", true),
+            ("neighbour", 1, "neighbour", true),
+            ("stranger", 1, "stranger", false),
+            ("web-1", 2, "web", true),
+            ("web-2", 2, "web", true),
+            ("legacy", 2, "legacy", false),
+        ]
+        .into_iter()
+        .enumerate()
+        .map(|(index, (name, node, service_account, captured))| {
+            let ip = Ipv4Addr::new(
+                10,
+                1,
+                u8::try_from(node).unwrap(),
+                u8::try_from(10 + index).unwrap(),
+            );
+            let pod = Pod {
+                name,
+                netns: Netns::new(),
+                ip,
+                node,
+                service_account,
+                captured,
+            };
+            plug(&netns[node - 1], &pod);
+            serve_lines(&pod.netns, PORT, name);
+            pod
+        })
+        .collect();
+        serve_names(&lan, SocketAddr::from((LAN, 53)));
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let root = Root::new();
+        let istiod_at = SocketAddr::from((LAN, 15012));
+        let istiod = Istiod::start(runtime.handle(), &lan, istiod_at, &root);
+        for pod in pods.iter().filter(|pod| pod.name != "stranger") {
+            istiod.workload(pod.workload());
+        }
+        istiod.service(web());
+
+        let (root_file, resolvers) = (
+            write("root.pem", &root.pem()),
+            write("resolv.conf", &format!("nameserver {LAN}\n")),
+        );
+        let program = program();
+        let nodes: Vec<Node> = netns
+            .into_iter()
+            .enumerate()
+            .map(|(index, netns)| {
+                let node = index + 1;
+                let agent = Agent::start(&folder.0, &format!("zds-{node}"));
+                for pod in pods.iter().filter(|pod| pod.node == node && pod.captured) {
+                    agent.add(pod.entry());
+                }
+                let environment = BTreeMap::from([
+                    ("XDS_ADDRESS", format!("https://{istiod_at}")),
+                    ("CA_ADDRESS", format!("https://{istiod_at}")),
+                    ("XDS_ROOT_CA", root_file.display().to_string()),
+                    ("CA_ROOT_CA", root_file.display().to_string()),
+                    ("AUTH_TOKEN", "token-of-the-test".into()),
+                    ("NODE_NAME", node_name(node)),
+                    ("POD_NAME", format!("ztunnel-{node}")),
+                    ("POD_NAMESPACE", "applink-system".into()),
+                    ("INPOD_UDS", agent.path().display().to_string()),
+                    ("INPOD_ENABLED", "true".into()),
+                    ("LOG_FORMAT", "json".into()),
+                    ("RUST_LOG", "info".into()),
+                    ("ZTUNNEL_WORKER_THREADS", "2".into()),
+                    (
+                        "CONNECTION_TERMINATION_DEADLINE",
+                        format!("{DRAIN_SECONDS}s"),
+                    ),
+                ]);
+                let proxy =
+                    Proxy::start(&program, &node_name(node), &netns, &environment, &resolvers);
+                Node {
+                    netns,
+                    agent,
+                    proxy,
+                    environment,
+                }
+            })
+            .collect();
+        let mesh = Self {
+            lan,
+            istiod,
+            root,
+            runtime,
+            nodes,
+            pods,
+            program,
+            resolvers,
+            _folder: folder,
+        };
+        for node in &mesh.nodes {
+            node.proxy.wait_until_ready();
+        }
+        mesh.istiod.wait_for_streams(2);
+        mesh
+    }
+
+    /// A pod by its name.
+    pub fn pod(&self, name: &str) -> Pod {
+        self.pods
+            .iter()
+            .find(|pod| pod.name == name)
+            .unwrap_or_else(|| panic!("no pod {name}"))
+            .clone()
+    }
+
+    /// The proxy that serves a pod.
+    pub fn proxy_of(&self, pod: &Pod) -> &Proxy {
+        &self.nodes[pod.node - 1].proxy
+    }
+
+    /// Starts another proxy on a node, beside what is there.
+    pub fn another_proxy(&self, node: usize) -> Proxy {
+        let at = &self.nodes[node - 1];
+        Proxy::start(
+            &self.program,
+            &node_name(node),
+            &at.netns,
+            &at.environment,
+            &self.resolvers,
+        )
+    }
+
+    /// What the proxies wrote last.
+    pub fn logs(&self) -> String {
+        self.nodes
+            .iter()
+            .map(|node| node.proxy.log())
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}
+
+/// The service `web`.
+pub fn web() -> Service {
+    Service {
+        name: "web".into(),
+        namespace: "shop".into(),
+        hostname: WEB.into(),
+        addresses: vec![NetworkAddress {
+            address: WEB_VIP.octets().to_vec(),
+            ..NetworkAddress::default()
+        }],
+        ports: vec![Port {
+            service_port: 80,
+            target_port: u32::from(PORT),
+            ..Port::default()
+        }],
+        ..Service::default()
+    }
+}
+
+fn new_node(lan: &Netns, node: usize) -> Netns {
+    let netns = Netns::new();
+    let port = format!("n{node}");
+    join((lan, &port), (&netns, "eth0"));
+    lan.ip(&[
+        &format!("link set {port} master br0"),
+        &format!("link set {port} up"),
+        &format!("route add 10.1.{node}.0/24 via 10.0.0.{node} dev br0"),
+    ]);
+    let other = 3 - node;
+    netns.ip(&[
+        &format!("addr add 10.0.0.{node}/24 dev eth0"),
+        "link set eth0 up",
+        &format!("route add 10.1.{other}.0/24 via 10.0.0.{other}"),
+    ]);
+    netns
+}
+
+fn plug(node: &Netns, pod: &Pod) {
+    let port = format!("p{}", pod.ip.octets()[3]);
+    let gateway = format!("10.1.{}.1", pod.node);
+    join((node, &port), (&pod.netns, "eth0"));
+    node.ip(&[
+        &format!("addr add {gateway}/32 dev {port}"),
+        &format!("link set {port} up"),
+        &format!("route add {}/32 dev {port}", pod.ip),
+    ]);
+    pod.netns.ip(&[
+        &format!("addr add {}/32 dev eth0", pod.ip),
+        "link set eth0 up",
+        &format!("route add {gateway} dev eth0 scope link"),
+        &format!("route add default via {gateway}"),
+    ]);
+    if pod.captured {
+        capture(&pod.netns);
+    }
+}
+
+/// What istio-cni puts into a pod: marks, redirections, and the way back for the proxy's packets.
+fn capture(pod: &Netns) {
+    const OWN: &str = "-m mark --mark 0x539/0xfff";
+    const NOT_OWN: &str = "-m mark ! --mark 0x539/0xfff";
+    const PROBE: &str = "169.254.7.127/32";
+    const LOOPBACK: &str = "127.0.0.1/32";
+    pod.ip(&[
+        "rule add fwmark 0x111/0xfff pref 32764 lookup 100",
+        "route add local 0.0.0.0/0 dev lo table 100",
+    ]);
+    let rules = [
+        "*mangle".to_owned(),
+        format!("-A PREROUTING {OWN} -j CONNMARK --set-xmark 0x111/0xfff"),
+        "-A OUTPUT -m connmark --mark 0x111/0xfff -j CONNMARK --restore-mark".to_owned(),
+        "COMMIT".to_owned(),
+        "*nat".to_owned(),
+        format!("-A PREROUTING -s {PROBE} -p tcp -j ACCEPT"),
+        format!(
+            "-A PREROUTING ! -d {LOOPBACK} -p tcp ! --dport 15008 {NOT_OWN} -j REDIRECT --to-ports 15006"
+        ),
+        format!("-A OUTPUT -d {PROBE} -p tcp -j ACCEPT"),
+        format!("-A OUTPUT ! -o lo -p udp {NOT_OWN} --dport 53 -j REDIRECT --to-ports 15053"),
+        format!(
+            "-A OUTPUT ! -d {LOOPBACK} -p tcp --dport 53 {NOT_OWN} -j REDIRECT --to-ports 15053"
+        ),
+        "-A OUTPUT -p tcp -m mark --mark 0x111/0xfff -j ACCEPT".to_owned(),
+        format!("-A OUTPUT ! -d {LOOPBACK} -o lo -j ACCEPT"),
+        format!("-A OUTPUT ! -d {LOOPBACK} -p tcp {NOT_OWN} -j REDIRECT --to-ports 15001"),
+        "COMMIT".to_owned(),
+        "*raw".to_owned(),
+        format!("-A OUTPUT -p udp {OWN} --dport 53 -j CT --zone 1"),
+        "-A PREROUTING -p udp --sport 53 -j CT --zone 1".to_owned(),
+        "COMMIT\n".to_owned(),
+    ];
+    pod.feed("iptables-restore", &[], &rules.join("\n"));
+}

@@ -1,0 +1,75 @@
+//! DNS capture.
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+
+use crate::mesh::{CLUSTER_DNS, Mesh, WEB_VIP};
+use crate::traffic::{resolve, resolve_by_stream};
+
+pub fn capture(mesh: &mut Mesh) {
+    let client = mesh.pod("client").netns;
+    let vip = WEB_VIP.to_string();
+    for (name, asked, code, records) in [
+        (
+            "web.shop.svc.cluster.local.",
+            RecordType::A,
+            ResponseCode::NoError,
+            vec![vip.as_str()],
+        ),
+        ("web.", RecordType::A, ResponseCode::NoError, vec![&vip]),
+        (
+            "web.shop.",
+            RecordType::A,
+            ResponseCode::NoError,
+            vec![&vip],
+        ),
+        // The search path of a pod's resolver: the first try is `web.shop.shop.svc.cluster.local`.
+        (
+            "web.shop.shop.svc.cluster.local.",
+            RecordType::A,
+            ResponseCode::NoError,
+            vec![&vip, "web.shop."],
+        ),
+        (
+            "web.shop.svc.cluster.local.",
+            RecordType::AAAA,
+            ResponseCode::NoError,
+            vec![],
+        ),
+        (
+            "outside.example.org.",
+            RecordType::A,
+            ResponseCode::NoError,
+            vec!["192.0.2.7"],
+        ),
+        (
+            "nowhere.example.org.",
+            RecordType::A,
+            ResponseCode::NXDomain,
+            vec![],
+        ),
+    ] {
+        let expected = (
+            code,
+            records.iter().map(|r| (*r).to_owned()).collect::<Vec<_>>(),
+        );
+        assert_eq!(
+            resolve(&client, CLUSTER_DNS, name, asked),
+            expected,
+            "{name} by datagram"
+        );
+        assert_eq!(
+            resolve_by_stream(&client, CLUSTER_DNS, name, asked),
+            expected,
+            "{name} by stream"
+        );
+    }
+    let proxy = mesh.proxy_of(&mesh.pod("client"));
+    let labels = [
+        ("request_query_type", "A"),
+        ("request_protocol", "udp"),
+        ("source_canonical_service", "client"),
+    ];
+    assert!(proxy.metric("istio_dns_requests_total", &labels) >= 6.0);
+    assert!(proxy.metric("istio_dns_upstream_requests_total", &labels) >= 2.0);
+}

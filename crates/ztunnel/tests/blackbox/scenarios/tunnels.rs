@@ -1,0 +1,97 @@
+//! Tunnels that no good proxy would make, and calls to the proxy's own ports.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use http::Method;
+
+use crate::mesh::{Mesh, PORT};
+use crate::traffic::Talk;
+use crate::tunnel::request;
+
+pub fn refused(mesh: &mut Mesh) {
+    let (stranger, web, other) = (mesh.pod("stranger"), mesh.pod("web-1"), mesh.pod("web-2"));
+    let tls = mesh
+        .root
+        .client_config("spiffe://cluster.local/ns/shop/sa/stranger");
+    let cases = [
+        (Method::CONNECT, format!("{}:{PORT}", web.ip), 200),
+        // The target is always the address the tunnel came to.
+        (Method::CONNECT, format!("{}:{PORT}", other.ip), 400),
+        (Method::GET, format!("{}:{PORT}", web.ip), 400),
+        (Method::CONNECT, format!("{}:15001", web.ip), 503),
+        (Method::CONNECT, format!("{}:15006", web.ip), 503),
+        (Method::CONNECT, format!("{}:15008", web.ip), 503),
+        (
+            Method::CONNECT,
+            "nobody.shop.svc.cluster.local:80".to_owned(),
+            503,
+        ),
+        // Nothing listens there.
+        (Method::CONNECT, format!("{}:9", web.ip), 503),
+    ];
+    for (method, authority, status) in cases {
+        let answer = request(
+            mesh.runtime.handle(),
+            &stranger.netns,
+            tls.clone(),
+            web.ip.into(),
+            method.clone(),
+            &authority,
+        );
+        assert_eq!(answer, Ok(status), "{method} {authority}");
+    }
+}
+
+pub fn foreign(mesh: &mut Mesh) {
+    let (stranger, web) = (mesh.pod("stranger"), mesh.pod("web-1"));
+    let authority = web.server().to_string();
+    let tls = mesh
+        .root
+        .client_config("spiffe://elsewhere.org/ns/shop/sa/client");
+    let answer = request(
+        mesh.runtime.handle(),
+        &stranger.netns,
+        tls,
+        web.ip.into(),
+        Method::CONNECT,
+        &authority,
+    );
+    assert!(answer.is_err(), "{answer:?}");
+    // Another root, the right name.
+    let tls =
+        crate::authority::Root::new().client_config("spiffe://cluster.local/ns/shop/sa/client");
+    let answer = request(
+        mesh.runtime.handle(),
+        &stranger.netns,
+        tls,
+        web.ip.into(),
+        Method::CONNECT,
+        &authority,
+    );
+    assert!(answer.is_err(), "{answer:?}");
+}
+
+pub fn loops(mesh: &mut Mesh) {
+    let (client, web) = (mesh.pod("client"), mesh.pod("web-1"));
+    let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+    for (to, port) in [
+        (loopback, 15001),
+        (loopback, 15006),
+        (client.ip.into(), 15001),
+        (client.ip.into(), 15006),
+        (web.ip.into(), 15001),
+        (web.ip.into(), 15006),
+    ] {
+        let began = Instant::now();
+        let answered = Talk::open(&client.netns, SocketAddr::new(to, port))
+            .and_then(|mut talk| talk.say("loop"));
+        assert!(answered.is_err(), "{to}:{port} answered {answered:?}");
+        assert!(
+            began.elapsed() < Duration::from_secs(4),
+            "{to}:{port} hangs"
+        );
+    }
+    let open = mesh.proxy_of(&client).metric("process_open_fds", &[]);
+    assert!(open == 0.0 || open < 1000.0, "{open} descriptors: a loop?");
+}
