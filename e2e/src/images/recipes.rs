@@ -157,7 +157,7 @@ fn install_cni(progress: Progress) -> Result<Recipe, Error> {
         ],
         "install the package iptables",
     )?;
-    rootfs.tree(&modules, &modules)?;
+    rootfs.tree(&modules, &modules, &[])?;
     Ok(recipe)
 }
 
@@ -170,7 +170,8 @@ fn applink(program: &Path) -> Result<Recipe, Error> {
     rootfs.basics().program(program, "/usr/local/bin/applink")?;
     certificates(rootfs, NAME)?;
     let zones = host_file(NAME, &["/usr/share/zoneinfo"], "install the package tzdata")?;
-    rootfs.tree(&zones, &zones)?;
+    // Those two hold every zone once more, with other leap seconds.
+    rootfs.tree(&zones, &zones, &["posix", "right"])?;
     for (name, from) in definitions()? {
         rootfs.copy(&from, Path::new("/usr/share/applink/crds").join(name));
     }

@@ -54,9 +54,19 @@ impl Rootfs {
 
     /// Adds every regular file and every link below a folder of the host. Links matter: iptables
     /// finds most of its extensions, SNAT among them, by links to one file.
-    pub fn tree(&mut self, from: &Path, to: &Path) -> Result<&mut Self, files::Error> {
+    ///
+    /// Folders named in `without`, right below `from`, are left out.
+    pub fn tree(
+        &mut self,
+        from: &Path,
+        to: &Path,
+        without: &[&str],
+    ) -> Result<&mut Self, files::Error> {
         for file in files::below(from)? {
             let name = file.strip_prefix(from).unwrap_or(&file);
+            if without.iter().any(|folder| name.starts_with(folder)) {
+                continue;
+            }
             match files::link(&file)? {
                 Some(target) => self.add(
                     to.join(name),
