@@ -1,5 +1,6 @@
 //! What a member reports, pass after pass: fixtures.
 
+mod course;
 mod passes;
 mod size;
 

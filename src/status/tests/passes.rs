@@ -1,11 +1,9 @@
 //! What each kind of pass makes of a status.
 
-use jiff::Timestamp;
-
 use super::*;
 use crate::api::conditions::Reason;
-use crate::api::v1alpha1::{MAX_HISTORY, MeshRelease, MeshReleaseSpec, UpgradeMode, Withdrawn};
-use crate::status::{Failure, Problem, changes};
+use crate::api::v1alpha1::{MeshRelease, MeshReleaseSpec, Withdrawn};
+use crate::status::{Failure, Problem};
 
 #[test]
 fn a_pass_that_saw_nothing_leaves_unknown_behind() {
@@ -64,95 +62,6 @@ fn an_install_shows_its_step_what_it_waits_for_and_the_numbers_seen() {
 }
 
 #[test]
-fn a_finished_install_serves_is_up_to_date_and_is_history() {
-    let status = installed();
-    assert_eq!(
-        summary(&status),
-        [
-            "Accepted=True/Valid",
-            "MembershipHealthy=True/AllServed",
-            "Ready=True/Serving",
-            "UpToDate=True/Current"
-        ]
-    );
-    assert_eq!(status.rollout, None);
-    let version = status.version.unwrap();
-    assert_eq!(
-        (
-            version.current.as_deref(),
-            version.target.as_deref(),
-            version.previous
-        ),
-        (Some("1.6.0"), Some("1.6.0"), None)
-    );
-    assert_eq!(status.istio_version.as_deref(), Some("1.31.0"));
-    assert_eq!(status.history.len(), 1);
-    let entry = &status.history[0];
-    assert_eq!(
-        (
-            entry.from.as_deref(),
-            entry.to.as_str(),
-            entry.result.as_str()
-        ),
-        (None, "1.6.0", "Succeeded")
-    );
-    assert_eq!(entry.started.as_ref().unwrap().0, at(0));
-    assert_eq!(entry.ended.as_ref().unwrap().0, at(30));
-}
-
-#[test]
-fn a_pass_that_finds_nothing_new_changes_nothing() {
-    let status = installed();
-    assert_eq!(next(Some(&status), &settled(), at(500)), status);
-    let first = next(None, &working(Step::Nodes), at(0));
-    assert_eq!(next(Some(&first), &working(Step::Nodes), at(9)), first);
-}
-
-#[test]
-fn the_transition_time_moves_only_with_the_status_and_has_whole_seconds() {
-    let exact = Timestamp::from_millisecond(1_800_000_000_750).unwrap();
-    let first = next(None, &working(Step::ControlPlane), exact);
-    let since = condition(&first, ConditionType::Reconciling)
-        .unwrap()
-        .last_transition_time
-        .0;
-    assert_eq!(since, at(0));
-    let second = next(Some(&first), &working(Step::Nodes), at(10));
-    let after = condition(&second, ConditionType::Reconciling).unwrap();
-    assert_eq!(
-        (after.reason.as_str(), after.last_transition_time.0),
-        ("Nodes", at(0))
-    );
-    let third = next(Some(&second), &settled(), at(20));
-    assert_eq!(
-        condition(&third, ConditionType::Ready)
-            .unwrap()
-            .last_transition_time
-            .0,
-        at(20)
-    );
-    assert_eq!(
-        condition(&third, ConditionType::Accepted)
-            .unwrap()
-            .last_transition_time
-            .0,
-        at(0)
-    );
-}
-
-#[test]
-fn the_generation_is_on_the_status_and_on_each_condition() {
-    let status = next(None, &working(Step::Nodes), at(0));
-    assert_eq!(status.observed_generation, Some(3));
-    assert!(
-        status
-            .conditions
-            .iter()
-            .all(|condition| condition.observed_generation == Some(3))
-    );
-}
-
-#[test]
 fn ready_stays_true_while_a_new_template_is_rolled_out() {
     let during = Outcome {
         components: settled().components,
@@ -183,35 +92,6 @@ fn a_component_that_does_not_serve_is_named_with_its_numbers() {
     assert_eq!(
         (ready.status.as_str(), ready.message.as_str()),
         ("False", "istiod: 1 of 2 ready")
-    );
-}
-
-#[test]
-fn what_a_pass_did_not_look_at_stays_as_it_was() {
-    let failure = Failure {
-        reason: Reason::Retrying,
-        message: "listing nodes: the API server is away".into(),
-        is_terminal: false,
-    };
-    let blind = Outcome {
-        failure: Some(failure),
-        ..Outcome::default()
-    };
-    let before = installed();
-    let status = next(Some(&before), &blind, at(60));
-    assert_eq!(
-        summary(&status),
-        [
-            "Accepted=True/Valid",
-            "MembershipHealthy=True/AllServed",
-            "Ready=True/Serving",
-            "Reconciling=True/Retrying",
-            "UpToDate=True/Current"
-        ]
-    );
-    assert_eq!(
-        (status.version, status.components, status.upgrade),
-        (before.version, before.components, before.upgrade)
     );
 }
 
@@ -451,25 +331,6 @@ fn a_pinned_release_that_was_withdrawn_is_named_with_the_reason() {
 }
 
 #[test]
-fn a_channel_is_shown_as_what_is_followed() {
-    let upgrade = Upgrade {
-        mode: Some(UpgradeMode::FullyManaged),
-        ..Upgrade::default()
-    };
-    let status = next(None, &resolved(upgrade, None), at(0));
-    let shown = status.upgrade.unwrap();
-    assert_eq!(
-        (
-            shown.mode.as_deref(),
-            shown.channel.as_deref(),
-            shown.version,
-            shown.follows.as_deref()
-        ),
-        (Some("FullyManaged"), Some("Stable"), None, Some("Stable"))
-    );
-}
-
-#[test]
 fn membership_is_healthy_when_all_enrolled_pods_are_served() {
     let verdict = |namespaces, enrolled, meshed, broken: &[&str]| {
         let membership = MembershipStatus {
@@ -540,77 +401,4 @@ fn a_leaving_member_is_not_ready() {
         condition(&status, ConditionType::Ready).unwrap().reason,
         "Leaving"
     );
-}
-
-#[test]
-fn a_move_is_remembered_and_history_is_bounded() {
-    let mut status = installed();
-    for number in 1..30 {
-        let version = Version::new(1, 6, number);
-        let outcome = Outcome {
-            progress: Progress::Settled {
-                version,
-                istio: Version::new(1, 31, 0),
-            },
-            ..settled()
-        };
-        status = next(Some(&status), &outcome, at(i64::from(number) * 100));
-    }
-    assert_eq!(status.history.len(), MAX_HISTORY);
-    assert_eq!(
-        (
-            status.history[0].from.as_deref(),
-            status.history[0].to.as_str()
-        ),
-        (Some("1.6.28"), "1.6.29")
-    );
-    assert_eq!(status.version.unwrap().previous.as_deref(), Some("1.6.28"));
-}
-
-#[test]
-fn another_revision_is_another_rollout() {
-    let first = next(None, &working(Step::Nodes), at(0));
-    let mut outcome = working(Step::Nodes);
-    if let Progress::Working(work) = &mut outcome.progress {
-        work.revision = Some("1-6-0-aaaaaa".into());
-    }
-    let second = next(Some(&first), &outcome, at(50));
-    let (before, after) = (first.rollout.unwrap(), second.rollout.unwrap());
-    assert_ne!(before.id, after.id);
-    assert_eq!(after.started_at.unwrap().0, at(50));
-}
-
-#[test]
-fn changes_are_what_events_tell() {
-    let before = next(None, &working(Step::Nodes), at(0));
-    let after = next(Some(&before), &settled(), at(30));
-    let told: Vec<String> = changes(&before.conditions, &after.conditions)
-        .into_iter()
-        .map(|change| {
-            format!(
-                "{} {} {}",
-                change.condition, change.reason, change.is_warning
-            )
-        })
-        .collect();
-    assert_eq!(
-        told,
-        [
-            "Ready Serving false",
-            "UpToDate Current false",
-            "MembershipHealthy AllServed false"
-        ]
-    );
-    assert_eq!(changes(&after.conditions, &after.conditions), []);
-    let stalled = next(
-        Some(&after),
-        &Outcome {
-            findings: vec![blocked()],
-            ..settled()
-        },
-        at(60),
-    );
-    let told = changes(&after.conditions, &stalled.conditions);
-    assert_eq!(told.len(), 1);
-    assert!(told[0].is_warning);
 }
