@@ -149,6 +149,16 @@ impl Sockets {
         UdpSocket::from_std(socket.into())
     }
 
+    /// A UDP socket that talks to one peer only.
+    ///
+    /// # Errors
+    /// As [`Sockets::listen`], and when there is no route.
+    pub fn datagram(&self, to: SocketAddr) -> io::Result<UdpSocket> {
+        let socket = self.open(to, Type::DGRAM)?;
+        socket.connect(&to.into())?;
+        UdpSocket::from_std(socket.into())
+    }
+
     /// Connects. Sets no deadline of its own.
     ///
     /// # Errors
