@@ -153,8 +153,10 @@ impl Snapshot {
         if let Some(old) = self.workloads.remove(name) {
             self.unlink_workload(&old);
             self.version += 1;
-        } else if let Ok(key) = name.parse::<NamespacedHostname>()
-            && let Some(old) = self.services.remove(&key)
+        } else if let Some((namespace, hostname)) = name.split_once('/')
+            && let Some(old) = self
+                .services
+                .remove(&NamespacedHostname::new(namespace, hostname))
         {
             self.unlink_service(&old);
             self.version += 1;
