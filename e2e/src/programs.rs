@@ -92,7 +92,15 @@ impl Module {
             ],
             Self::Etcd => &["etcd"],
             Self::Coredns => &["coredns"],
-            Self::Istio => &["pilot-discovery", "install-cni", "istio-cni"],
+            Self::Istio => &["pilot-discovery", "install-cni"],
+        }
+    }
+
+    /// Packages of the module that become a binary of their own: folder, and name of the program.
+    pub fn others(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Istio => &[("./plugin", "istio-cni")],
+            Self::Kubernetes | Self::Etcd | Self::Coredns => &[],
         }
     }
 
@@ -167,20 +175,21 @@ pub fn build(module: Module, progress: Progress) -> Result<PathBuf, Error> {
 }
 
 fn compile(module: Module, place: &Path) -> Result<(), Error> {
-    let binary = place.join(module.name());
-    let flags = module.linker_flags();
-    let mut go = command("go", ["build", "-trimpath", "-buildvcs=false", "-ldflags"]);
-    go.arg(flags)
-        .arg("-o")
-        .arg(&binary)
-        .arg(".")
-        .current_dir(module.source())
-        .env("CGO_ENABLED", "0")
-        .stderr(Stdio::inherit());
-    command::output(&mut go).map_err(|source| Error::Build {
-        module: module.name(),
-        source,
-    })?;
+    let main = (".", module.name());
+    for (package, name) in std::iter::once(&main).chain(module.others()) {
+        let mut go = command("go", ["build", "-trimpath", "-buildvcs=false", "-ldflags"]);
+        go.arg(module.linker_flags())
+            .arg("-o")
+            .arg(place.join(name))
+            .arg(package)
+            .current_dir(module.source())
+            .env("CGO_ENABLED", "0")
+            .stderr(Stdio::inherit());
+        command::output(&mut go).map_err(|source| Error::Build {
+            module: module.name(),
+            source,
+        })?;
+    }
     for program in module.programs() {
         let link = place.join(program);
         if *program != module.name() {

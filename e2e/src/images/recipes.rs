@@ -108,13 +108,13 @@ fn pilot(progress: Progress) -> Result<Recipe, Error> {
 /// The agent copies the plugin from `/opt/cni/bin` of its image to the node.
 fn install_cni(progress: Progress) -> Result<Recipe, Error> {
     const NAME: &str = "install-cni";
-    let program = programs::build(Module::Istio, progress)?.join("istio");
+    let programs = programs::build(Module::Istio, progress)?;
     let mut recipe = Recipe::new(NAME, &["/usr/local/bin/install-cni"]);
     let rootfs = &mut recipe.rootfs;
     rootfs
         .basics()
-        .copy(&program, "/usr/local/bin/install-cni")
-        .copy(&program, "/opt/cni/bin/istio-cni");
+        .copy(&programs.join("istio"), "/usr/local/bin/install-cni")
+        .copy(&programs.join("istio-cni"), "/opt/cni/bin/istio-cni");
     for (flavour, program) in [
         ("nft", "xtables-nft-multi"),
         ("legacy", "xtables-legacy-multi"),
