@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::ca::Certificates;
 use crate::config::Config;
-use crate::inpod::{Pods, State};
+use crate::inpod::{Control, Pods, State};
 use crate::logging::Levels;
 use crate::metrics::Metrics;
 use crate::metrics::text::Form;
@@ -35,6 +35,8 @@ pub struct Admin {
     pub certificates: Option<Certificates>,
     /// The log filter; `None` when the log belongs to somebody else.
     pub levels: Option<Levels>,
+    /// The node agent's connection, for an upgrade of the proxy on a node.
+    pub agent: Control,
     /// Told when `/quitquitquit` was called.
     pub quit: Arc<Notify>,
 }
@@ -43,6 +45,8 @@ const INDEX: &str = "<html><head><title>applink ztunnel</title></head><body><h1>
 <li><a href=\"config_dump\">config_dump</a>: everything this proxy knows, as JSON</li>\
 <li><a href=\"pods\">pods</a>: uids of the pods it serves, as JSON</li>\
 <li>POST logging?level=...: the log filter; ?reset for the one of the start</li>\
+<li>POST reconnect: take a new connection and a full list from the node agent</li>\
+<li>POST stand-down: keep the connection to the node agent, never make another</li>\
 <li>POST quitquitquit: drain and end</li></ul></body></html>";
 
 impl Admin {
@@ -54,11 +58,19 @@ impl Admin {
             "/config_dump" => dump::respond(self),
             "/pods" => self.served(),
             "/logging" if post => self.logging(request.uri().query().unwrap_or_default()),
+            "/reconnect" if post => {
+                self.agent.reconnect();
+                server::text(StatusCode::OK, "connecting to the node agent anew\n")
+            }
+            "/stand-down" if post => {
+                self.agent.stand_down();
+                server::text(StatusCode::OK, "never connecting to the node agent again\n")
+            }
             "/quitquitquit" if post => {
                 self.quit.notify_one();
                 server::text(StatusCode::OK, "shutdown now\n")
             }
-            "/logging" | "/quitquitquit" => {
+            "/logging" | "/quitquitquit" | "/reconnect" | "/stand-down" => {
                 server::text(StatusCode::METHOD_NOT_ALLOWED, "use POST\n")
             }
             _ => server::text(StatusCode::NOT_FOUND, "not found\n"),

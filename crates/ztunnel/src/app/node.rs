@@ -15,13 +15,21 @@ use crate::admin::{self, Admin, server};
 use crate::ca::{self, Certificates};
 use crate::config::{self, Config};
 use crate::control::{self, Control};
+use crate::dns;
 use crate::drain::Drain;
-use crate::inpod::Pods;
+use crate::hbone;
+use crate::inpod::{self, Pods};
 use crate::logging::Levels;
 use crate::metrics::Metrics;
+use crate::proxy;
 use crate::readiness::{Readiness, task};
+use crate::report::Reports;
+use crate::socket;
 use crate::store::Store;
 use crate::xds;
+
+/// The node's resolver settings, as the kubelet gives them to this pod.
+const RESOLVERS: &str = "/etc/resolv.conf";
 
 /// Serves until the process is told to stop, then drains.
 pub(super) async fn serve(
@@ -50,6 +58,7 @@ pub(super) async fn serve(
 
     start_discovery(&config, &store, &metrics, &readiness)?;
     let certificates = start_certificates(&config, &store)?;
+    let agent = inpod::Control::default();
 
     let admin = Admin {
         config: Arc::clone(&config),
@@ -57,6 +66,7 @@ pub(super) async fn serve(
         pods: pods.clone(),
         certificates: certificates.clone(),
         levels: Some(levels),
+        agent: agent.clone(),
         quit,
     };
     let listeners = &config.listeners;
@@ -75,6 +85,20 @@ pub(super) async fn serve(
         admin::readiness(&asked, request.uri().path())
     }));
 
+    let serving = inpod::Settings {
+        socket: config.agent_socket.clone(),
+        shared: Arc::new(shared(&config, &store, certificates, &metrics)),
+        dns: config.dns.map(|listen| inpod::Dns {
+            listen,
+            shared: Arc::new(names(&config, &store, &metrics)),
+        }),
+        workers,
+        pods,
+        control: agent,
+        blocker: readiness.block(task::WORKLOAD_PROXY_MANAGER),
+        drain: drain.clone(),
+    };
+    tokio::spawn(inpod::serve(serving));
     proxy_pending.clear();
     dns_pending.clear();
     info!(
@@ -190,4 +214,62 @@ fn control(config: &Config, upstream: &config::Upstream) -> Result<Control, Erro
             .collect(),
     };
     Ok(Control::new(target)?)
+}
+
+/// What the proxies of all pods share.
+fn shared(
+    config: &Config,
+    store: &Arc<Store>,
+    certificates: Option<Certificates>,
+    metrics: &Metrics,
+) -> proxy::Shared {
+    let http2 = &config.http2;
+    proxy::Shared {
+        store: Arc::clone(store),
+        certificates,
+        reports: Reports::new(Arc::clone(&metrics.connections)),
+        settings: proxy::Settings {
+            network: config.place.network.as_str().into(),
+            cluster_id: config.place.cluster_id.as_str().into(),
+            sockets: socket::Options {
+                mark: Some(config.packet_mark),
+                reuse_port: config.port_reuse,
+                ipv6: config.ipv6,
+                keepalive: config.keepalive.map(|keepalive| socket::Keepalive {
+                    time: keepalive.time,
+                    interval: keepalive.interval,
+                    retries: keepalive.retries,
+                }),
+                user_timeout: config.user_timeout,
+            },
+            hbone: hbone::Settings {
+                stream_window: http2.stream_window,
+                connection_window: http2.connection_window,
+                frame: http2.frame,
+                streams_per_connection: http2.streams_per_connection.into(),
+                idle_release: http2.idle_release,
+                ..hbone::Settings::default()
+            },
+            keeps_source: config.keep_source_address.unwrap_or(true),
+            response_baggage: config.response_baggage,
+            localhost_tunnel: config.localhost_app_tunnel,
+            logs_authorization: config.log_authorizations,
+        },
+    }
+}
+
+/// What the DNS servers of all pods share.
+fn names(config: &Config, store: &Arc<Store>, metrics: &Metrics) -> dns::server::Shared {
+    let resolvers = std::fs::read_to_string(RESOLVERS).unwrap_or_else(|error| {
+        warn!(%error, "{RESOLVERS} cannot be read: names outside the mesh are asked of this machine");
+        String::new()
+    });
+    dns::server::Shared {
+        store: Arc::clone(store),
+        resolvers: dns::Resolvers::parse(&resolvers),
+        counters: metrics.dns.clone(),
+        domain: config.place.cluster_domain.clone(),
+        network: config.place.network.clone(),
+        cluster_id: config.place.cluster_id.clone(),
+    }
 }
