@@ -59,7 +59,7 @@ pub fn allow(mesh: &mut Mesh) {
     let line = mesh.proxy_of(&web).wait_for_access(&[
         ("direction", "inbound"),
         ("src.identity", &client.identity()),
-        ("dst.workload", "web-1"),
+        ("dst.hbone_addr", &web.server().to_string()),
         ("level", "error"),
     ]);
     assert!(line["error"].as_str().unwrap().contains("policy"), "{line}");
