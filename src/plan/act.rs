@@ -1,0 +1,147 @@
+//! A plan: acts in order, and what is waited for.
+
+use jiff::Timestamp;
+
+use super::target::Object;
+use crate::api::conditions::Step;
+use crate::api::v1alpha1::RolloutNodes;
+use crate::facts::{Facts, Live, ObjectKey, Pod, Question};
+use crate::status::Wait;
+
+/// One thing to do. Each may be the last before the operator dies: the plan made next finds out what is left.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Act {
+    /// Apply an object.
+    Apply(Box<Object>),
+    /// Apply these definitions from the folder.
+    Define(Vec<String>),
+    /// Delete an object of ours, if it is still this one.
+    Delete {
+        /// Which.
+        key: ObjectKey,
+        /// Its uid.
+        uid: String,
+    },
+    /// Delete a pod of the data plane, if it is still this one.
+    DeletePod {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+        /// The node it is on.
+        node: String,
+    },
+    /// Set or remove the label that decides which proxy a node carries, if the node is as it was seen.
+    LabelNode {
+        /// The node.
+        name: String,
+        /// The revision; none removes the label.
+        value: Option<String>,
+        /// The node's resource version.
+        resource_version: String,
+    },
+    /// Keep a `DaemonSet` off nodes that carry one of these revisions, if it is as it was seen.
+    Exclude {
+        /// The `DaemonSet`.
+        key: ObjectKey,
+        /// Revisions, sorted.
+        revisions: Vec<String>,
+        /// Its resource version.
+        resource_version: String,
+    },
+    /// Remove the label that enrols from a namespace.
+    Unenrol {
+        /// The namespace.
+        namespace: String,
+        /// Its resource version.
+        resource_version: String,
+    },
+    /// Give up what we own of an object that is not ours to delete.
+    Release(ObjectKey),
+    /// Ask a component.
+    Ask(Question),
+}
+
+impl Act {
+    /// Deletion of an object as it was seen.
+    pub fn delete(key: &ObjectKey, live: &Live) -> Self {
+        Self::Delete {
+            key: key.clone(),
+            uid: live.uid.clone(),
+        }
+    }
+
+    /// Deletion of a pod as it was seen.
+    pub fn delete_pod(pod: &Pod) -> Self {
+        Self::DeletePod {
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+            node: pod.node.clone(),
+        }
+    }
+}
+
+/// What to do now, and what is waited for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The step.
+    pub step: Step,
+    /// What to do, in order.
+    pub acts: Vec<Act>,
+    /// What is waited for.
+    pub wait: Option<Wait>,
+    /// How far the nodes are.
+    pub nodes: Option<RolloutNodes>,
+    /// Everything runs as asked once the acts are done.
+    pub done: bool,
+    /// What runs on nodes is being changed, although the mesh is installed.
+    pub is_rolling: bool,
+    /// When to look again although nothing changes.
+    pub again_at: Option<Timestamp>,
+}
+
+impl Plan {
+    /// An empty plan.
+    pub fn new(step: Step) -> Self {
+        Self {
+            step,
+            acts: Vec::new(),
+            wait: None,
+            nodes: None,
+            done: false,
+            is_rolling: false,
+            again_at: None,
+        }
+    }
+
+    /// The plan stops here.
+    #[must_use]
+    pub fn waiting(mut self, step: Step, wait: Wait) -> Self {
+        self.step = step;
+        self.wait = Some(wait);
+        self
+    }
+
+    /// Whether the answer is a good one; asks when there is none, or not a good one for a while.
+    pub fn ask(&mut self, facts: &Facts, question: &Question, now: Timestamp) -> bool {
+        let Some(answer) = facts.answers.get(question) else {
+            self.acts.push(Act::Ask(question.clone()));
+            return false;
+        };
+        if answer.is_good() {
+            return true;
+        }
+        let due = answer.ask_again();
+        if due <= now {
+            self.acts.push(Act::Ask(question.clone()));
+        } else {
+            self.again_by(due);
+        }
+        false
+    }
+
+    /// Looks again at this time at the latest.
+    pub fn again_by(&mut self, at: Timestamp) {
+        self.again_at = Some(self.again_at.map_or(at, |known| known.min(at)));
+    }
+}

@@ -1,0 +1,102 @@
+//! Definitions of Istio and the Gateway API: which are applied, and whether all are served.
+
+use super::act::{Act, Plan};
+use crate::api::conditions::Reason;
+use crate::desired::crds::{
+    BUNDLE_VERSION_ANNOTATION, Bundled, Existing, Owner, Verdict, judge,
+};
+use crate::facts::{Definition, Facts, ObjectKey};
+use crate::names;
+use crate::status::Wait;
+
+/// The folder's definitions without their schemas, and the generation each was answered with when we applied it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bundle {
+    /// By name.
+    pub entries: Vec<Entry>,
+}
+
+/// One definition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The definition; the body holds metadata only.
+    pub bundled: Bundled,
+    /// Generation after our last write in this process: another one means that somebody changed it.
+    pub generation: Option<i64>,
+}
+
+impl Bundle {
+    /// Adds a definition, without its schemas.
+    pub fn push(&mut self, mut bundled: Bundled) {
+        if let Some(body) = bundled.manifest.body.as_object_mut() {
+            body.remove("spec");
+        }
+        self.entries.push(Entry {
+            bundled,
+            generation: None,
+        });
+    }
+}
+
+/// Plans what is missing or drifted; what is waited for until every definition is served.
+pub(super) fn plan(facts: &Facts, bundle: &Bundle, plan: &mut Plan) -> Option<Wait> {
+    let mut due = Vec::new();
+    let mut waits = Vec::new();
+    for entry in &bundle.entries {
+        let name = &entry.bundled.manifest.name;
+        let live = facts.definitions.get(name);
+        if live.is_some_and(|live| live.deleting) {
+            waits.push(name);
+            continue;
+        }
+        let existing = live.map(|live| existing(live));
+        let changed = live.is_some_and(|live| {
+            entry
+                .generation
+                .is_some_and(|applied| applied != live.generation)
+        });
+        match judge(&entry.bundled, existing.as_ref(), None) {
+            Verdict::Apply => due.push(name.clone()),
+            Verdict::Current if changed => due.push(name.clone()),
+            Verdict::Current
+            | Verdict::Newer { .. }
+            | Verdict::Foreign { .. }
+            | Verdict::Unfit { .. } => {}
+        }
+        if !live.is_some_and(|live| live.established) {
+            waits.push(name);
+        }
+    }
+    if !due.is_empty() {
+        plan.acts.push(Act::Define(due));
+    }
+    let first = waits.first()?;
+    Some(Wait {
+        reason: Reason::CustomResources,
+        object: ObjectKey::new("CustomResourceDefinition", None, first).to_string(),
+        message: format!(
+            "{} of {} definitions are not served yet",
+            waits.len(),
+            bundle.entries.len()
+        ),
+    })
+}
+
+fn existing(live: &Definition) -> Existing {
+    let annotation = |key: &str| live.annotations.get(key).cloned();
+    let owner = match live.labels.get(names::MANAGED_BY_LABEL) {
+        Some(name) if name == names::MANAGED_BY => Owner::Applink,
+        Some(name) => Owner::Named(name.clone()),
+        None => live.manager.clone().map_or(Owner::Unknown, Owner::Named),
+    };
+    Existing {
+        owner,
+        version: annotation(names::GATEWAY_API_BUNDLE_ANNOTATION)
+            .or_else(|| annotation(BUNDLE_VERSION_ANNOTATION))
+            .and_then(|text| text.trim_start_matches('v').parse().ok()),
+        channel: annotation(names::GATEWAY_API_CHANNEL_ANNOTATION),
+        served: live.served.clone(),
+        stored: live.stored.clone(),
+        hash: annotation(names::TEMPLATE_HASH_ANNOTATION),
+    }
+}

@@ -1,0 +1,84 @@
+//! Whether an object has to be applied again: only the fields we own are compared.
+
+use serde_json::Value;
+
+use super::target::Object;
+use crate::facts::Facts;
+
+/// Applying the object would change something.
+pub fn is_due(object: &Object, facts: &Facts) -> bool {
+    let Some(live) = facts.object(&object.key) else {
+        return true;
+    };
+    if live.deleting {
+        // A write now would be lost; its end wakes us.
+        return false;
+    }
+    let accepted = facts.accepted.get(&object.key);
+    if accepted
+        .is_some_and(|accepted| accepted.sent == object.sent && accepted.digest == live.digest)
+    {
+        return false;
+    }
+    !covers(&live.body, &object.manifest.body)
+}
+
+/// Every field of `ours` is in `live` with the same value. What others added is passed over.
+///
+/// Lists of named entries are compared by name, other lists of objects by place, lists of scalars as a whole.
+fn covers(live: &Value, ours: &Value) -> bool {
+    match (live, ours) {
+        (_, Value::Null) => true,
+        (Value::Object(live), Value::Object(ours)) => ours.iter().all(|(key, ours)| {
+            live.get(key)
+                .map_or(is_empty(ours), |live| covers(live, ours))
+        }),
+        (Value::Array(live), Value::Array(ours)) => {
+            let name = |value: &Value| {
+                value
+                    .get("name")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned)
+            };
+            if !ours.is_empty() && ours.iter().all(|item| name(item).is_some()) {
+                return ours.iter().all(|ours| {
+                    live.iter()
+                        .any(|live| name(live) == name(ours) && covers(live, ours))
+                });
+            }
+            live.len() == ours.len() && live.iter().zip(ours).all(|(live, ours)| covers(live, ours))
+        }
+        (live, ours) => live == ours,
+    }
+}
+
+/// The API server may leave out what is empty.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.values().all(is_empty),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_others_added_is_no_drift_and_what_we_own_is() {
+        let ours = json!({"spec": {"list": [{"name": "a", "v": 1}], "args": ["x"], "empty": {}}});
+        for (live, expected) in [
+            (json!({"spec": {"list": [{"name": "a", "v": 1, "default": 2}], "args": ["x"], "other": 1}}), true),
+            (json!({"spec": {"list": [{"name": "z"}, {"name": "a", "v": 1}], "args": ["x"]}}), true),
+            (json!({"spec": {"list": [{"name": "a", "v": 2}], "args": ["x"]}}), false),
+            (json!({"spec": {"list": [{"name": "a", "v": 1}], "args": ["x", "y"]}}), false),
+            (json!({"spec": {"args": ["x"]}}), false),
+        ] {
+            assert_eq!(covers(&live, &ours), expected, "{live}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What is to run, rendered once for a blueprint and kept while it stays the same.
+
+use serde_json::json;
+
+use crate::blueprint::{Blueprint, Owner, Revision};
+use crate::catalogue::Version;
+use crate::desired::{self, Manifest, Placement};
+use crate::facts::{Node, ObjectKey, fingerprint};
+use crate::names;
+
+/// Annotation with the fingerprint of what was applied: tells that a field was taken out, which a comparison of the
+/// fields that are left cannot show.
+pub const APPLIED_ANNOTATION: &str = "applink.dev/applied";
+
+/// One object to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// Which.
+    pub key: ObjectKey,
+    /// What is applied.
+    pub manifest: Manifest,
+    /// Fingerprint of the body.
+    pub sent: u64,
+}
+
+impl Object {
+    /// Marks a manifest with the fingerprint of its body.
+    pub fn of(mut manifest: Manifest) -> Self {
+        let mark = format!("{:016x}", fingerprint(&manifest.body));
+        if let Some(metadata) = manifest
+            .body
+            .get_mut("metadata")
+            .and_then(serde_json::Value::as_object_mut)
+        {
+            let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+            if let Some(annotations) = annotations.as_object_mut() {
+                annotations.insert(APPLIED_ANNOTATION.to_owned(), json!(mark));
+            }
+        }
+        Self {
+            key: ObjectKey::new(
+                &manifest.resource.kind,
+                manifest.namespace.as_deref(),
+                &manifest.name,
+            ),
+            sent: fingerprint(&manifest.body),
+            manifest,
+        }
+    }
+
+    /// Hash of the template it was made from, where it has one.
+    pub fn template_hash(&self) -> Option<&str> {
+        self.manifest.annotation(names::TEMPLATE_HASH_ANNOTATION)
+    }
+}
+
+/// Which nodes carry the mesh.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeRules {
+    /// Labels a node must carry.
+    pub selector: Vec<(String, String)>,
+    /// Key, value and effect that are tolerated; an empty key with operator Exists tolerates everything.
+    pub tolerations: Vec<k8s_openapi::api::core::v1::Toleration>,
+}
+
+/// Architectures the images are built for.
+const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
+
+/// Taints of nodes that are being taken away: they are left alone.
+const LEAVING: [&str; 3] = [
+    "ToBeDeletedByClusterAutoscaler",
+    "karpenter.sh/disrupted",
+    "node.kubernetes.io/out-of-service",
+];
+
+impl NodeRules {
+    /// The mesh can run there at all.
+    pub fn supports(&self, node: &Node) -> bool {
+        let label = |key: &str| node.labels.get(key).map(String::as_str);
+        node.os == "linux"
+            && ARCHITECTURES.contains(&node.arch.as_str())
+            && label("type") != Some("virtual-kubelet")
+            && label("eks.amazonaws.com/compute-type") != Some("fargate")
+            && self
+                .selector
+                .iter()
+                .all(|(key, value)| label(key) == Some(value))
+            && node
+                .taints
+                .iter()
+                .all(|(key, value, effect)| self.tolerates(key, value, effect))
+    }
+
+    /// Why a supported node is left alone for now; `None` when it is not.
+    pub fn set_aside(node: &Node) -> Option<&'static str> {
+        if node.deleting
+            || node
+                .taints
+                .iter()
+                .any(|(key, ..)| LEAVING.contains(&key.as_str()))
+        {
+            Some("NodeLeaving")
+        } else if node.ready {
+            None
+        } else {
+            Some("NodeNotReady")
+        }
+    }
+
+    fn tolerates(&self, key: &str, value: &str, effect: &str) -> bool {
+        // What a DaemonSet tolerates by itself.
+        // Source: kubernetes `pkg/controller/daemon/util`, `AddOrUpdateDaemonPodTolerations`.
+        if effect == "PreferNoSchedule" || key.starts_with("node.kubernetes.io/") {
+            return true;
+        }
+        self.tolerations.iter().any(|one| {
+            let of_effect = one
+                .effect
+                .as_deref()
+                .is_none_or(|own| own.is_empty() || own == effect);
+            let of_key = one
+                .key
+                .as_deref()
+                .is_none_or(|own| own.is_empty() || own == key);
+            let of_value = one.operator.as_deref() == Some("Exists")
+                || one.value.as_deref().unwrap_or_default() == value;
+            of_effect && of_key && of_value
+        })
+    }
+}
+
+/// Everything that is to run for one member.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// The member.
+    pub owner: Owner,
+    /// Our version.
+    pub version: Version,
+    /// The Istio version in it.
+    pub istio: Version,
+    /// The revision of the node components.
+    pub revision: Revision,
+    /// What the others stand on.
+    pub foundation: Vec<Object>,
+    /// istiod and all it needs.
+    pub control_plane: Vec<Object>,
+    /// The network agent.
+    pub agent: Vec<Object>,
+    /// The proxy on every node.
+    pub proxy: Vec<Object>,
+    /// The proxy on nodes that carry its revision only: while another one is settled.
+    pub arriving: Vec<Object>,
+    /// Mesh-wide policy.
+    pub policy: Vec<Object>,
+    /// Name of istiod's Deployment and Service.
+    pub istiod: String,
+    /// Name of the proxy's `DaemonSet`.
+    pub daemon_set: String,
+    /// Template hash of the agent's pods.
+    pub agent_hash: String,
+    /// Template hash of the proxy's pods.
+    pub proxy_hash: String,
+    /// Which nodes carry the mesh.
+    pub rules: NodeRules,
+}
+
+impl Target {
+    /// Renders a blueprint.
+    ///
+    /// # Errors
+    /// When an object does not serialise; builders never meet that.
+    pub fn of(blueprint: &Blueprint) -> Result<Self, desired::Error> {
+        let objects =
+            |manifests: Vec<Manifest>| manifests.into_iter().map(Object::of).collect::<Vec<_>>();
+        let revision = desired::revision(blueprint)?;
+        let agent = objects(desired::agent(blueprint)?);
+        let proxy = objects(desired::proxy(blueprint, &Placement::Everywhere)?);
+        let hash = |objects: &[Object]| {
+            objects
+                .iter()
+                .filter(|object| object.key.kind == "DaemonSet")
+                .find_map(Object::template_hash)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        Ok(Self {
+            owner: blueprint.owner.clone(),
+            version: blueprint.release.version,
+            istio: blueprint.release.istio,
+            foundation: objects(desired::foundation(blueprint)?),
+            control_plane: objects(desired::control_plane(blueprint)?),
+            agent_hash: hash(&agent),
+            agent,
+            proxy_hash: hash(&proxy),
+            proxy,
+            arriving: objects(desired::proxy(
+                blueprint,
+                &Placement::Only(revision.clone()),
+            )?),
+            policy: objects(desired::mesh_policy(blueprint)?),
+            istiod: desired::istiod::name(blueprint),
+            daemon_set: desired::ztunnel::daemon_set_name(&revision),
+            revision,
+            rules: NodeRules {
+                selector: blueprint
+                    .node_selector
+                    .iter()
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect(),
+                tolerations: blueprint.tolerations.clone(),
+            },
+        })
+    }
+}
