@@ -1,1 +1,227 @@
-//! Metric families of the operator.
+//! Metric families of the operator. Labels come from enums, never from names or messages.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::api::conditions::{Reason, Step};
+
+/// Bounds of passes in seconds: a pass without work takes a millisecond, one with an install's writes some hundred.
+const BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepLabel {
+    step: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhatLabel {
+    what: &'static str,
+}
+
+type Float = Gauge<f64, AtomicU64>;
+
+/// The operator's metrics.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    passes: Family<ResultLabel, Counter>,
+    duration: Histogram,
+    failures: Family<ReasonLabel, Counter>,
+    writes: Family<WhatLabel, Counter>,
+    answers: Family<ResultLabel, Counter>,
+    members: Gauge,
+    ready: Gauge,
+    step: Family<StepLabel, Gauge>,
+    waiting: Family<ReasonLabel, Gauge>,
+    nodes: Family<WhatLabel, Gauge>,
+    pods: Family<WhatLabel, Gauge>,
+    not_after: Family<WhatLabel, Float>,
+    leading: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("applink");
+        let metrics = Self {
+            registry: Arc::default(),
+            passes: Family::default(),
+            duration: Histogram::new(BUCKETS),
+            failures: Family::default(),
+            writes: Family::default(),
+            answers: Family::default(),
+            members: Gauge::default(),
+            ready: Gauge::default(),
+            step: Family::default(),
+            waiting: Family::default(),
+            nodes: Family::default(),
+            pods: Family::default(),
+            not_after: Family::default(),
+            leading: Gauge::default(),
+        };
+        registry.register("reconcile", "Passes over a member, by result", metrics.passes.clone());
+        registry.register("reconcile_duration_seconds", "How long a pass took", metrics.duration.clone());
+        registry.register("reconcile_failures", "Failed passes, by reason", metrics.failures.clone());
+        registry.register("writes", "Acts on the cluster, by kind of act", metrics.writes.clone());
+        registry.register("component_answers", "Answers of running components, by result", metrics.answers.clone());
+        registry.register("members", "Members", metrics.members.clone());
+        registry.register("members_ready", "Members that serve", metrics.ready.clone());
+        registry.register("member_step", "Members that work on a step", metrics.step.clone());
+        registry.register("member_waiting", "Members that wait, by reason", metrics.waiting.clone());
+        registry.register("nodes", "Nodes of the mesh: total, updated, set aside, unsupported", metrics.nodes.clone());
+        registry.register("pods", "Pods of users: enrolled and meshed", metrics.pods.clone());
+        registry.register(
+            "certificate_not_after_seconds",
+            "When a certificate ends, in seconds since 1970",
+            metrics.not_after.clone(),
+        );
+        registry.register("leading", "1 while this process acts", metrics.leading.clone());
+        Self {
+            registry: Arc::new(registry),
+            ..metrics
+        }
+    }
+}
+
+/// What is told about the members after a pass.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    /// Members.
+    pub members: i64,
+    /// Members that serve.
+    pub ready: i64,
+    /// The step of each member that works, and the reason it waits for.
+    pub steps: Vec<(Step, Option<Reason>)>,
+    /// Nodes: total, updated, set aside, unsupported.
+    pub nodes: [i64; 4],
+    /// Pods: enrolled, meshed.
+    pub pods: [i64; 2],
+    /// Certificates: what and when they end.
+    pub certificates: Vec<(&'static str, i64)>,
+}
+
+impl Metrics {
+    /// Counts a pass.
+    pub fn pass(&self, seconds: f64, failure: Option<Reason>) {
+        let result = if failure.is_some() { "failed" } else { "succeeded" };
+        self.passes.get_or_create(&ResultLabel { result }).inc();
+        self.duration.observe(seconds);
+        if let Some(reason) = failure {
+            self.failures
+                .get_or_create(&ReasonLabel {
+                    reason: reason.as_str(),
+                })
+                .inc();
+        }
+    }
+
+    /// Counts an act.
+    pub fn act(&self, what: &'static str) {
+        self.writes.get_or_create(&WhatLabel { what }).inc();
+    }
+
+    /// Counts an answer of a component.
+    pub fn answer(&self, good: bool) {
+        let result = if good { "good" } else { "not_good" };
+        self.answers.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Leadership was won or lost.
+    pub fn leads(&self, leads: bool) {
+        self.leading.set(i64::from(leads));
+    }
+
+    /// Tells what a pass found.
+    pub fn show(&self, gauges: &Gauges) {
+        self.members.set(gauges.members);
+        self.ready.set(gauges.ready);
+        self.step.clear();
+        self.waiting.clear();
+        for (step, reason) in &gauges.steps {
+            self.step
+                .get_or_create(&StepLabel {
+                    step: step.as_str(),
+                })
+                .inc();
+            if let Some(reason) = reason {
+                self.waiting
+                    .get_or_create(&ReasonLabel {
+                        reason: reason.as_str(),
+                    })
+                    .inc();
+            }
+        }
+        for (what, count) in ["total", "updated", "set_aside", "unsupported"]
+            .into_iter()
+            .zip(gauges.nodes)
+        {
+            self.nodes.get_or_create(&WhatLabel { what }).set(count);
+        }
+        for (what, count) in ["enrolled", "meshed"].into_iter().zip(gauges.pods) {
+            self.pods.get_or_create(&WhatLabel { what }).set(count);
+        }
+        for (what, at) in &gauges.certificates {
+            #[allow(
+                clippy::cast_precision_loss,
+                reason = "seconds since 1970 fit the mantissa for millions of years"
+            )]
+            self.not_after
+                .get_or_create(&WhatLabel { what })
+                .set(*at as f64);
+        }
+    }
+
+    /// The text that Prometheus reads.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String fails only when a metric refuses to be encoded, and ours never do.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_can_be_read() {
+        let metrics = Metrics::default();
+        metrics.pass(0.02, Some(Reason::MissingRights));
+        metrics.show(&Gauges {
+            members: 2,
+            steps: vec![(Step::Nodes, Some(Reason::Nodes))],
+            certificates: vec![("root", 7)],
+            ..Gauges::default()
+        });
+        let text = metrics.text();
+        for line in [
+            "applink_reconcile_total{result=\"failed\"} 1",
+            "applink_reconcile_failures_total{reason=\"MissingRights\"} 1",
+            "applink_members 2",
+            "applink_member_step{step=\"Nodes\"} 1",
+            "applink_certificate_not_after_seconds{what=\"root\"} 7.0",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        metrics.show(&Gauges::default());
+        assert!(!metrics.text().contains("step=\"Nodes\""));
+    }
+}

@@ -1,0 +1,202 @@
+//! From objects as the API server sends them to facts.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Node as K8sNode, Pod as K8sPod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DynamicObject, PartialObjectMeta};
+use serde_json::Value;
+
+use crate::facts::{
+    Live, Mode, NamespaceFact, Node, ObjectKey, Pod, PodMeta, Trouble, fingerprint,
+};
+use crate::names;
+
+/// Annotations of nodes by which platforms are told apart.
+const NODE_ANNOTATIONS: [&str; 2] = ["k3s.io/hostname", "k3s.io/node-args"];
+/// The annotation a sidecar injector writes.
+const SIDECAR_STATUS: &str = "sidecar.istio.io/status";
+
+/// Namespace and name.
+pub type Place = (String, String);
+
+pub fn place(meta: &ObjectMeta) -> Place {
+    (
+        meta.namespace.clone().unwrap_or_default(),
+        meta.name.clone().unwrap_or_default(),
+    )
+}
+
+/// An object of ours, whole, without managed fields.
+pub fn live(kind: &str, object: DynamicObject) -> Option<(ObjectKey, Live)> {
+    let key = ObjectKey {
+        kind: kind.to_owned(),
+        namespace: object.metadata.namespace.clone(),
+        name: object.metadata.name.clone()?,
+    };
+    let meta = &object.metadata;
+    let mut live = Live {
+        uid: meta.uid.clone().unwrap_or_default(),
+        resource_version: meta.resource_version.clone().unwrap_or_default(),
+        generation: meta.generation.unwrap_or_default(),
+        deleting: meta.deletion_timestamp.is_some(),
+        body: Value::Null,
+        digest: 0,
+    };
+    let mut body = serde_json::to_value(&object).ok()?;
+    let status = body.as_object_mut()?.remove("status");
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        for key in ["managedFields", "resourceVersion", "generation"] {
+            metadata.remove(key);
+        }
+    }
+    live.digest = fingerprint(&body);
+    if let (Some(status), Some(map)) = (status, body.as_object_mut()) {
+        map.insert("status".to_owned(), status);
+    }
+    live.body = body;
+    Some((key, live))
+}
+
+pub fn node(object: K8sNode) -> Option<(String, Node)> {
+    let meta = object.metadata;
+    let name = meta.name?;
+    let spec = object.spec.unwrap_or_default();
+    let status = object.status.unwrap_or_default();
+    let info = status.node_info.unwrap_or_default();
+    let ready = status
+        .conditions
+        .unwrap_or_default()
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let mut annotations = meta.annotations.unwrap_or_default();
+    annotations.retain(|key, _| NODE_ANNOTATIONS.contains(&key.as_str()));
+    let pod_cidrs = spec
+        .pod_cidrs
+        .unwrap_or_else(|| spec.pod_cidr.into_iter().collect());
+    let taints = spec
+        .taints
+        .unwrap_or_default()
+        .into_iter()
+        .map(|taint| (taint.key, taint.value.unwrap_or_default(), taint.effect))
+        .collect();
+    let node = Node {
+        uid: meta.uid.unwrap_or_default(),
+        resource_version: meta.resource_version.unwrap_or_default(),
+        labels: meta.labels.unwrap_or_default(),
+        annotations,
+        taints,
+        ready,
+        unschedulable: spec.unschedulable.unwrap_or_default(),
+        deleting: meta.deletion_timestamp.is_some(),
+        kubelet_version: info.kubelet_version,
+        os: info.operating_system,
+        arch: info.architecture,
+        os_image: info.os_image,
+        provider_id: spec.provider_id.unwrap_or_default(),
+        pod_cidrs,
+        name: name.clone(),
+    };
+    Some((name, node))
+}
+
+/// A pod of the data plane.
+pub fn pod(object: K8sPod) -> Option<(String, Pod)> {
+    let meta = object.metadata;
+    let name = meta.name?;
+    let spec = object.spec.unwrap_or_default();
+    let status = object.status.unwrap_or_default();
+    let conditions = status.conditions.unwrap_or_default();
+    let ready = conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let containers: Vec<_> = status
+        .init_container_statuses
+        .iter()
+        .flatten()
+        .chain(status.container_statuses.iter().flatten())
+        .collect();
+    let waiting = containers.iter().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting
+            .reason
+            .clone()
+            .filter(|reason| reason != "ContainerCreating" && reason != "PodInitializing")?;
+        Some(Trouble {
+            reason,
+            message: waiting.message.clone().unwrap_or_default(),
+            image: Some(container.image.clone()),
+        })
+    });
+    let unscheduled = || {
+        let condition = conditions
+            .iter()
+            .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+        Some(Trouble {
+            reason: condition.reason.clone().unwrap_or_default(),
+            message: condition.message.clone().unwrap_or_default(),
+            image: None,
+        })
+    };
+    // The DaemonSet controller binds a pod to its node by affinity before the scheduler has.
+    let node = spec.node_name.unwrap_or_default();
+    let pod = Pod {
+        uid: meta.uid.unwrap_or_default(),
+        node,
+        template_hash: meta
+            .annotations
+            .as_ref()
+            .and_then(|all| all.get(names::TEMPLATE_HASH_ANNOTATION))
+            .cloned(),
+        labels: meta.labels.unwrap_or_default(),
+        ready,
+        deleting: meta.deletion_timestamp.is_some(),
+        finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+        created: meta.creation_timestamp.map(|time| time.0),
+        trouble: waiting.or_else(unscheduled),
+        restarts: containers
+            .iter()
+            .map(|container| container.restart_count)
+            .fold(0, i32::saturating_add),
+        name: name.clone(),
+    };
+    Some((name, pod))
+}
+
+pub fn namespace<K>(object: PartialObjectMeta<K>) -> Option<(String, NamespaceFact)> {
+    let meta = object.metadata;
+    let mut labels = meta.labels.unwrap_or_default();
+    labels.retain(|key, _| key.contains("istio") || key.starts_with("pod-security.kubernetes.io/"));
+    let fact = NamespaceFact {
+        labels,
+        deleting: meta.deletion_timestamp.is_some(),
+        uid: meta.uid.unwrap_or_default(),
+        resource_version: meta.resource_version.unwrap_or_default(),
+    };
+    Some((meta.name?, fact))
+}
+
+/// A pod that may be in the mesh.
+pub fn workload<K>(object: PartialObjectMeta<K>) -> Option<(Place, PodMeta)> {
+    let meta = object.metadata;
+    let none = BTreeMap::new();
+    let labels = meta.labels.as_ref().unwrap_or(&none);
+    let annotations = meta.annotations.as_ref().unwrap_or(&none);
+    let mode = if annotations.contains_key(SIDECAR_STATUS) {
+        Mode::Out
+    } else {
+        match labels.get(names::DATAPLANE_MODE_LABEL).map(String::as_str) {
+            Some(names::DATAPLANE_MODE_AMBIENT) => Mode::Ambient,
+            Some(names::DATAPLANE_MODE_NONE) => Mode::Out,
+            _ => Mode::Inherit,
+        }
+    };
+    let fact = PodMeta {
+        uid: meta.uid.clone().unwrap_or_default(),
+        mode,
+        redirected: annotations.contains_key(names::REDIRECTION_ANNOTATION),
+        deleting: meta.deletion_timestamp.is_some(),
+        created: meta.creation_timestamp.as_ref().map(|time| time.0),
+    };
+    Some((place(&meta), fact))
+}

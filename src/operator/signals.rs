@@ -1,0 +1,330 @@
+//! What running components say about themselves, asked through `pods/portforward`: nothing has to listen on a pod's
+//! address for it, and it works for clusters that are reached through their API server only.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams, PartialObjectMeta};
+use kube::Client;
+use rustls::pki_types::{CertificateDer, ServerName};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+
+use super::project;
+use crate::facts::{Evidence, NamespaceFact, PodMeta, Question};
+use crate::names;
+
+/// The longest a component may take to answer.
+const LIMIT: Duration = Duration::from_secs(5);
+/// The longest answer that is read, in bytes: a config dump of a large mesh.
+const LONGEST: usize = 64 * 1024 * 1024;
+/// Port of istiod's readiness.
+const ISTIOD_READY_PORT: u16 = 8080;
+
+/// Asks components. One implementation reaches them through the API server; tests have others.
+pub trait Signals: Send + Sync {
+    /// istiod takes TLS for xDS with a certificate of the mesh's root, and says that it is ready.
+    fn control_plane<'a>(
+        &'a self,
+        pod: &'a str,
+        roots: Vec<CertificateDer<'static>>,
+        host: String,
+    ) -> BoxFuture<'a, Result<Evidence, String>>;
+    /// Uids of the pods a proxy serves.
+    fn served<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<BTreeSet<String>, String>>;
+    /// Running pods with an own network namespace on a node: namespace, name and what matters of them.
+    fn on_node<'a>(
+        &'a self,
+        node: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<((String, String), PodMeta)>, String>>;
+}
+
+/// Reaches components through the API server.
+pub struct PortForward {
+    client: Client,
+}
+
+impl PortForward {
+    /// Through this client.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    async fn stream(
+        &self,
+        pod: &str,
+        port: u16,
+    ) -> Result<(kube::api::Portforwarder, impl AsyncRead + AsyncWrite + Unpin + Send + use<>), String>
+    {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), names::SYSTEM_NAMESPACE);
+        let mut forward = api
+            .portforward(pod, &[port])
+            .await
+            .map_err(|error| format!("port {port} cannot be reached: {}", super::chain(&error)))?;
+        let stream = forward
+            .take_stream(port)
+            .ok_or_else(|| format!("port {port} was not forwarded"))?;
+        Ok((forward, stream))
+    }
+
+    async fn get(&self, pod: &str, port: u16, path: &str) -> Result<(u16, Bytes), String> {
+        let (forward, stream) = self.stream(pod, port).await?;
+        let answer = request(stream, path).await;
+        forward.abort();
+        answer
+    }
+}
+
+/// One request over a fresh connection.
+async fn request(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    path: &str,
+) -> Result<(u16, Bytes), String> {
+    let failed = |error: hyper::Error| format!("{path}: {}", super::chain(&error));
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(failed)?;
+    let connection = tokio::spawn(connection);
+    let request = hyper::Request::get(path)
+        .header(hyper::header::HOST, "localhost")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let response = sender.send_request(request).await.map_err(failed)?;
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), LONGEST)
+        .collect()
+        .await
+        .map_err(|error| format!("{path}: {error}"))?
+        .to_bytes();
+    connection.abort();
+    Ok((status, body))
+}
+
+async fn limited<T>(request: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    tokio::time::timeout(LIMIT, request)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", LIMIT.as_secs())))
+}
+
+impl Signals for PortForward {
+    fn control_plane<'a>(
+        &'a self,
+        pod: &'a str,
+        roots: Vec<CertificateDer<'static>>,
+        host: String,
+    ) -> BoxFuture<'a, Result<Evidence, String>> {
+        Box::pin(limited(async move {
+            let (status, _) = self.get(pod, ISTIOD_READY_PORT, "/ready").await?;
+            if status != 200 {
+                return Ok(Evidence {
+                    good: false,
+                    text: format!("/ready answers {status}"),
+                });
+            }
+            let (forward, stream) = self.stream(pod, names::ISTIOD_XDS_PORT).await?;
+            let answer = hello(stream, roots, &host).await;
+            forward.abort();
+            answer?;
+            Ok(Evidence {
+                good: true,
+                text: "ready, and serves xDS with a certificate it signed under the mesh's root"
+                    .to_owned(),
+            })
+        }))
+    }
+
+    fn served<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<BTreeSet<String>, String>> {
+        Box::pin(limited(async move {
+            let port = names::ZTUNNEL_ADMIN_PORT;
+            let (status, body) = self.get(pod, port, "/pods").await?;
+            if status == 200 {
+                return served(&body);
+            }
+            // Upstream's proxy does not know that path.
+            let (status, body) = self.get(pod, port, "/config_dump").await?;
+            if status == 200 {
+                served_by_dump(&body)
+            } else {
+                Err(format!("/config_dump answers {status}"))
+            }
+        }))
+    }
+
+    fn on_node<'a>(
+        &'a self,
+        node: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<((String, String), PodMeta)>, String>> {
+        Box::pin(limited(async move {
+            let api: Api<Pod> = Api::all(self.client.clone());
+            let params = ListParams::default().fields(&format!(
+                "spec.nodeName={node},status.phase=Running,spec.hostNetwork=false"
+            ));
+            let list = api
+                .list_metadata(&params)
+                .await
+                .map_err(|error| super::chain(&error))?;
+            Ok(list
+                .items
+                .into_iter()
+                .filter_map(project::workload::<Pod>)
+                .collect())
+        }))
+    }
+}
+
+/// A TLS handshake that ends well only with a certificate under these roots.
+async fn hello(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    roots: Vec<CertificateDer<'static>>,
+    host: &str,
+) -> Result<(), String> {
+    let mut store = rustls::RootCertStore::empty();
+    store.add_parsable_certificates(roots);
+    let mut config = rustls::ClientConfig::builder()
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .map(|_| ())
+        .map_err(|error| format!("xDS over TLS: {error}"))
+}
+
+/// Uids in the answer of our proxy: a list of them, or an object with a list `pods`.
+fn served(body: &[u8]) -> Result<BTreeSet<String>, String> {
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| format!("/pods is no JSON: {error}"))?;
+    let list = value
+        .as_array()
+        .or_else(|| value.get("pods").and_then(Value::as_array))
+        .ok_or("/pods holds no list")?;
+    Ok(list
+        .iter()
+        .filter_map(|entry| {
+            entry
+                .as_str()
+                .or_else(|| entry.get("uid").and_then(Value::as_str))
+        })
+        .map(str::to_owned)
+        .collect())
+}
+
+/// Uids in upstream's config dump: `workloadState`, by uid or with the uid inside.
+fn served_by_dump(body: &[u8]) -> Result<BTreeSet<String>, String> {
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|error| format!("/config_dump is no JSON: {error}"))?;
+    match value.get("workloadState") {
+        Some(Value::Object(map)) => Ok(map.keys().cloned().collect()),
+        Some(Value::Array(list)) => Ok(list
+            .iter()
+            .filter_map(|entry| entry.get("uid").and_then(Value::as_str))
+            .map(str::to_owned)
+            .collect()),
+        _ => Err("/config_dump holds no workloadState".to_owned()),
+    }
+}
+
+/// Compares what a proxy serves with what is enrolled on its node. What is neither expected nor young is surplus and
+/// passed over: a pod that has just ended is still listed for a moment.
+pub fn compare<'a>(
+    served: &BTreeSet<String>,
+    on_node: impl IntoIterator<Item = &'a ((String, String), PodMeta)>,
+    namespace: impl Fn(&str) -> Option<Arc<NamespaceFact>>,
+    now: jiff::Timestamp,
+) -> Evidence {
+    let mut expected = 0_usize;
+    let mut missing = Vec::new();
+    for ((space, name), pod) in on_node {
+        if !pod.is_enrolled(space, namespace(space).as_deref()) {
+            continue;
+        }
+        if served.contains(&pod.uid) {
+            expected += 1;
+        } else if pod.redirected || pod.is_settled(now) {
+            expected += 1;
+            if !pod.deleting {
+                missing.push(format!("{space}/{name}"));
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Evidence {
+            good: true,
+            text: format!("serves all {expected} enrolled pods"),
+        };
+    }
+    missing.sort();
+    let count = missing.len();
+    missing.truncate(3);
+    Evidence {
+        good: false,
+        text: format!(
+            "serves {} of {expected} enrolled pods, not {}",
+            expected - count,
+            missing.join(", ")
+        ),
+    }
+}
+
+/// Who is asked.
+pub fn pod_of(question: &Question) -> &str {
+    match question {
+        Question::ControlPlane { pod, .. } | Question::Proxy { pod, .. } => pod,
+    }
+}
+
+/// Metadata lists deserialise into this.
+pub type Listed = PartialObjectMeta<Pod>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Mode;
+
+    #[test]
+    fn uids_are_read_from_both_kinds_of_proxies() {
+        let expected = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+        assert_eq!(served(br#"["a", "b"]"#).unwrap(), expected);
+        assert_eq!(served(br#"{"pods": [{"uid": "a"}, {"uid": "b"}]}"#).unwrap(), expected);
+        assert_eq!(served_by_dump(br#"{"workloadState": {"a": {}, "b": {}}}"#).unwrap(), expected);
+        assert!(served(b"{}").is_err());
+        assert!(served(b"<html>").is_err());
+        assert!(served_by_dump(b"{}").is_err());
+    }
+
+    #[test]
+    fn only_enrolled_pods_that_count_are_missed() {
+        let now = jiff::Timestamp::from_second(1000).unwrap();
+        let pod = |name: &str, age: i64, redirected: bool, deleting: bool| {
+            let meta = PodMeta {
+                uid: name.to_owned(),
+                mode: Mode::Ambient,
+                redirected,
+                deleting,
+                created: jiff::Timestamp::from_second(1000 - age).ok(),
+            };
+            (("shop".to_owned(), name.to_owned()), meta)
+        };
+        let on_node = [
+            pod("served", 100, true, false),
+            pod("young", 1, false, false),
+            pod("ending", 100, true, true),
+        ];
+        let served = BTreeSet::from(["served".to_owned(), "gone".to_owned()]);
+        assert!(compare(&served, &on_node, |_| None, now).good);
+        let lost = compare(&BTreeSet::new(), &on_node, |_| None, now);
+        assert_eq!(
+            (lost.good, lost.text.as_str()),
+            (false, "serves 1 of 2 enrolled pods, not shop/served")
+        );
+    }
+}
