@@ -1,1 +1,357 @@
-//! The order in which a member leaves its cluster.
+//! The order in which a member leaves its cluster. Pure: facts and `now` in, acts out.
+//!
+//! Un-enrol, wait until nothing is redirected, proxies, the network agent (its pods clean their node up as they end, and
+//! need their rights for it), every node checked for what the agent wrote, then everything else of ours, istiod last,
+//! then what istiod made at run time. Each stage ends when what it waits for is gone, or at its time limit: then what is
+//! left is told, and the leave goes on. A cluster or node that is gone counts as left.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::conditions::{Reason, Step};
+use crate::api::v1alpha1::LeavePolicy;
+use crate::facts::{Facts, Live, Membership, ObjectKey, Pod};
+use crate::names;
+use crate::plan::{Act, Object, Plan};
+use crate::status::{Problem, Wait};
+
+/// The longest a stage may wait.
+pub const LIMIT: SignedDuration = SignedDuration::from_secs(180);
+
+/// `app` of the pods that check nodes.
+pub const CHECK: &str = "applink-leave-check";
+
+/// A stage of the leave, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Labels that enrol are taken off namespaces.
+    Unenrol,
+    /// Captured pods are let go.
+    Redirection,
+    /// Proxies end.
+    Proxies,
+    /// Network agents end.
+    Agents,
+    /// Nodes are looked at.
+    Check,
+    /// The check itself ends.
+    CheckGone,
+    /// Everything else of ours.
+    Rest,
+    /// What istiod made.
+    Sweep,
+}
+
+/// What is known about the leave itself; lost when the operator is started again, which only starts the clocks anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// When each stage was first waited in.
+    pub since: BTreeMap<Stage, Timestamp>,
+    /// What istiod made was swept.
+    pub swept: bool,
+    /// What a stage gave up on.
+    pub left: Vec<String>,
+}
+
+/// What to do about a member that is being deleted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Leave {
+    /// It may not leave yet: normal care goes on.
+    Blocked(Problem),
+    /// It leaves.
+    Going(Box<Plan>),
+    /// What istiod made is to be swept.
+    Sweep,
+    /// Nothing is left.
+    Done,
+}
+
+/// What the member says about leaving.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Whether namespaces may be un-enrolled.
+    pub policy: LeavePolicy,
+    /// The check of nodes; none when no image for it is known.
+    pub check: Option<Object>,
+}
+
+/// What to do now.
+pub fn plan(
+    facts: &Facts,
+    terms: &Terms,
+    membership: &Membership,
+    progress: &mut Progress,
+    now: Timestamp,
+) -> Leave {
+    if let Some(problem) = blocked(terms, membership) {
+        // A label that comes back starts the clocks anew.
+        *progress = Progress::default();
+        return Leave::Blocked(problem);
+    }
+    let mut leave = Course {
+        facts,
+        progress,
+        now,
+        plan: Plan::new(Step::Leave),
+    };
+    match leave.stages(terms, membership) {
+        Some(wait) => Leave::Going(Box::new(leave.plan.waiting(Step::Leave, wait))),
+        None if !leave.plan.acts.is_empty() => Leave::Going(Box::new(leave.plan)),
+        None if !progress.swept => Leave::Sweep,
+        None => Leave::Done,
+    }
+}
+
+fn blocked(terms: &Terms, membership: &Membership) -> Option<Problem> {
+    let named = |names: &[String]| {
+        let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+        if names.len() > 5 {
+            format!("{shown} and {} more", names.len() - 5)
+        } else {
+            shown
+        }
+    };
+    let key = names::DATAPLANE_MODE_LABEL;
+    if !membership.by_pod.is_empty() {
+        return Some(Problem {
+            reason: Reason::NamespacesEnrolled,
+            message: format!(
+                "pods in {} are enrolled by their own label; remove {key} from them: a pod is never changed from here",
+                named(&membership.by_pod)
+            ),
+        });
+    }
+    (terms.policy == LeavePolicy::RefuseWhileEnrolled && !membership.namespaces.is_empty()).then(
+        || Problem {
+            reason: Reason::NamespacesEnrolled,
+            message: format!(
+                "enrolled namespaces: {}; remove the label {key} from them, or set spec.leavePolicy to UnenrolNamespaces",
+                named(&membership.namespaces)
+            ),
+        },
+    )
+}
+
+struct Course<'a> {
+    facts: &'a Facts,
+    progress: &'a mut Progress,
+    now: Timestamp,
+    plan: Plan,
+}
+
+impl Course<'_> {
+    fn stages(&mut self, terms: &Terms, membership: &Membership) -> Option<Wait> {
+        for name in &membership.namespaces {
+            if let Some(namespace) = self.facts.namespaces.get(name) {
+                self.plan.acts.push(Act::Unenrol {
+                    namespace: name.clone(),
+                    resource_version: namespace.resource_version.clone(),
+                });
+            }
+        }
+        self.wait(
+            Stage::Unenrol,
+            "Namespace",
+            &membership.namespaces,
+            "enrolled",
+        )
+        .or_else(|| {
+            self.wait(
+                Stage::Redirection,
+                "Pod",
+                &membership.redirected,
+                "still redirected by the network agent",
+            )
+        })
+        .or_else(|| self.workload(Stage::Proxies, "app", names::ZTUNNEL))
+        .or_else(|| self.workload(Stage::Agents, "k8s-app", names::CNI_DAEMON_SET))
+        .or_else(|| self.check(terms))
+        .or_else(|| self.rest())
+    }
+
+    /// Waits while something is left, but not longer than the limit.
+    fn wait(&mut self, stage: Stage, kind: &str, left: &[String], what: &str) -> Option<Wait> {
+        let first = left.first()?;
+        let since = *self.progress.since.entry(stage).or_insert(self.now);
+        let until = since.checked_add(LIMIT).unwrap_or(since);
+        if until <= self.now {
+            let note = format!("{kind} {} {what}", some(left));
+            if !self.progress.left.contains(&note) {
+                self.progress.left.push(note);
+            }
+            return None;
+        }
+        self.plan.again_by(until);
+        Some(Wait {
+            reason: Reason::Leaving,
+            object: format!("{kind} {first}"),
+            message: format!("{} of them {what}", left.len()),
+        })
+    }
+
+    /// Deletes the `DaemonSets` of a component, then waits for its pods on nodes that answer.
+    fn workload(&mut self, stage: Stage, label: &str, value: &str) -> Option<Wait> {
+        let sets: Vec<(&ObjectKey, &Live)> = self
+            .facts
+            .objects
+            .iter()
+            .map(|(key, live)| (key, live.as_ref()))
+            .filter(|(key, live)| {
+                key.kind == "DaemonSet"
+                    && live
+                        .body
+                        .get("metadata")
+                        .and_then(|meta| meta.get("labels"))
+                        .and_then(|labels| labels.get(label))
+                        .and_then(serde_json::Value::as_str)
+                        == Some(value)
+            })
+            .collect();
+        for (key, live) in sets.iter().filter(|(_, live)| !live.deleting) {
+            self.plan.acts.push(Act::delete(key, live));
+        }
+        let mut left: Vec<String> = sets
+            .iter()
+            .map(|(key, _)| format!("{}/{}", names::SYSTEM_NAMESPACE, key.name))
+            .collect();
+        left.extend(
+            self.facts
+                .pods_with(label, value)
+                .filter(|pod| self.answers(pod))
+                .map(|pod| format!("{}/{}", names::SYSTEM_NAMESPACE, pod.name)),
+        );
+        self.wait(stage, "Pod", &left, "are ending")
+    }
+
+    /// The pod's node is there and Ready: otherwise nobody would tell its end.
+    fn answers(&self, pod: &Pod) -> bool {
+        pod.node.is_empty()
+            || self
+                .facts
+                .nodes
+                .get(&pod.node)
+                .is_some_and(|node| node.ready)
+    }
+
+    /// A pod on every node is ready when nothing of the agent is left there.
+    fn check(&mut self, terms: &Terms) -> Option<Wait> {
+        let object = terms.check.as_ref()?;
+        let key = &object.key;
+        let over = self.progress.since.contains_key(&Stage::CheckGone);
+        if over {
+            return self.workload(Stage::CheckGone, "app", CHECK);
+        }
+        let Some(live) = self.facts.object(key) else {
+            if self.progress.since.contains_key(&Stage::Check) {
+                // It was there and somebody took it away: no reason to stay.
+                self.progress.since.insert(Stage::CheckGone, self.now);
+                return None;
+            }
+            self.plan.acts.push(Act::Apply(Box::new(object.clone())));
+            return self.wait(
+                Stage::Check,
+                "DaemonSet",
+                &[key.name.clone()],
+                "are being made",
+            );
+        };
+        let number = |pointer: &str| {
+            live.body
+                .pointer(pointer)
+                .and_then(serde_json::Value::as_i64)
+        };
+        let scheduled = number("/status/desiredNumberScheduled").unwrap_or(0);
+        let seen = crate::health::is_observed(live) && live.generation > 0;
+        let dirty: Vec<String> = self
+            .facts
+            .pods_with("app", CHECK)
+            .filter(|pod| !pod.ready && !pod.deleting && self.answers(pod))
+            .map(|pod| pod.node.clone())
+            .collect();
+        let started = self.facts.pods_with("app", CHECK).count();
+        let wait = if !seen || i64::try_from(started).unwrap_or(0) < scheduled {
+            self.wait(
+                Stage::Check,
+                "DaemonSet",
+                &[key.name.clone()],
+                "have not looked at every node yet",
+            )
+        } else {
+            self.wait(
+                Stage::Check,
+                "Node",
+                &dirty,
+                "still hold configuration or programs of istio-cni",
+            )
+        };
+        if wait.is_some() {
+            return wait;
+        }
+        self.progress.since.insert(Stage::CheckGone, self.now);
+        self.workload(Stage::CheckGone, "app", CHECK)
+    }
+
+    /// Webhooks before who answers them, rights last; then what is not ours to delete is let go.
+    fn rest(&mut self) -> Option<Wait> {
+        let mut keys: Vec<(&ObjectKey, &Live)> = self
+            .facts
+            .objects
+            .iter()
+            .map(|(key, live)| (key, live.as_ref()))
+            .filter(|(_, live)| is_ours(live))
+            .collect();
+        keys.sort_by_key(|(key, _)| (rank(&key.kind), (*key).clone()));
+        for (key, live) in &keys {
+            if key.kind == "Namespace" {
+                self.plan.acts.push(Act::Release((*key).clone()));
+            } else if !live.deleting {
+                self.plan.acts.push(Act::delete(key, live));
+            }
+        }
+        for node in self.facts.nodes.values() {
+            if node.labels.contains_key(names::NODE_ZTUNNEL_LABEL) {
+                self.plan.acts.push(Act::LabelNode {
+                    name: node.name.clone(),
+                    value: None,
+                    resource_version: node.resource_version.clone(),
+                });
+            }
+        }
+        let mut left: Vec<String> = keys.iter().map(|(key, _)| key.to_string()).collect();
+        left.extend(
+            self.facts
+                .pods_with("app", names::ISTIOD)
+                .filter(|pod| pod.labels.contains_key(names::MEMBER_LABEL))
+                .filter(|pod| self.answers(pod))
+                .map(|pod| format!("Pod {}/{}", names::SYSTEM_NAMESPACE, pod.name)),
+        );
+        self.wait(Stage::Rest, "object", &left, "are ending")
+    }
+}
+
+fn is_ours(live: &Live) -> bool {
+    live.body
+        .get("metadata")
+        .and_then(|meta| meta.get("labels"))
+        .is_some_and(|labels| labels.get(names::MEMBER_LABEL).is_some())
+}
+
+fn rank(kind: &str) -> u8 {
+    match kind {
+        "ValidatingWebhookConfiguration" | "PeerAuthentication" => 0,
+        "DaemonSet" | "Deployment" => 1,
+        "Service" | "PodDisruptionBudget" | "ConfigMap" | "ResourceQuota" => 2,
+        "RoleBinding" | "ClusterRoleBinding" => 3,
+        "ServiceAccount" => 4,
+        _ => 5,
+    }
+}
+
+fn some(names: &[String]) -> String {
+    let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0..=5 => shown,
+        count => format!("{shown} and {} more", count - 5),
+    }
+}

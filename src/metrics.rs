@@ -76,23 +76,63 @@ impl Default for Metrics {
             not_after: Family::default(),
             leading: Gauge::default(),
         };
-        registry.register("reconcile", "Passes over a member, by result", metrics.passes.clone());
-        registry.register("reconcile_duration_seconds", "How long a pass took", metrics.duration.clone());
-        registry.register("reconcile_failures", "Failed passes, by reason", metrics.failures.clone());
-        registry.register("writes", "Acts on the cluster, by kind of act", metrics.writes.clone());
-        registry.register("component_answers", "Answers of running components, by result", metrics.answers.clone());
+        registry.register(
+            "reconcile",
+            "Passes over a member, by result",
+            metrics.passes.clone(),
+        );
+        registry.register(
+            "reconcile_duration_seconds",
+            "How long a pass took",
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "reconcile_failures",
+            "Failed passes, by reason",
+            metrics.failures.clone(),
+        );
+        registry.register(
+            "writes",
+            "Acts on the cluster, by kind of act",
+            metrics.writes.clone(),
+        );
+        registry.register(
+            "component_answers",
+            "Answers of running components, by result",
+            metrics.answers.clone(),
+        );
         registry.register("members", "Members", metrics.members.clone());
         registry.register("members_ready", "Members that serve", metrics.ready.clone());
-        registry.register("member_step", "Members that work on a step", metrics.step.clone());
-        registry.register("member_waiting", "Members that wait, by reason", metrics.waiting.clone());
-        registry.register("nodes", "Nodes of the mesh: total, updated, set aside, unsupported", metrics.nodes.clone());
-        registry.register("pods", "Pods of users: enrolled and meshed", metrics.pods.clone());
+        registry.register(
+            "member_step",
+            "Members that work on a step",
+            metrics.step.clone(),
+        );
+        registry.register(
+            "member_waiting",
+            "Members that wait, by reason",
+            metrics.waiting.clone(),
+        );
+        registry.register(
+            "nodes",
+            "Nodes of the mesh: total, updated, set aside, unsupported",
+            metrics.nodes.clone(),
+        );
+        registry.register(
+            "pods",
+            "Pods of users: enrolled and meshed",
+            metrics.pods.clone(),
+        );
         registry.register(
             "certificate_not_after_seconds",
             "When a certificate ends, in seconds since 1970",
             metrics.not_after.clone(),
         );
-        registry.register("leading", "1 while this process acts", metrics.leading.clone());
+        registry.register(
+            "leading",
+            "1 while this process acts",
+            metrics.leading.clone(),
+        );
         Self {
             registry: Arc::new(registry),
             ..metrics
@@ -120,7 +160,11 @@ pub struct Gauges {
 impl Metrics {
     /// Counts a pass.
     pub fn pass(&self, seconds: f64, failure: Option<Reason>) {
-        let result = if failure.is_some() { "failed" } else { "succeeded" };
+        let result = if failure.is_some() {
+            "failed"
+        } else {
+            "succeeded"
+        };
         self.passes.get_or_create(&ResultLabel { result }).inc();
         self.duration.observe(seconds);
         if let Some(reason) = failure {

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
+use kube::Client;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
     PropagationPolicy,
 };
-use kube::Client;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -83,9 +83,8 @@ pub async fn object(
         }
         Err(error) => return Err(Error::of("apply", &object.key)(error)),
     };
-    let (_, live) = project::live(&object.key.kind, answer).unwrap_or_else(|| {
-        (object.key.clone(), Live::default())
-    });
+    let (_, live) = project::live(&object.key.kind, answer)
+        .unwrap_or_else(|| (object.key.clone(), Live::default()));
     let accepted = Accepted {
         sent: object.sent,
         digest: live.digest,
@@ -179,7 +178,13 @@ pub async fn merge(client: &Client, key: &ObjectKey, body: &Value) -> Result<Opt
         field_manager: Some(names::FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    match limited("patch", key, api.patch(&key.name, &params, &Patch::Merge(body))).await {
+    match limited(
+        "patch",
+        key,
+        api.patch(&key.name, &params, &Patch::Merge(body)),
+    )
+    .await
+    {
         Ok(answer) => Ok(project::live(&key.kind, answer).map(|(_, live)| live)),
         Err(Error::Request { source, .. }) if is_gone(&source) || is_conflict(&source) => Ok(None),
         Err(error) => Err(error),
@@ -199,7 +204,13 @@ pub async fn release(client: &Client, key: &ObjectKey) -> Result<(), Error> {
     let api = api(client, &resource, key.namespace.as_deref());
     let body = json!({"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": key.name}});
     let params = PatchParams::apply(names::FIELD_MANAGER).force();
-    match limited("release", key, api.patch(&key.name, &params, &Patch::Apply(&body))).await {
+    match limited(
+        "release",
+        key,
+        api.patch(&key.name, &params, &Patch::Apply(&body)),
+    )
+    .await
+    {
         Err(Error::Request { source, .. }) if is_gone(&source) => Ok(()),
         other => other.map(|_| ()),
     }

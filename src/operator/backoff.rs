@@ -34,12 +34,7 @@ impl Backoff {
     }
 
     /// Counts a failure and says when to try again.
-    pub fn failed(
-        &mut self,
-        object: &str,
-        generation: Option<i64>,
-        now: Timestamp,
-    ) -> Timestamp {
+    pub fn failed(&mut self, object: &str, generation: Option<i64>, now: Timestamp) -> Timestamp {
         let before = self
             .0
             .get(object)

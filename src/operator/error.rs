@@ -105,7 +105,9 @@ impl Error {
             Reason::MissingRights => message.push_str(
                 "; apply the operator's manifests of this version again: they contain the roles",
             ),
-            Reason::Conflict => message.push_str("; delete it, or hand it over by removing the other manager"),
+            Reason::Conflict => {
+                message.push_str("; delete it, or hand it over by removing the other manager")
+            }
             _ => {}
         }
         Failure {
@@ -162,13 +164,25 @@ mod tests {
     #[test]
     fn what_only_a_change_can_help_is_terminal() {
         for (code, message, reason) in [
-            (500, ".spec.x: field not declared in schema", Reason::Refused),
+            (
+                500,
+                ".spec.x: field not declared in schema",
+                Reason::Refused,
+            ),
             (500, "etcd is away", Reason::Retrying),
             (503, "busy", Reason::Retrying),
             (409, "changed", Reason::Retrying),
             (422, "invalid", Reason::Refused),
-            (403, "User \"x\" cannot patch resource \"configmaps\"", Reason::MissingRights),
-            (403, "admission webhook \"w\" denied the request: no", Reason::Refused),
+            (
+                403,
+                "User \"x\" cannot patch resource \"configmaps\"",
+                Reason::MissingRights,
+            ),
+            (
+                403,
+                "admission webhook \"w\" denied the request: no",
+                Reason::Refused,
+            ),
         ] {
             let error = refused(code, message);
             assert_eq!(error.reason(), reason, "{code} {message}");

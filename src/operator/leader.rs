@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use kube::api::{Api, PostParams};
 use kube::Client;
+use kube::api::{Api, PostParams};
 use tracing::{debug, info, warn};
 
 use super::error::{is_conflict, is_gone};
@@ -263,7 +263,11 @@ mod tests {
         let spec = written.spec.unwrap();
         assert_eq!(spec.holder_identity.as_deref(), Some("me"));
         assert_eq!(spec.lease_transitions, Some(4));
-        assert_eq!(written.metadata.resource_version.as_deref(), Some("7"), "fenced");
+        assert_eq!(
+            written.metadata.resource_version.as_deref(),
+            Some("7"),
+            "fenced"
+        );
     }
 
     #[test]

@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tracing::{debug, warn};
 
-use crate::facts::{Denied, Live, Node};
 use crate::facts::NamespaceFact;
+use crate::facts::{Denied, Live, Node};
 
 /// What is kept of an object.
 pub trait Fact: PartialEq + Send + Sync + 'static {
@@ -186,9 +186,7 @@ pub async fn follow<K, Key, V>(
                 Some((key, value)) => mirror.put(key, value),
                 None => false,
             },
-            Event::Delete(object) => {
-                project(object).is_some_and(|(key, _)| mirror.remove(&key))
-            }
+            Event::Delete(object) => project(object).is_some_and(|(key, _)| mirror.remove(&key)),
         };
         if changed {
             debug!(resource = %place.resource, "facts changed");
@@ -197,12 +195,7 @@ pub async fn follow<K, Key, V>(
     }
 }
 
-fn refused<Key, V>(
-    error: &watcher::Error,
-    place: &Place,
-    mirror: &Mirror<Key, V>,
-    wake: &Notify,
-) {
+fn refused<Key, V>(error: &watcher::Error, place: &Place, mirror: &Mirror<Key, V>, wake: &Notify) {
     let (verb, status) = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status)) => ("list", Some(status)),
         watcher::Error::WatchStartFailed(kube::Error::Api(status))

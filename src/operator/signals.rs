@@ -10,8 +10,8 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams, PartialObjectMeta};
 use kube::Client;
+use kube::api::{Api, ListParams, PartialObjectMeta};
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -61,8 +61,13 @@ impl PortForward {
         &self,
         pod: &str,
         port: u16,
-    ) -> Result<(kube::api::Portforwarder, impl AsyncRead + AsyncWrite + Unpin + Send + use<>), String>
-    {
+    ) -> Result<
+        (
+            kube::api::Portforwarder,
+            impl AsyncRead + AsyncWrite + Unpin + Send + use<>,
+        ),
+        String,
+    > {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), names::SYSTEM_NAMESPACE);
         let mut forward = api
             .portforward(pod, &[port])
@@ -294,8 +299,14 @@ mod tests {
     fn uids_are_read_from_both_kinds_of_proxies() {
         let expected = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
         assert_eq!(served(br#"["a", "b"]"#).unwrap(), expected);
-        assert_eq!(served(br#"{"pods": [{"uid": "a"}, {"uid": "b"}]}"#).unwrap(), expected);
-        assert_eq!(served_by_dump(br#"{"workloadState": {"a": {}, "b": {}}}"#).unwrap(), expected);
+        assert_eq!(
+            served(br#"{"pods": [{"uid": "a"}, {"uid": "b"}]}"#).unwrap(),
+            expected
+        );
+        assert_eq!(
+            served_by_dump(br#"{"workloadState": {"a": {}, "b": {}}}"#).unwrap(),
+            expected
+        );
         assert!(served(b"{}").is_err());
         assert!(served(b"<html>").is_err());
         assert!(served_by_dump(b"{}").is_err());

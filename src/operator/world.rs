@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{
     ConfigMap, Namespace, Node as K8sNode, Pod as K8sPod, ResourceQuota, Secret,
 };
@@ -59,8 +59,8 @@ macro_rules! facts {
 pub enum Keys {
     /// The network's root.
     Root(Result<Certificate, Defect>),
-    /// The member's intermediate, and the root beside it.
-    Pair(Result<(Certificate, Certificate), Defect>),
+    /// The member's intermediate, the root beside it, and that root's PEM text.
+    Pair(Result<(Certificate, Certificate, Vec<u8>), Defect>),
 }
 
 /// Rules of a network policy; the rest is not kept.
@@ -125,14 +125,34 @@ pub const SYSTEM_KINDS: [(&str, &str, &str, &str); 8] = [
     ("", "v1", "ResourceQuota", "resourcequotas"),
     ("apps", "v1", "Deployment", "deployments"),
     ("apps", "v1", "DaemonSet", "daemonsets"),
-    ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
-    ("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings"),
+    (
+        "policy",
+        "v1",
+        "PodDisruptionBudget",
+        "poddisruptionbudgets",
+    ),
+    (
+        "rbac.authorization.k8s.io",
+        "v1",
+        "RoleBinding",
+        "rolebindings",
+    ),
 ];
 
 /// Cluster-scoped kinds whose objects are ours by label.
 pub const CLUSTER_KINDS: [(&str, &str, &str, &str); 2] = [
-    ("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings"),
-    ("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations"),
+    (
+        "rbac.authorization.k8s.io",
+        "v1",
+        "ClusterRoleBinding",
+        "clusterrolebindings",
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "v1",
+        "ValidatingWebhookConfiguration",
+        "validatingwebhookconfigurations",
+    ),
 ];
 
 /// The kind of the mesh-wide policy: watched once its definition is served.
@@ -163,23 +183,30 @@ pub fn resource_of(kind: &str) -> Option<ApiResource> {
     SYSTEM_KINDS
         .into_iter()
         .chain(CLUSTER_KINDS)
-        .chain([POLICY_KIND, ("", "v1", "Namespace", "namespaces"), ("", "v1", "Secret", "secrets")])
+        .chain([
+            POLICY_KIND,
+            ("", "v1", "Namespace", "namespaces"),
+            ("", "v1", "Secret", "secrets"),
+        ])
         .find(|one| one.2 == kind)
         .map(resource)
 }
 
-fn name_of<K: DeserializeOwned + Resource>(
-    guard: DeserializeGuard<K>,
-) -> Option<(String, Own<K>)> {
+fn name_of<K: DeserializeOwned + Resource>(guard: DeserializeGuard<K>) -> Option<(String, Own<K>)> {
     match guard.0 {
         Ok(object) => {
             let meta = object.meta();
-            let version = super::mirror::version(meta.resource_version.as_deref().unwrap_or_default());
+            let version =
+                super::mirror::version(meta.resource_version.as_deref().unwrap_or_default());
             Some((meta.name.clone()?, Own(Ok(object), version)))
         }
         Err(invalid) => {
             let version = super::mirror::version(
-                invalid.metadata.resource_version.as_deref().unwrap_or_default(),
+                invalid
+                    .metadata
+                    .resource_version
+                    .as_deref()
+                    .unwrap_or_default(),
             );
             Some((invalid.metadata.name?, Own(Err(invalid.error), version)))
         }
@@ -211,7 +238,10 @@ impl World {
             .page_size(PAGE);
         let mut own = Vec::new();
         for kind in SYSTEM_KINDS {
-            own.push((kind.2, watch.own(kind, Some(names::SYSTEM_NAMESPACE), ours.clone())));
+            own.push((
+                kind.2,
+                watch.own(kind, Some(names::SYSTEM_NAMESPACE), ours.clone()),
+            ));
         }
         for kind in CLUSTER_KINDS {
             own.push((kind.2, watch.own(kind, None, ours.clone())));
@@ -225,9 +255,21 @@ impl World {
             ),
         ));
         let others = vec![
-            watch.others::<DaemonSet>("DaemonSet", Config::default().fields(&format!("metadata.name={}", names::CNI_DAEMON_SET)), |_| true),
-            watch.others::<DaemonSet>("DaemonSet", Config::default().fields(&format!("metadata.name={}", names::ZTUNNEL)), |_| true),
-            watch.others::<Deployment>("Deployment", Config::default().labels("app=istiod"), |_| true),
+            watch.others::<DaemonSet>(
+                "DaemonSet",
+                Config::default().fields(&format!("metadata.name={}", names::CNI_DAEMON_SET)),
+                |_| true,
+            ),
+            watch.others::<DaemonSet>(
+                "DaemonSet",
+                Config::default().fields(&format!("metadata.name={}", names::ZTUNNEL)),
+                |_| true,
+            ),
+            watch.others::<Deployment>(
+                "Deployment",
+                Config::default().labels("app=istiod"),
+                |_| true,
+            ),
             watch.others::<MutatingWebhookConfiguration>(
                 "MutatingWebhookConfiguration",
                 Config::default().labels("app=sidecar-injector"),
@@ -287,8 +329,13 @@ impl World {
                 Config::default().fields(&format!("metadata.name={}", names::CACERTS_SECRET)),
                 |secret: Secret| {
                     let name = secret.metadata.name.clone()?;
-                    let read = Intermediate::read(&bytes(secret), Timestamp::now());
-                    Some((name, Keys::Pair(read.map(|own| (own.certificate, own.root)))))
+                    let mut data = bytes(secret);
+                    let read = Intermediate::read(&data, Timestamp::now());
+                    let root = data.remove("root-cert.pem").unwrap_or_default();
+                    Some((
+                        name,
+                        Keys::Pair(read.map(|own| (own.certificate, own.root, root))),
+                    ))
                 },
             ),
             server_version,
@@ -408,9 +455,7 @@ impl World {
     }
 }
 
-fn state<Key: Ord + Clone + Send + 'static, V: Fact>(
-    mirror: &M<Key, V>,
-) -> (bool, Option<Denied>) {
+fn state<Key: Ord + Clone + Send + 'static, V: Fact>(mirror: &M<Key, V>) -> (bool, Option<Denied>) {
     (mirror.is_synced(), mirror.denied())
 }
 
@@ -426,9 +471,10 @@ fn bytes(secret: Secret) -> BTreeMap<String, Vec<u8>> {
 fn quota(quota: ResourceQuota) -> Option<(String, QuotaFact)> {
     let name = quota.metadata.name?;
     let status = quota.status.unwrap_or_default();
-    let number = |map: Option<BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>| {
-        map.and_then(|map| map.get("pods").and_then(|quantity| quantity.0.parse().ok()))
-    };
+    let number =
+        |map: Option<BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>| {
+            map.and_then(|map| map.get("pods").and_then(|quantity| quantity.0.parse().ok()))
+        };
     let hard: i64 = number(status.hard)?;
     let used = number(status.used).unwrap_or(0);
     Some((name.clone(), QuotaFact(Quota { name, hard, used })))
@@ -561,9 +607,7 @@ impl Watch<'_> {
             namespace: namespace.unwrap_or_default().to_owned(),
         };
         let api: Api<DynamicObject> = match namespace {
-            Some(namespace) => {
-                Api::namespaced_with(self.client.clone(), namespace, &resource)
-            }
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
         };
         // The watcher asks dynamic objects for their kind, which the list of a kind does not repeat on each item.

@@ -2,9 +2,7 @@
 
 use super::act::{Act, Plan};
 use crate::api::conditions::Reason;
-use crate::desired::crds::{
-    BUNDLE_VERSION_ANNOTATION, Bundled, Existing, Owner, Verdict, judge,
-};
+use crate::desired::crds::{BUNDLE_VERSION_ANNOTATION, Bundled, Existing, Owner, Verdict, judge};
 use crate::facts::{Definition, Facts, ObjectKey};
 use crate::names;
 use crate::status::Wait;

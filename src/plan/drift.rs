@@ -34,12 +34,7 @@ fn covers(live: &Value, ours: &Value) -> bool {
                 .map_or(is_empty(ours), |live| covers(live, ours))
         }),
         (Value::Array(live), Value::Array(ours)) => {
-            let name = |value: &Value| {
-                value
-                    .get("name")
-                    .and_then(Value::as_str)
-                    .map(str::to_owned)
-            };
+            let name = |value: &Value| value.get("name").and_then(Value::as_str).map(str::to_owned);
             if !ours.is_empty() && ours.iter().all(|item| name(item).is_some()) {
                 return ours.iter().all(|ours| {
                     live.iter()
@@ -72,10 +67,22 @@ mod tests {
     fn what_others_added_is_no_drift_and_what_we_own_is() {
         let ours = json!({"spec": {"list": [{"name": "a", "v": 1}], "args": ["x"], "empty": {}}});
         for (live, expected) in [
-            (json!({"spec": {"list": [{"name": "a", "v": 1, "default": 2}], "args": ["x"], "other": 1}}), true),
-            (json!({"spec": {"list": [{"name": "z"}, {"name": "a", "v": 1}], "args": ["x"]}}), true),
-            (json!({"spec": {"list": [{"name": "a", "v": 2}], "args": ["x"]}}), false),
-            (json!({"spec": {"list": [{"name": "a", "v": 1}], "args": ["x", "y"]}}), false),
+            (
+                json!({"spec": {"list": [{"name": "a", "v": 1, "default": 2}], "args": ["x"], "other": 1}}),
+                true,
+            ),
+            (
+                json!({"spec": {"list": [{"name": "z"}, {"name": "a", "v": 1}], "args": ["x"]}}),
+                true,
+            ),
+            (
+                json!({"spec": {"list": [{"name": "a", "v": 2}], "args": ["x"]}}),
+                false,
+            ),
+            (
+                json!({"spec": {"list": [{"name": "a", "v": 1}], "args": ["x", "y"]}}),
+                false,
+            ),
             (json!({"spec": {"args": ["x"]}}), false),
         ] {
             assert_eq!(covers(&live, &ours), expected, "{live}");

@@ -88,12 +88,7 @@ fn apply(facts: &Facts, objects: &[Object], plan: &mut Plan) {
 }
 
 /// istiod runs in the version asked for, serves, signs, and has spread the root certificate.
-fn control_plane(
-    facts: &Facts,
-    target: &Target,
-    plan: &mut Plan,
-    now: Timestamp,
-) -> Option<Wait> {
+fn control_plane(facts: &Facts, target: &Target, plan: &mut Plan, now: Timestamp) -> Option<Wait> {
     let key = ObjectKey::in_system("Deployment", &target.istiod);
     let wait = |message: String| Wait {
         reason: Reason::ControlPlane,
@@ -196,11 +191,8 @@ fn first_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Timestamp) -
             continue;
         }
         // Left from an attempt with another template.
-        plan.acts.extend(
-            view.stale_agents
-                .iter()
-                .map(|pod| Act::delete_pod(pod)),
-        );
+        plan.acts
+            .extend(view.stale_agents.iter().map(|pod| Act::delete_pod(pod)));
     }
     plan.nodes = nodes::summary(facts, target, &views);
     let open: Vec<&NodeView> = views
@@ -221,7 +213,11 @@ fn first_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Timestamp) -
         .filter(|view| view.stage == Stage::Done)
         .count();
     let only_answers = open.iter().all(|view| view.stage == Stage::Verifying);
-    let step = if only_answers { Step::Verify } else { Step::Nodes };
+    let step = if only_answers {
+        Step::Verify
+    } else {
+        Step::Nodes
+    };
     let mut wait = first.wait(target);
     wait.message = format!(
         "{} ({served} of {} nodes serve)",

@@ -66,7 +66,10 @@ impl NodeView<'_> {
                 Stage::Old => "it waits for its turn".to_owned(),
                 Stage::Agent => format!("its {} is not ready", names::CNI_DAEMON_SET),
                 Stage::AgentDone => {
-                    format!("its {} is replaced; the proxy follows: {told}", names::CNI_DAEMON_SET)
+                    format!(
+                        "its {} is replaced; the proxy follows: {told}",
+                        names::CNI_DAEMON_SET
+                    )
                 }
                 Stage::Proxy => format!("its {} is not ready", target.daemon_set),
                 Stage::Verifying => {
@@ -109,8 +112,7 @@ fn view<'a>(
     let proxies = on("app", names::ZTUNNEL);
     let is_new_agent = |pod: &&&Pod| pod.template_hash.as_deref() == Some(&target.agent_hash);
     let is_new_proxy = |pod: &&&Pod| {
-        pod.labels.get(names::REVISION_LABEL).map(String::as_str)
-            == Some(target.revision.as_str())
+        pod.labels.get(names::REVISION_LABEL).map(String::as_str) == Some(target.revision.as_str())
     };
     let runs = |pod: &&&Pod| pod.ready && !pod.deleting;
     let carried = node
@@ -191,9 +193,9 @@ pub(super) fn summary(
 ) -> Option<RolloutNodes> {
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     let aside = || views.iter().filter(|view| view.set_aside.is_some());
-    let active = views.iter().filter(|view| {
-        view.set_aside.is_none() && !matches!(view.stage, Stage::Old | Stage::Done)
-    });
+    let active = views
+        .iter()
+        .filter(|view| view.set_aside.is_none() && !matches!(view.stage, Stage::Old | Stage::Done));
     Some(RolloutNodes {
         total: count(views.len()),
         updated: count(

@@ -208,7 +208,8 @@ pub(super) fn move_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Ti
 
 /// Keeps every `DaemonSet` that runs by default off the nodes of the others, and waits until its controller knows.
 fn make_room(target: &Target, others: &[(&ObjectKey, &Live)], plan: &mut Plan) -> Option<Wait> {
-    let mut revisions: BTreeSet<&str> = others.iter().flat_map(|(_, live)| bound_to(live)).collect();
+    let mut revisions: BTreeSet<&str> =
+        others.iter().flat_map(|(_, live)| bound_to(live)).collect();
     revisions.insert(target.revision.as_str());
     for (key, live) in others.iter().filter(|(_, live)| bound_to(live).is_empty()) {
         let wait = |message: &str| Wait {

@@ -1,0 +1,349 @@
+//! Carries out the acts of a plan, one request each.
+
+use std::sync::{Arc, PoisonError};
+
+use jiff::Timestamp;
+use kube::Client;
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use serde_json::json;
+use tracing::{debug, info};
+
+use super::apply::{self, limited};
+use super::error::{Error, is_conflict, is_gone};
+use super::pass::Operator;
+use super::signals;
+use super::world::resource;
+use crate::api::v1alpha1::{ApplicationNetwork, MeshMember};
+use crate::desired::crds;
+use crate::facts::{Answer, Facts, ObjectKey, Question};
+use crate::names;
+use crate::plan::{Act, Target, exclusion};
+
+impl Operator {
+    /// Carries out one act of an install or a move.
+    pub(super) async fn act(
+        &mut self,
+        act: &Act,
+        facts: &Facts,
+        target: &Arc<Target>,
+    ) -> Result<(), Error> {
+        match act {
+            Act::Define(wanted) => self.define(wanted).await,
+            Act::Ask(question) => {
+                self.ask(question, facts, target);
+                Ok(())
+            }
+            Act::Exclude {
+                key,
+                revisions,
+                resource_version: _,
+            } => {
+                let Some(body) = facts
+                    .object(key)
+                    .and_then(|live| exclusion(live, revisions))
+                else {
+                    return Ok(());
+                };
+                info!(object = %key, ?revisions, "keeping off nodes");
+                self.metrics.act("exclude");
+                if let Some(live) = apply::merge(&self.client, key, &body).await? {
+                    self.world.put(key, live);
+                }
+                Ok(())
+            }
+            other => self.act_of_leave(other).await,
+        }
+    }
+
+    /// Carries out an act that needs no target.
+    pub(super) async fn act_of_leave(&mut self, act: &Act) -> Result<(), Error> {
+        match act {
+            Act::Apply(object) => {
+                let facts = self.world.facts();
+                let is_ours = facts.object(&object.key).is_some_and(|live| {
+                    live.body
+                        .pointer("/metadata/labels")
+                        .is_some_and(|labels| labels.get(names::MEMBER_LABEL).is_some())
+                });
+                self.metrics.act("apply");
+                let (live, accepted) = apply::object(&self.client, object, is_ours).await?;
+                info!(object = %object.key, "applied");
+                self.accepted.insert(object.key.clone(), accepted);
+                self.world.put(&object.key, live);
+                Ok(())
+            }
+            Act::Delete { key, uid } => {
+                info!(object = %key, "deleting");
+                self.metrics.act("delete");
+                apply::delete(&self.client, key, uid).await
+            }
+            Act::DeletePod { name, uid, node } => {
+                info!(pod = name, node, "deleting a pod, so that it is made anew");
+                self.metrics.act("delete_pod");
+                let kind = resource(("", "v1", "Pod", "pods"));
+                let key = ObjectKey::in_system("Pod", name);
+                apply::delete_of(&self.client, &kind, &key, Some(uid)).await
+            }
+            Act::LabelNode {
+                name,
+                value,
+                resource_version,
+            } => {
+                info!(node = name, value = value.as_deref(), "labelling a node");
+                self.metrics.act("label_node");
+                let body = apply::label_patch(
+                    names::NODE_ZTUNNEL_LABEL,
+                    value.as_deref(),
+                    resource_version,
+                );
+                let key = ObjectKey::new("Node", None, name);
+                apply::merge(&self.client, &key, &body).await.map(|_| ())
+            }
+            Act::Unenrol {
+                namespace,
+                resource_version,
+            } => {
+                info!(namespace, "taking a namespace out of the mesh");
+                self.metrics.act("unenrol");
+                let body = apply::label_patch(names::DATAPLANE_MODE_LABEL, None, resource_version);
+                let key = ObjectKey::new("Namespace", None, namespace);
+                apply::merge(&self.client, &key, &body).await.map(|_| ())
+            }
+            Act::Release(key) => {
+                info!(object = %key, "letting go");
+                self.metrics.act("release");
+                apply::release(&self.client, key).await
+            }
+            Act::Define(_) | Act::Ask(_) | Act::Exclude { .. } => Ok(()),
+        }
+    }
+
+    /// Applies definitions. The folder is read again: their schemas are megabytes, and are not kept.
+    async fn define(&mut self, wanted: &[String]) -> Result<(), Error> {
+        let folder = self.crds.clone();
+        let names: Vec<String> = wanted.to_vec();
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+        let reader = tokio::task::spawn_blocking(move || {
+            for one in crds::bundled(&folder)? {
+                let one = one?;
+                if names.contains(&one.manifest.name) && sender.blocking_send(one.manifest).is_err()
+                {
+                    break;
+                }
+            }
+            Ok::<_, crds::Error>(())
+        });
+        while let Some(manifest) = receiver.recv().await {
+            self.metrics.act("define");
+            let generation = apply::definition(&self.client, &manifest).await?;
+            info!(object = %manifest.display_name(), "applied");
+            if let Some(entry) = self
+                .bundle
+                .iter_mut()
+                .flat_map(|bundle| &mut bundle.entries)
+                .find(|entry| entry.bundled.manifest.name == manifest.name)
+            {
+                entry.generation = generation;
+            }
+        }
+        if let Ok(read) = reader.await {
+            read?;
+        }
+        Ok(())
+    }
+
+    /// Asks in the background; the answer wakes the loop.
+    fn ask(&mut self, question: &Question, facts: &Facts, target: &Arc<Target>) {
+        let asked = self.asked.clone();
+        let new = asked
+            .asking
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(question.clone());
+        if !new {
+            return;
+        }
+        let signals = Arc::clone(&self.signals);
+        let wake = Arc::clone(&self.world.wake);
+        let metrics = self.metrics.clone();
+        let namespaces = facts.namespaces.clone();
+        let roots = self.roots();
+        let host = format!("{}.{}.svc", target.istiod, names::SYSTEM_NAMESPACE);
+        let question = question.clone();
+        self.tasks.spawn(async move {
+            let seen = match &question {
+                Question::ControlPlane { pod, .. } => signals.control_plane(pod, roots, host).await,
+                Question::Proxy { node, pod, .. } => {
+                    match (signals.served(pod).await, signals.on_node(node).await) {
+                        (Ok(served), Ok(on_node)) => Ok(signals::compare(
+                            &served,
+                            &on_node,
+                            |name| namespaces.get(name).cloned(),
+                            Timestamp::now(),
+                        )),
+                        (Err(error), _) | (_, Err(error)) => Err(error),
+                    }
+                }
+            };
+            debug!(%question, ?seen, "answered");
+            let mut answers = asked.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = answers.get(&question).map_or(0, |answer| answer.failures);
+            let mut answer = Answer {
+                at: Timestamp::now(),
+                seen,
+                failures: 0,
+            };
+            if !answer.is_good() {
+                answer.failures = before.saturating_add(1);
+            }
+            metrics.answer(answer.is_good());
+            answers.insert(question.clone(), answer);
+            drop(answers);
+            asked
+                .asking
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&question);
+            wake.notify_one();
+        });
+    }
+}
+
+fn finalizers(member: &MeshMember) -> Vec<String> {
+    member.metadata.finalizers.clone().unwrap_or_default()
+}
+
+/// The member must not go before the cluster is clean.
+pub fn has_finalizer(member: &MeshMember) -> bool {
+    finalizers(member)
+        .iter()
+        .any(|one| one == names::MEMBER_FINALIZER)
+}
+
+pub async fn add_finalizer(client: &Client, member: &MeshMember) -> Result<(), Error> {
+    if has_finalizer(member) {
+        return Ok(());
+    }
+    let mut all = finalizers(member);
+    all.push(names::MEMBER_FINALIZER.to_owned());
+    set_finalizers(client, member, &all).await
+}
+
+pub async fn remove_finalizer(client: &Client, member: &MeshMember) -> Result<(), Error> {
+    let mut all = finalizers(member);
+    all.retain(|one| one != names::MEMBER_FINALIZER);
+    set_finalizers(client, member, &all).await
+}
+
+async fn set_finalizers(client: &Client, member: &MeshMember, all: &[String]) -> Result<(), Error> {
+    let name = member.metadata.name.clone().unwrap_or_default();
+    let body = json!({"metadata": {"uid": member.metadata.uid, "resourceVersion": member.metadata.resource_version, "finalizers": all}});
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let api: Api<MeshMember> = Api::all(client.clone());
+    match limited(
+        "set the finalizer of",
+        format!("MeshMember {name}"),
+        api.patch(&name, &params, &Patch::Merge(&body)),
+    )
+    .await
+    {
+        Err(Error::Request { source, .. }) if is_gone(&source) => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+/// The network that members join who name none.
+pub async fn make_network(client: &Client, name: &str) -> Result<(), Error> {
+    let api: Api<ApplicationNetwork> = Api::all(client.clone());
+    let network = ApplicationNetwork::new(
+        name,
+        crate::api::v1alpha1::ApplicationNetworkSpec::default(),
+    );
+    let params = kube::api::PostParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..kube::api::PostParams::default()
+    };
+    match limited(
+        "create",
+        format!("ApplicationNetwork {name}"),
+        api.create(&params, &network),
+    )
+    .await
+    {
+        Err(Error::Request { source, .. }) if is_conflict(&source) => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+/// Gateway classes that istiod makes.
+const CLASSES: [&str; 4] = ["istio", "istio-remote", "istio-waypoint", "istio-east-west"];
+
+/// Deletes what istiod made at run time: leases and locks of its elections, the root certificate in every namespace, its
+/// gateway classes, and `cacerts`, which is ours but is no watched object.
+pub async fn sweep(client: &Client, facts: &Facts) -> Result<(), Error> {
+    let system = names::SYSTEM_NAMESPACE;
+    for (kind, prefix) in [
+        (("coordination.k8s.io", "v1", "Lease", "leases"), "istio-"),
+        (("", "v1", "ConfigMap", "configmaps"), "istio-"),
+    ] {
+        let resource = resource(kind);
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), system, &resource);
+        let list = limited(
+            "list",
+            format!("{} in {system}", kind.3),
+            api.list_metadata(&ListParams::default()),
+        )
+        .await?;
+        for object in list.items {
+            let Some(name) = object.metadata.name else {
+                continue;
+            };
+            if name.starts_with(prefix) {
+                let key = ObjectKey::in_system(kind.2, &name);
+                apply::delete_of(client, &resource, &key, object.metadata.uid.as_deref()).await?;
+            }
+        }
+    }
+    let maps = resource(("", "v1", "ConfigMap", "configmaps"));
+    for namespace in facts.namespaces.keys() {
+        let key = ObjectKey::new("ConfigMap", Some(namespace), names::ROOT_CONFIG_MAP);
+        apply::delete_of(client, &maps, &key, None).await?;
+    }
+    if facts
+        .definitions
+        .contains_key("gatewayclasses.gateway.networking.k8s.io")
+    {
+        sweep_classes(client).await?;
+    }
+    let secrets = resource(("", "v1", "Secret", "secrets"));
+    let key = ObjectKey::in_system("Secret", names::CACERTS_SECRET);
+    apply::delete_of(client, &secrets, &key, None).await
+}
+
+async fn sweep_classes(client: &Client) -> Result<(), Error> {
+    let classes = resource((
+        "gateway.networking.k8s.io",
+        "v1",
+        "GatewayClass",
+        "gatewayclasses",
+    ));
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &classes);
+    for name in CLASSES {
+        let key = ObjectKey::new("GatewayClass", None, name);
+        let Some(class) = limited("read", &key, api.get_opt(name)).await? else {
+            continue;
+        };
+        let by_istio = class
+            .data
+            .pointer("/spec/controllerName")
+            .and_then(serde_json::Value::as_str)
+            .is_some_and(|controller| controller.starts_with("istio.io/"));
+        if by_istio {
+            apply::delete_of(client, &classes, &key, class.metadata.uid.as_deref()).await?;
+        }
+    }
+    Ok(())
+}

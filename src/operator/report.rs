@@ -1,0 +1,253 @@
+//! Status and Events: written only when something changed.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::apply::limited;
+use super::error::{Error, is_gone};
+use super::mirror::version;
+use crate::api::v1alpha1::{
+    ApplicationNetwork, ApplicationNetworkStatus, MeshMember, MeshMemberStatus, MeshRelease,
+    MeshReleaseStatus,
+};
+use crate::names;
+use crate::status::{self, Outcome};
+
+/// Progress is told at most this often; changed conditions are told at once.
+const PACE: SignedDuration = SignedDuration::from_secs(1);
+
+/// A status that was written, and the version it was answered with.
+struct Written<S> {
+    uid: Option<String>,
+    version: u64,
+    status: S,
+    at: Timestamp,
+}
+
+/// Writes status and Events.
+pub struct Reporter {
+    events: Recorder,
+    members: BTreeMap<String, Written<MeshMemberStatus>>,
+    networks: BTreeMap<String, Written<ApplicationNetworkStatus>>,
+    releases: BTreeMap<String, Written<MeshReleaseStatus>>,
+}
+
+impl Reporter {
+    /// A reporter that has written nothing yet.
+    pub fn new(events: Recorder) -> Self {
+        Self {
+            events,
+            members: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            releases: BTreeMap::new(),
+        }
+    }
+
+    /// The member with the newest status known: what we wrote may not have come back through the watch yet.
+    pub fn newest(&self, member: &MeshMember) -> MeshMember {
+        let mut member = member.clone();
+        if let Some(status) = newer(&self.members, &member.metadata) {
+            member.status = Some(status.clone());
+        }
+        member
+    }
+
+    /// Tells what a pass over a member found. Returns when to tell what was held back.
+    pub async fn member(
+        &mut self,
+        client: &Client,
+        member: &MeshMember,
+        outcome: &Outcome,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Error> {
+        let name = member.metadata.name.clone().unwrap_or_default();
+        let old = self.newest(member).status;
+        let next = status::next(old.as_ref(), outcome, now);
+        if old.as_ref() == Some(&next) {
+            return Ok(None);
+        }
+        let before = old.map(|old| old.conditions).unwrap_or_default();
+        let changes = status::changes(&before, &next.conditions);
+        let until = self
+            .members
+            .get(&name)
+            .and_then(|written| written.at.checked_add(PACE).ok());
+        if changes.is_empty()
+            && before.len() == next.conditions.len()
+            && let Some(until) = until.filter(|until| *until > now)
+        {
+            return Ok(Some(until));
+        }
+        let version = write(client, member, &next).await?;
+        self.members.insert(
+            name.clone(),
+            Written {
+                uid: member.metadata.uid.clone(),
+                version,
+                status: next,
+                at: now,
+            },
+        );
+        for change in changes {
+            info!(
+                member = name,
+                condition = change.condition,
+                reason = change.reason,
+                "{}",
+                change.message
+            );
+            let kind = if change.is_warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            };
+            self.event(member, kind, &change.reason, change.message)
+                .await;
+        }
+        Ok(None)
+    }
+
+    /// Tells what a leave could not wait for.
+    pub async fn leftovers(&self, member: &MeshMember, left: &[String]) {
+        let note = format!("left, but not clean: {}", left.join("; "));
+        self.event(member, EventType::Warning, "Leftovers", note)
+            .await;
+    }
+
+    async fn event(&self, member: &MeshMember, kind: EventType, reason: &str, note: String) {
+        let mut note = note;
+        // The longest note the API takes is 1 kB.
+        let end = (0..=1000.min(note.len()))
+            .rev()
+            .find(|end| note.is_char_boundary(*end))
+            .unwrap_or(0);
+        note.truncate(end);
+        let event = Event {
+            type_: kind,
+            reason: reason.to_owned(),
+            note: Some(note),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        let reference: ObjectReference = member.object_ref(&());
+        if let Err(error) = self.events.publish(&event, &reference).await {
+            warn!(error = %super::chain(&error), "cannot write an Event");
+        }
+    }
+
+    /// Tells about a network.
+    pub async fn network(
+        &mut self,
+        client: &Client,
+        network: &ApplicationNetwork,
+        next: &ApplicationNetworkStatus,
+    ) -> Result<(), Error> {
+        let known = newer(&self.networks, &network.metadata).or(network.status.as_ref());
+        tell(
+            client,
+            network,
+            known == Some(next),
+            next,
+            &mut self.networks,
+        )
+        .await
+    }
+
+    /// Tells about a release.
+    pub async fn release(
+        &mut self,
+        client: &Client,
+        release: &MeshRelease,
+        next: &MeshReleaseStatus,
+    ) -> Result<(), Error> {
+        let known = newer(&self.releases, &release.metadata).or(release.status.as_ref());
+        tell(
+            client,
+            release,
+            known == Some(next),
+            next,
+            &mut self.releases,
+        )
+        .await
+    }
+}
+
+fn newer<'a, S>(
+    written: &'a BTreeMap<String, Written<S>>,
+    meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+) -> Option<&'a S> {
+    let own = written.get(meta.name.as_deref()?)?;
+    let seen = version(meta.resource_version.as_deref().unwrap_or_default());
+    (own.uid == meta.uid && own.version > seen).then_some(&own.status)
+}
+
+async fn tell<K, S>(
+    client: &Client,
+    object: &K,
+    same: bool,
+    next: &S,
+    written: &mut BTreeMap<String, Written<S>>,
+) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    S: Serialize + Clone,
+{
+    if same {
+        return Ok(());
+    }
+    let version = write(client, object, next).await?;
+    written.insert(
+        object.meta().name.clone().unwrap_or_default(),
+        Written {
+            uid: object.meta().uid.clone(),
+            version,
+            status: next.clone(),
+            at: Timestamp::UNIX_EPOCH,
+        },
+    );
+    Ok(())
+}
+
+async fn write<K, S>(client: &Client, object: &K, next: &S) -> Result<u64, Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    S: Serialize,
+{
+    let name = object.meta().name.clone().unwrap_or_default();
+    let api: Api<kube::api::PartialObjectMeta<K>> = Api::all(client.clone());
+    let body = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": name, "uid": object.meta().uid},
+        "status": next,
+    });
+    let params = PatchParams::apply(names::STATUS_MANAGER).force();
+    let what = format!("{} {name}", K::kind(&()));
+    match limited(
+        "write the status of",
+        what,
+        api.patch_status(&name, &params, &Patch::Apply(&body)),
+    )
+    .await
+    {
+        Ok(answer) => Ok(version(
+            answer
+                .metadata
+                .resource_version
+                .as_deref()
+                .unwrap_or_default(),
+        )),
+        // It was deleted meanwhile: there is nobody to tell.
+        Err(Error::Request { source, .. }) if is_gone(&source) => Ok(0),
+        Err(error) => Err(error),
+    }
+}

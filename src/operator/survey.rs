@@ -1,0 +1,323 @@
+//! Facts in the form in which checks, platform detection and status want them. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::v1alpha1::{
+    CertificateStatus, ComponentStatus, MAX_MEMBERSHIP_NAMES, MembershipStatus, MeshMember,
+};
+use crate::blueprint::IpFamilies;
+use crate::facts::{Facts, Membership, ObjectKey};
+use crate::health::{self, Deployment};
+use crate::names;
+use crate::plan::{NodeRules, Target};
+use crate::platform;
+use crate::preflight::{Cluster, Crd, Injector, Node, Quota, Right, Rival, Taint, Workload};
+use crate::status::Component;
+use crate::trust::Certificate;
+
+/// Nodes that platform detection looks at: a few are enough.
+const SAMPLE: usize = 8;
+
+/// What the checks before the first act look at.
+pub fn cluster(facts: &Facts, membership: &Membership, rivals: Vec<Rival>) -> Cluster {
+    let workloads = |kind: &str| {
+        facts
+            .others
+            .iter()
+            .filter(|other| other.kind == kind)
+            .map(|other| Workload {
+                namespace: other.namespace.clone(),
+                name: other.name.clone(),
+                is_ours: other.is_ours,
+            })
+            .collect()
+    };
+    Cluster {
+        server_version: facts.server_version.clone(),
+        uid: facts.cluster_uid.clone(),
+        nodes: facts.nodes.values().map(|node| checked(node)).collect(),
+        daemon_sets: workloads("DaemonSet"),
+        control_planes: workloads("Deployment"),
+        injectors: facts
+            .others
+            .iter()
+            .filter(|other| other.kind == "MutatingWebhookConfiguration")
+            .map(|other| Injector {
+                name: other.name.clone(),
+                is_ours: other.is_ours,
+            })
+            .collect(),
+        sidecar_namespaces: facts
+            .namespaces
+            .iter()
+            .filter(|(_, namespace)| namespace.wants_sidecars())
+            .map(|(name, _)| name.clone())
+            .collect(),
+        crds: facts
+            .definitions
+            .iter()
+            .map(|(name, definition)| {
+                let ours = definition
+                    .labels
+                    .get(names::MANAGED_BY_LABEL)
+                    .is_some_and(|by| by == names::MANAGED_BY);
+                let owner = definition
+                    .labels
+                    .get(names::MANAGED_BY_LABEL)
+                    .or(definition.manager.as_ref())
+                    .cloned()
+                    .unwrap_or_else(|| "somebody else".to_owned());
+                Crd {
+                    name: name.clone(),
+                    owner: (!ours).then_some(owner),
+                    bundle_version: definition
+                        .annotations
+                        .get(names::GATEWAY_API_BUNDLE_ANNOTATION)
+                        .cloned(),
+                    channel: definition
+                        .annotations
+                        .get(names::GATEWAY_API_CHANNEL_ANNOTATION)
+                        .cloned(),
+                }
+            })
+            .collect(),
+        system_labels: facts
+            .namespaces
+            .get(names::SYSTEM_NAMESPACE)
+            .map(|namespace| namespace.labels.clone()),
+        quotas: facts
+            .quotas
+            .iter()
+            .map(|quota| Quota {
+                name: quota.name.clone(),
+                hard: quota.hard,
+                used: quota.used,
+            })
+            .collect(),
+        enrolled_namespaces: membership.namespaces.clone(),
+        network_policies: facts
+            .policies
+            .iter()
+            .filter(|policy| {
+                policy
+                    .metadata
+                    .namespace
+                    .as_ref()
+                    .is_some_and(|namespace| membership.namespaces.contains(namespace))
+            })
+            .map(|policy| policy.as_ref().clone())
+            .collect(),
+        rivals,
+        missing_rights: facts
+            .denied
+            .iter()
+            .map(|denied| Right {
+                verb: denied.verb.to_owned(),
+                resource: denied.resource.clone(),
+                namespace: denied.namespace.clone(),
+            })
+            .collect(),
+        cilium: None,
+    }
+}
+
+fn checked(node: &crate::facts::Node) -> Node {
+    let label = |key: &str| node.labels.get(key).map(String::as_str);
+    Node {
+        name: node.name.clone(),
+        os: node.os.clone(),
+        arch: node.arch.clone(),
+        ready: node.ready,
+        unschedulable: node.unschedulable,
+        taints: node
+            .taints
+            .iter()
+            .map(|(key, value, effect)| Taint {
+                key: key.clone(),
+                value: value.clone(),
+                effect: effect.clone(),
+            })
+            .collect(),
+        kubelet_version: node.kubelet_version.clone(),
+        is_virtual: label("type") == Some("virtual-kubelet")
+            || label("eks.amazonaws.com/compute-type") == Some("fargate"),
+    }
+}
+
+/// What platforms are told apart by.
+pub fn evidence(facts: &Facts) -> platform::Evidence {
+    platform::Evidence {
+        git_version: facts.server_version.clone(),
+        api_groups: facts.api_groups.clone(),
+        nodes: facts
+            .nodes
+            .values()
+            .take(SAMPLE)
+            .map(|node| platform::NodeEvidence {
+                name: node.name.clone(),
+                provider_id: node.provider_id.clone(),
+                os_image: node.os_image.clone(),
+                labels: node.labels.clone(),
+                annotations: node.annotations.clone(),
+            })
+            .collect(),
+    }
+}
+
+/// Address families of pods.
+pub fn families(facts: &Facts) -> IpFamilies {
+    IpFamilies::of(
+        facts
+            .nodes
+            .values()
+            .flat_map(|node| node.pod_cidrs.iter().map(String::as_str)),
+    )
+}
+
+/// Members that stand for the same cluster: this version knows the local one only, so all others.
+pub fn rivals<'a>(
+    member: &MeshMember,
+    members: impl Iterator<Item = &'a MeshMember>,
+) -> Vec<Rival> {
+    members
+        .filter(|other| other.metadata.uid != member.metadata.uid)
+        .filter_map(|other| {
+            Some(Rival {
+                name: other.metadata.name.clone()?,
+                created: other.metadata.creation_timestamp.as_ref()?.0,
+            })
+        })
+        .collect()
+}
+
+/// Components as they are, and whether each does its work.
+pub fn components(facts: &Facts, target: &Target) -> Vec<Component> {
+    vec![
+        istiod(facts, target),
+        on_nodes(
+            facts,
+            target,
+            names::CNI_DAEMON_SET,
+            ("k8s-app", names::CNI_DAEMON_SET),
+            &|pod| pod.template_hash.as_deref() == Some(&target.agent_hash),
+        ),
+        on_nodes(
+            facts,
+            target,
+            names::ZTUNNEL,
+            ("app", names::ZTUNNEL),
+            &|pod| {
+                pod.labels.get(names::REVISION_LABEL).map(String::as_str)
+                    == Some(target.revision.as_str())
+            },
+        ),
+    ]
+}
+
+fn istiod(facts: &Facts, target: &Target) -> Component {
+    let key = ObjectKey::in_system("Deployment", &target.istiod);
+    let state = facts.object(&key).map(Deployment::of).unwrap_or_default();
+    let count = |number: i64| i32::try_from(number).unwrap_or(i32::MAX);
+    let trouble = health::trouble(facts.pods_with("app", names::ISTIOD));
+    Component {
+        status: ComponentStatus {
+            name: names::ISTIOD.to_owned(),
+            version: Some(target.version.to_string()),
+            desired: count(state.desired),
+            updated: count(state.updated),
+            ready: count(state.ready),
+            message: trouble.map(|(pod, text)| format!("{}: {text}", pod.name)),
+        },
+        serves: state.ready > 0,
+    }
+}
+
+fn on_nodes(
+    facts: &Facts,
+    target: &Target,
+    name: &str,
+    label: (&'static str, &'static str),
+    is_new: &dyn Fn(&crate::facts::Pod) -> bool,
+) -> Component {
+    let mut by_node: BTreeMap<&str, Vec<&crate::facts::Pod>> = BTreeMap::new();
+    for pod in facts.pods_with(label.0, label.1) {
+        by_node.entry(pod.node.as_str()).or_default().push(pod);
+    }
+    let (mut desired, mut updated, mut ready) = (0, 0, 0);
+    let mut silent = Vec::new();
+    for node in facts
+        .nodes
+        .values()
+        .filter(|node| target.rules.supports(node))
+    {
+        desired += 1;
+        let pods = by_node
+            .get(node.name.as_str())
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        if pods.iter().any(|pod| is_new(pod) && !pod.deleting) {
+            updated += 1;
+        }
+        if pods.iter().any(|pod| pod.ready) {
+            ready += 1;
+        } else if NodeRules::set_aside(node).is_none() && !pods.iter().any(|pod| pod.deleting) {
+            silent.push(node.name.as_str());
+        }
+    }
+    let message = health::trouble(by_node.values().flatten().copied())
+        .map(|(pod, text)| format!("{} on node {}: {text}", pod.name, pod.node))
+        .or_else(|| {
+            (!silent.is_empty()).then(|| {
+                format!(
+                    "not ready on {}",
+                    silent
+                        .iter()
+                        .take(5)
+                        .copied()
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                )
+            })
+        });
+    Component {
+        status: ComponentStatus {
+            name: name.to_owned(),
+            version: Some(target.version.to_string()),
+            desired,
+            updated,
+            ready,
+            message,
+        },
+        serves: silent.is_empty(),
+    }
+}
+
+/// Who is in the mesh, for status.
+pub fn membership(found: &Membership) -> MembershipStatus {
+    let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+    let first = |names: &[String]| {
+        names
+            .iter()
+            .take(MAX_MEMBERSHIP_NAMES)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    MembershipStatus {
+        namespaces: count(found.namespaces.len()),
+        enrolled: count(found.enrolled),
+        meshed: count(found.meshed),
+        enrolled_names: first(&found.namespaces),
+        broken: first(&found.broken),
+    }
+}
+
+/// A certificate, for status.
+pub fn certificate(what: &str, certificate: &Certificate) -> CertificateStatus {
+    CertificateStatus {
+        what: what.to_owned(),
+        fingerprint: certificate.fingerprint.as_str().to_owned(),
+        not_after: Some(Time(certificate.not_after)),
+    }
+}
