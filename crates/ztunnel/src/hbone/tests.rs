@@ -4,45 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::identity::Identity;
-use crate::tls::{self, PrivateKey, WorkloadCertificate};
-
-/// A certificate authority for tests.
-pub(crate) struct TestAuthority {
-    root: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl TestAuthority {
-    pub(crate) fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let root = params.self_signed(&key).unwrap().pem();
-        Self {
-            root,
-            issuer: Issuer::new(params, key),
-        }
-    }
-
-    pub(crate) fn certificate(&self, identity: &Identity) -> WorkloadCertificate {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.subject_alt_names = vec![SanType::URI(identity.as_str().try_into().unwrap())];
-        let leaf = params.signed_by(&key, &self.issuer).unwrap().pem();
-        let key = PrivateKey::from_pkcs8(key.serialize_der());
-        WorkloadCertificate::from_pem(identity, &[leaf, self.root.clone()], key).unwrap()
-    }
-}
+use crate::tls::tests::Authority as Issuer;
+use crate::tls::{self, WorkloadCertificate};
 
 pub(crate) fn identity(account: &str) -> Identity {
     Identity::new("cluster.local", "shop", account).unwrap()
+}
+
+pub(crate) fn certificate(issuer: &Issuer, identity: &Identity) -> WorkloadCertificate {
+    issuer.certificate(identity, Duration::from_secs(3600))
 }
 
 fn request(authority: &str) -> Request {
@@ -57,14 +32,14 @@ fn request(authority: &str) -> Request {
 
 /// A tunnel over an in-memory pipe: web to cart.
 async fn pair(settings: Settings) -> (Client, Server<DuplexStream>) {
-    let authority = TestAuthority::new();
+    let authority = Issuer::new();
     let (near, far) = duplex(256 * 1024);
     let to = tls::client_config(
-        &authority.certificate(&identity("web")),
+        &certificate(&authority, &identity("web")),
         &[identity("cart")],
     )
     .unwrap();
-    let at = tls::server_config(&authority.certificate(&identity("cart"))).unwrap();
+    let at = tls::server_config(&certificate(&authority, &identity("cart"))).unwrap();
     let (client, server) = tokio::join!(connect(near, to, settings), accept(far, at, settings));
     (client.unwrap(), server.unwrap())
 }
@@ -263,14 +238,14 @@ async fn a_peer_that_answers_no_ping_is_given_up() {
         ping_timeout: Duration::from_millis(50),
         ..Settings::default()
     };
-    let authority = TestAuthority::new();
+    let authority = Issuer::new();
     let (near, far) = duplex(256 * 1024);
     let to = tls::client_config(
-        &authority.certificate(&identity("web")),
+        &certificate(&authority, &identity("web")),
         &[identity("cart")],
     )
     .unwrap();
-    let at = tls::server_config(&authority.certificate(&identity("cart"))).unwrap();
+    let at = tls::server_config(&certificate(&authority, &identity("cart"))).unwrap();
     let patient = Settings::default();
     let (client, server) = tokio::join!(connect(near, to, settings), accept(far, at, patient));
     let (client, mut server) = (client.unwrap(), server.unwrap());
@@ -296,14 +271,14 @@ async fn a_peer_that_answers_no_ping_is_given_up() {
 
 #[tokio::test]
 async fn an_unexpected_identity_is_refused_by_the_client() {
-    let authority = TestAuthority::new();
+    let authority = Issuer::new();
     let (near, far) = duplex(64 * 1024);
     let to = tls::client_config(
-        &authority.certificate(&identity("web")),
+        &certificate(&authority, &identity("web")),
         &[identity("somebody-else")],
     )
     .unwrap();
-    let at = tls::server_config(&authority.certificate(&identity("cart"))).unwrap();
+    let at = tls::server_config(&certificate(&authority, &identity("cart"))).unwrap();
     let settings = Settings::default();
     let (client, server) = tokio::join!(connect(near, to, settings), accept(far, at, settings));
     assert!(matches!(client.unwrap_err(), Error::Tls(_)));
@@ -312,11 +287,11 @@ async fn an_unexpected_identity_is_refused_by_the_client() {
 
 #[tokio::test]
 async fn a_foreign_trust_domain_ends_in_the_handshake() {
-    let authority = TestAuthority::new();
+    let authority = Issuer::new();
     let stranger = Identity::new("other.mesh", "shop", "web").unwrap();
     let (near, far) = duplex(64 * 1024);
-    let to = tls::client_config(&authority.certificate(&stranger), &[identity("cart")]).unwrap();
-    let at = tls::server_config(&authority.certificate(&identity("cart"))).unwrap();
+    let to = tls::client_config(&certificate(&authority, &stranger), &[identity("cart")]).unwrap();
+    let at = tls::server_config(&certificate(&authority, &identity("cart"))).unwrap();
     let settings = Settings::default();
     let (client, server) = tokio::join!(connect(near, to, settings), accept(far, at, settings));
     assert!(matches!(server.unwrap_err(), Error::Tls(_)));
@@ -329,16 +304,16 @@ async fn a_foreign_trust_domain_ends_in_the_handshake() {
 /// A server on loopback and a way to reach it that counts how often it is used.
 struct Loopback {
     address: std::net::SocketAddr,
-    authority: TestAuthority,
+    authority: Issuer,
     made: Arc<AtomicUsize>,
 }
 
 impl Loopback {
     async fn start(settings: Settings) -> Self {
-        let authority = TestAuthority::new();
+        let authority = Issuer::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let config = tls::server_config(&authority.certificate(&identity("cart"))).unwrap();
+        let config = tls::server_config(&certificate(&authority, &identity("cart"))).unwrap();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let config = Arc::clone(&config);
@@ -370,7 +345,7 @@ impl Loopback {
         settings: Settings,
     ) -> impl Fn() -> futures::future::BoxFuture<'static, Result<Client, Error>> + use<> {
         let config = tls::client_config(
-            &self.authority.certificate(&identity("web")),
+            &certificate(&self.authority, &identity("web")),
             &[identity("cart")],
         )
         .unwrap();
@@ -513,10 +488,10 @@ async fn an_idle_tunnel_is_closed_and_forgotten() {
 
 #[tokio::test]
 async fn a_peer_that_went_away_is_replaced_without_an_error() {
-    let authority = TestAuthority::new();
+    let authority = Issuer::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let config = tls::server_config(&authority.certificate(&identity("cart"))).unwrap();
+    let config = tls::server_config(&certificate(&authority, &identity("cart"))).unwrap();
     // Serves one stream per tunnel, then drops the connection without a word.
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

@@ -36,6 +36,11 @@ impl Link {
         Ok(Self(AsyncFd::new(descriptor)?))
     }
 
+    #[cfg(test)]
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
     /// The next packet; `None` when the agent has closed the connection. Cancel safe.
     pub(super) async fn receive(&self) -> io::Result<Option<Packet>> {
         loop {

@@ -16,6 +16,10 @@ mod pod;
 mod proxy_header;
 mod receive;
 mod send;
+#[cfg(test)]
+mod testbed;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
