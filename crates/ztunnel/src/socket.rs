@@ -301,4 +301,4 @@ fn is_not_redirected(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -33,7 +33,10 @@ impl Link {
 
     /// A connection from its descriptor, which must not block.
     pub(super) fn new(descriptor: OwnedFd) -> io::Result<Self> {
-        Ok(Self(AsyncFd::new(descriptor)?))
+        // SAFETY: the descriptor is owned, and nothing closes or changes it before the registration ends with it.
+        #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor")]
+        let registered = unsafe { AsyncFd::register(descriptor) };
+        Ok(Self(registered?))
     }
 
     #[cfg(test)]

@@ -10,12 +10,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 
 /// A namespace with loopback up, and what istio-cni puts into a pod so that answers to a foreign address come back.
-fn pod() -> Netns {
+pub(crate) fn pod() -> Netns {
     let netns = std::thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("tests of the socket layer run as root");
         for line in [
             "ip link set lo up",
             "ip addr add 10.7.0.1/32 dev lo",
+            "iptables -w -t nat -A OUTPUT -p tcp -d 10.9.0.0/16 -m mark ! --mark 0x539/0xfff -j REDIRECT --to-ports 15001",
             "ip -6 addr add fd00:7::1/128 dev lo nodad",
             "ip route add default dev lo",
             "ip -6 route add default dev lo",

@@ -150,8 +150,13 @@ impl Stage {
             script(agent).await;
         };
         let link = Link::new(near).unwrap();
-        let played =
-            async { tokio::join!(self.agent.converse(&link, &mut had_snapshot), script).0 };
+        let agent = &mut self.agent;
+        let converse = async {
+            // The link closes with the conversation, as it does when the agent is followed.
+            let link = link;
+            agent.converse(&link, &mut had_snapshot).await
+        };
+        let played = async { tokio::join!(converse, script).0 };
         timeout(Duration::from_secs(10), played)
             .await
             .expect("the script ends")
