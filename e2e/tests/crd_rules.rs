@@ -1,6 +1,8 @@
 //! The rules of the API on a real API server: what is accepted, what is refused and with which words; server-side
 //! apply, status subresource, printed columns, bounds.
 
+#![allow(clippy::expect_used, reason = "a test fails where it cannot go on")]
+
 #[path = "crd_rules/table.rs"]
 mod table;
 
