@@ -158,6 +158,7 @@ fn install_cni(progress: Progress) -> Result<Recipe, Error> {
         "install the package iptables",
     )?;
     rootfs.tree(&modules, &modules, &[])?;
+    rootfs.libraries_of(&files::below(&modules)?)?;
     Ok(recipe)
 }
 

@@ -46,7 +46,12 @@ impl Rootfs {
         to: impl Into<PathBuf>,
     ) -> Result<&mut Self, command::Error> {
         self.copy(from, to);
-        for library in libraries(from)? {
+        self.libraries_of(&[from.to_owned()])
+    }
+
+    /// Adds the libraries that programs or modules of the host need.
+    pub fn libraries_of(&mut self, programs: &[PathBuf]) -> Result<&mut Self, command::Error> {
+        for library in libraries(programs)? {
             self.copy(&library, library.clone());
         }
         Ok(self)
@@ -98,9 +103,9 @@ impl Rootfs {
     }
 }
 
-/// The shared libraries and the loader of a program, as absolute paths; none for a static one.
-fn libraries(program: &Path) -> Result<Vec<PathBuf>, command::Error> {
-    match command::output(command("ldd", [program]).env("LC_ALL", "C")) {
+/// The shared libraries and the loader of programs, as absolute paths; none for a static one.
+fn libraries(programs: &[PathBuf]) -> Result<Vec<PathBuf>, command::Error> {
+    match command::output(command("ldd", programs).env("LC_ALL", "C")) {
         Ok(listing) => Ok(parse_libraries(&listing)),
         Err(command::Error::Failed { output, .. })
             if output.contains("not a dynamic executable") =>
