@@ -123,7 +123,8 @@ fn parse_libraries(listing: &str) -> Vec<PathBuf> {
         .filter_map(|line| {
             let path = line.split_once("=>").map_or(line, |(_, path)| path);
             let path = path.split_whitespace().next()?;
-            path.starts_with('/').then(|| path.into())
+            // Asked about several files, ldd puts `<file>:` in front of each one's list.
+            (path.starts_with('/') && !path.ends_with(':')).then(|| path.into())
         })
         .collect()
 }
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn libraries_are_read_from_what_ldd_says() {
-        let listing = "\tlinux-vdso.so.1 (0x00007ffc)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
+        let listing = "/usr/bin/tar:\n\tlinux-vdso.so.1 (0x00007ffc)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
         assert_eq!(
             parse_libraries(listing),
             [
