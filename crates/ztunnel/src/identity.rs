@@ -77,6 +77,11 @@ impl Identity {
         &self.uri[SCHEME.len()..]
     }
 
+    /// Whether another clone exists.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.uri) > 1
+    }
+
     /// The trust domain.
     pub fn trust_domain(&self) -> &str {
         &self.uri[SCHEME.len()..usize::from(self.trust_domain_end)]

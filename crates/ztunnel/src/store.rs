@@ -5,6 +5,7 @@
 
 mod map;
 mod snapshot;
+mod strings;
 mod write;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,7 @@ use crate::service::Service;
 use crate::workload::{self, Workload};
 pub use map::Map;
 pub use snapshot::{Endpoints, Found, Snapshot};
+use strings::Strings;
 
 /// One change that istiod sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,8 +80,8 @@ pub struct Rejected {
 #[derive(Debug)]
 pub struct Store {
     current: ArcSwap<Snapshot>,
-    /// Held while a snapshot is made, so that no change is lost.
-    writer: Mutex<()>,
+    /// Held while a snapshot is made, so that no change is lost; with the texts that its entries share.
+    writer: Mutex<Strings>,
     changed: watch::Sender<u64>,
     policies_changed: watch::Sender<u64>,
 }
@@ -96,7 +98,7 @@ impl Store {
     pub fn new(preferred_namespace: impl Into<Arc<str>>) -> Self {
         Self {
             current: ArcSwap::from_pointee(Snapshot::new(preferred_namespace.into())),
-            writer: Mutex::new(()),
+            writer: Mutex::default(),
             changed: watch::Sender::new(0),
             policies_changed: watch::Sender::new(0),
         }
@@ -110,13 +112,13 @@ impl Store {
     /// Applies a batch as one step, in order, and says which changes were refused. A refused change of a resource
     /// that is already known leaves the known one as it is.
     pub fn apply(&self, updates: Vec<Update>) -> Vec<Rejected> {
-        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut strings = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let last = self.snapshot();
         let mut next = Snapshot::clone(&last);
         let mut rejected = Vec::new();
         for (index, update) in updates.into_iter().enumerate() {
             let name = update.name();
-            if let Err(reason) = next.apply(update) {
+            if let Err(reason) = next.apply(update, &mut strings) {
                 rejected.push(Rejected {
                     index,
                     name,
@@ -124,6 +126,7 @@ impl Store {
                 });
             }
         }
+        strings.sweep();
         if next.version() != last.version() {
             let (version, policies) = (next.version(), next.policy_version());
             self.current.store(Arc::new(next));
@@ -147,10 +150,14 @@ impl Store {
 }
 
 impl Snapshot {
-    fn apply(&mut self, update: Update) -> Result<(), workload::Error> {
+    fn apply(&mut self, update: Update, strings: &mut Strings) -> Result<(), workload::Error> {
         match update {
             Update::Address(address) => match address.r#type.ok_or(workload::Error::Kind)? {
-                Type::Workload(workload) => self.put_workload(Workload::try_from(workload)?),
+                Type::Workload(workload) => {
+                    let mut workload = Workload::try_from(workload)?;
+                    strings.share(&mut workload);
+                    self.put_workload(workload);
+                }
                 Type::Service(service) => self.put_service(Service::try_from(service)?),
             },
             Update::Authorization(policy) => self.put_policy(Policy::try_from(*policy)?),

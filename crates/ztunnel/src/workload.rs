@@ -2,7 +2,8 @@
 //!
 //! Layer 3. The domain type and its conversion from xDS; no lookups.
 
-use std::collections::BTreeMap;
+mod ports;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::addr::{self, NamespacedHostname, NetworkAddress};
 use crate::baggage::{Baggage, WorkloadKind};
 use crate::identity::{self, Identity};
 use crate::proto::workload as proto;
+pub use ports::{Memberships, PortMap};
 
 /// Trust domain when istiod leaves it out.
 pub const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
@@ -131,40 +133,6 @@ pub enum Destination {
     Address(NetworkAddress),
 }
 
-/// Ports of an endpoint: service port to target port, sorted by service port. Target 0 never appears.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct PortMap(Box<[(u16, u16)]>);
-
-impl PortMap {
-    /// The target of a service port.
-    pub fn target(&self, service_port: u16) -> Option<u16> {
-        self.0
-            .binary_search_by_key(&service_port, |(service, _)| *service)
-            .ok()
-            .map(|at| self.0[at].1)
-    }
-
-    /// Every pair, by service port.
-    pub fn iter(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
-        self.0.iter().copied()
-    }
-
-    /// Whether no port is mapped.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl FromIterator<(u16, u16)> for PortMap {
-    fn from_iter<I: IntoIterator<Item = (u16, u16)>>(pairs: I) -> Self {
-        let sorted: BTreeMap<u16, u16> = pairs
-            .into_iter()
-            .filter(|(_, target)| *target != 0)
-            .collect();
-        Self(sorted.into_iter().collect())
-    }
-}
-
 /// One workload. Immutable once stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
@@ -207,7 +175,7 @@ pub struct Workload {
     /// Host name of a workload without addresses; empty otherwise.
     pub hostname: Arc<str>,
     /// Services it belongs to.
-    pub services: BTreeMap<NamespacedHostname, PortMap>,
+    pub services: Memberships,
     /// Listener for tunnelled traffic.
     pub application_tunnel: Option<ApplicationTunnel>,
     /// Place.

@@ -121,7 +121,9 @@ fn every_field_arrives_where_it_belongs() {
         status: Status::Unhealthy,
         cluster_id: "c1".into(),
         hostname: "cart.example.com".into(),
-        services: [(service, [(80, 8080)].into_iter().collect())].into(),
+        services: [(service, [(80, 8080)].into_iter().collect())]
+            .into_iter()
+            .collect(),
         application_tunnel: Some(ApplicationTunnel {
             protocol: ApplicationProtocol::Proxy,
             port: Some(15088),
@@ -234,16 +236,4 @@ fn only_uids_of_pods_are_pods() {
         .unwrap();
         assert_eq!(workload.is_pod(), expected, "{uid}");
     }
-}
-
-#[test]
-fn ports_are_found_by_service_port_and_zero_is_no_target() {
-    let ports: PortMap = [(443, 8443), (80, 8080), (90, 0)].into_iter().collect();
-    let all: Vec<_> = ports.iter().collect();
-    assert_eq!(all, [(80, 8080), (443, 8443)]);
-    assert_eq!(
-        (ports.target(80), ports.target(443), ports.target(90)),
-        (Some(8080), Some(8443), None)
-    );
-    assert!(PortMap::default().is_empty());
 }
