@@ -209,6 +209,7 @@ fn the_target_port_is_the_members_then_the_services_then_the_tunnels() {
 
 #[test]
 fn the_clients_family_is_preferred_and_the_services_is_binding() {
+    use proto::IpFamilies::{Automatic, Dual, Ipv4Only, Ipv6Only};
     let dual = |families: proto::IpFamilies, addresses: Vec<Vec<u8>>, family| {
         let mut service = service(proto::load_balancing::Mode::UnspecifiedMode, &[]);
         service.ip_families = proto::Service {
@@ -231,7 +232,6 @@ fn the_clients_family_is_preferred_and_the_services_is_binding() {
     };
     let (v4, v6) = (vec![10, 0, 0, 1], vec![0xfd; 16]);
     let both = vec![v4.clone(), v6.clone()];
-    use proto::IpFamilies::{Automatic, Dual, Ipv4Only, Ipv6Only};
     for (families, addresses, asked, expected) in [
         (Automatic, both.clone(), Family::V4, Some(Family::V4)),
         (Automatic, both.clone(), Family::V6, Some(Family::V6)),

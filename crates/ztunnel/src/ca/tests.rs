@@ -137,9 +137,9 @@ async fn a_failure_comes_back_at_once_and_is_tried_again() {
 async fn eight_requests_run_at_once_and_a_waiting_connection_overtakes() {
     let mut test = Test::new();
     let names: Vec<String> = (0..12).map(|number| format!("w{number}")).collect();
-    names
-        .iter()
-        .for_each(|name| test.certificates.prefetch(&identity(name)));
+    for name in &names {
+        test.certificates.prefetch(&identity(name));
+    }
     let mut running = HashMap::new();
     for _ in 0..8 {
         let (identity, answer) = test.next().await;

@@ -6,6 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     SanType,
 };
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::{ClientConnection, ServerConnection};
 use rustls_pki_types::ServerName;
 use std::time::{Duration, SystemTime};
@@ -209,7 +210,6 @@ fn an_expired_certificate_is_refused_by_the_peer() {
     let name = rustls_pki_types::UnixTime::since_unix_epoch(
         later.duration_since(SystemTime::UNIX_EPOCH).unwrap(),
     );
-    use rustls::client::danger::ServerCertVerifier as _;
     let verifier = verify::Servers::new(&client, &[pay()]);
     let server_name = ServerName::try_from("10.0.0.9").unwrap();
     let chain = expired.chain();

@@ -27,6 +27,9 @@ use tonic::body::Body;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+/// A response, or how the stream ends.
+type Scripted = Result<DeltaDiscoveryResponse, Status>;
+
 type Signer = CertifiedIssuer<'static, KeyPair>;
 
 /// The server: signs every request, and answers xDS with what the test sends.
@@ -37,7 +40,7 @@ struct Fake {
     /// Requests the xDS client sent, with the headers of their stream.
     asked: mpsc::UnboundedSender<(MetadataMap, DeltaDiscoveryRequest)>,
     /// Responses for the next stream.
-    answers: Arc<Mutex<Option<mpsc::UnboundedReceiver<Result<DeltaDiscoveryResponse, Status>>>>>,
+    answers: Arc<Mutex<Option<mpsc::UnboundedReceiver<Scripted>>>>,
 }
 
 struct Server {
@@ -205,7 +208,7 @@ impl tonic::server::StreamingService<DeltaDiscoveryRequest> for Discover {
                 .lock()
                 .unwrap()
                 .take()
-                .ok_or(Status::unavailable("no answers yet"))?;
+                .ok_or_else(|| Status::unavailable("no answers yet"))?;
             let stream = futures::stream::unfold(answers, |mut answers| async {
                 answers.recv().await.map(|answer| (answer, answers))
             });
