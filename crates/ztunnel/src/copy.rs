@@ -237,12 +237,14 @@ mod tests {
         }
     }
 
+    /// Enough for the largest buffer.
+    const SIZE: usize = 12 * 1024 * 1024;
+
+    /// A running copy and how it ended.
+    type Copying = tokio::task::JoinHandle<(io::Result<()>, Moved, Counts)>;
+
     /// A copy between two in-memory pipes; the returned ends are the client and the server.
-    fn pipe() -> (
-        DuplexStream,
-        DuplexStream,
-        tokio::task::JoinHandle<(io::Result<()>, Moved, Counts)>,
-    ) {
+    fn pipe() -> (DuplexStream, DuplexStream, Copying) {
         let (client, mut a) = duplex(64 * 1024);
         let (mut b, server) = duplex(64 * 1024);
         let copy = tokio::spawn(async move {
@@ -281,8 +283,9 @@ mod tests {
     #[tokio::test]
     async fn every_byte_arrives_in_order_while_buffers_grow() {
         let (mut client, mut server, copy) = pipe();
-        const SIZE: usize = 12 * 1024 * 1024;
-        let sent: Vec<u8> = (0..SIZE).map(|at| (at * 31 >> 3) as u8).collect();
+        let sent: Vec<u8> = (0..SIZE)
+            .map(|at| u8::try_from(at * 31 % 251).unwrap())
+            .collect();
         let expected = sent.clone();
         let writer = tokio::spawn(async move {
             client.write_all(&sent).await.unwrap();
@@ -304,7 +307,7 @@ mod tests {
         let (mut client, server, copy) = pipe();
         drop(server);
         // The copy may end at the first or a later write, depending on when it sees the closed pipe.
-        let _ = client.write_all(&[7; 200_000]).await;
+        let _ = client.write_all(&vec![7; 200_000]).await;
         drop(client);
         copy.await.unwrap().0.unwrap();
     }

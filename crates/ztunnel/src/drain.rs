@@ -145,7 +145,7 @@ mod tests {
             drop(hold);
             drain.is_cut()
         });
-        assert_eq!(root.end(Duration::from_secs(3600)).await, 0);
+        assert_eq!(root.end(Duration::from_hours(1)).await, 0);
         assert!(!work.await.unwrap(), "work that ends by itself is not cut");
     }
 

@@ -52,8 +52,8 @@ impl Default for Options {
             reuse_port: true,
             ipv6: true,
             keepalive: Some(Keepalive {
-                time: Duration::from_secs(180),
-                interval: Duration::from_secs(180),
+                time: Duration::from_mins(3),
+                interval: Duration::from_mins(3),
                 retries: 9,
             }),
             user_timeout: None,

@@ -228,9 +228,9 @@ impl Place {
         let inner = Arc::clone(&self.client.0);
         let requests = inner.requests.clone().ready().await;
         let mut requests = requests.map_err(|error| Error::Closed(reason(error)))?;
-        let sent = requests.send_request(wire, false);
-        let (response, send) = sent.map_err(|error| Error::Closed(reason(error)))?;
-        let response = response.await.map_err(|error| unanswered(error))?;
+        let opened = requests.send_request(wire, false);
+        let (response, send) = opened.map_err(|error| Error::Closed(reason(error)))?;
+        let response = response.await.map_err(unanswered)?;
         let answer = Answer::decode(&response)?;
         Ok((
             Stream::new(send, response.into_body(), Arc::clone(&inner.silence), self),

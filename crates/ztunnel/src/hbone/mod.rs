@@ -61,7 +61,7 @@ impl Default for Settings {
             connection_window: 16 * 1024 * 1024,
             frame: 1024 * 1024,
             streams_per_connection: 100,
-            idle_release: Duration::from_secs(300),
+            idle_release: Duration::from_mins(5),
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(20),
         }

@@ -1,11 +1,8 @@
 //! Pairs of client and server, with certificates of a test authority.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::identity::Identity;
@@ -17,10 +14,10 @@ pub(crate) fn identity(account: &str) -> Identity {
 }
 
 pub(crate) fn certificate(issuer: &Issuer, identity: &Identity) -> WorkloadCertificate {
-    issuer.certificate(identity, Duration::from_secs(3600))
+    issuer.certificate(identity, Duration::from_hours(1))
 }
 
-fn request(authority: &str) -> Request {
+pub(super) fn request(authority: &str) -> Request {
     Request {
         authority: authority.parse().unwrap(),
         baggage: Some("service.name=web".into()),
@@ -45,7 +42,7 @@ async fn pair(settings: Settings) -> (Client, Server<DuplexStream>) {
 }
 
 /// Answers every stream by what it sends, backwards in time: the echo starts at once and ends with the client's end.
-fn echo<T>(mut server: Server<T>) -> tokio::task::JoinHandle<usize>
+pub(super) fn echo<T>(mut server: Server<T>) -> tokio::task::JoinHandle<usize>
 where
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
@@ -73,7 +70,7 @@ async fn both_ends_know_each_other_and_bytes_go_both_ways() {
     let (client, server) = pair(Settings::default()).await;
     assert_eq!(client.peer(), &identity("cart"));
     assert_eq!(server.peer(), &identity("web"));
-    let served = echo(server);
+    let serving = echo(server);
     let (mut stream, answer) = client.open(&request("10.0.0.1:80")).await.unwrap();
     assert_eq!(answer.baggage.as_deref(), Some("service.name=cart"));
     stream.write_all(b"hello").await.unwrap();
@@ -83,7 +80,7 @@ async fn both_ends_know_each_other_and_bytes_go_both_ways() {
     assert_eq!(text, "hello");
     drop((stream, client));
     assert_eq!(
-        served.await.unwrap(),
+        serving.await.unwrap(),
         1,
         "the tunnel closes when nobody uses it"
     );
@@ -92,7 +89,7 @@ async fn both_ends_know_each_other_and_bytes_go_both_ways() {
 #[tokio::test]
 async fn many_bytes_arrive_whole_on_many_streams() {
     let (client, server) = pair(Settings::default()).await;
-    let _served = echo(server);
+    let _serving = echo(server);
     let one = |seed: usize| {
         let client = client.clone();
         async move {
@@ -106,7 +103,7 @@ async fn many_bytes_arrive_whole_on_many_streams() {
                 writer.shutdown().await.unwrap();
             };
             let mut got = Vec::new();
-            let (_, read) = tokio::join!(write, reader.read_to_end(&mut got));
+            let ((), read) = tokio::join!(write, reader.read_to_end(&mut got));
             read.unwrap();
             assert!(got == sent);
         }
@@ -134,7 +131,7 @@ async fn the_server_sees_the_request_and_its_refusal_has_a_reason() {
 #[tokio::test]
 async fn the_servers_end_leaves_the_clients_direction_open() {
     let (client, mut server) = pair(Settings::default()).await;
-    let served = tokio::spawn(async move {
+    let serving = tokio::spawn(async move {
         let mut stream = server
             .next()
             .await
@@ -158,13 +155,13 @@ async fn the_servers_end_leaves_the_clients_direction_open() {
     stream.write_all(b"still here").await.unwrap();
     stream.shutdown().await.unwrap();
     drop((stream, client));
-    assert_eq!(served.await.unwrap(), "still here");
+    assert_eq!(serving.await.unwrap(), "still here");
 }
 
 #[tokio::test]
 async fn a_dropped_stream_is_a_reset_which_counts_as_an_end() {
     let (client, mut server) = pair(Settings::default()).await;
-    let served = tokio::spawn(async move {
+    let serving = tokio::spawn(async move {
         let mut stream = server
             .next()
             .await
@@ -187,14 +184,14 @@ async fn a_dropped_stream_is_a_reset_which_counts_as_an_end() {
     let (mut stream, _) = client.open(&request("10.0.0.1:80")).await.unwrap();
     stream.write_all(b"half a mess").await.unwrap();
     drop((stream, client));
-    assert!(crate::copy::is_reset(&served.await.unwrap()));
+    assert!(crate::copy::is_reset(&serving.await.unwrap()));
 }
 
 #[tokio::test]
 async fn after_a_goodbye_streams_go_on_and_no_new_one_opens() {
     let (client, mut server) = pair(Settings::default()).await;
     let (close, closing) = tokio::sync::oneshot::channel::<()>();
-    let served = tokio::spawn(async move {
+    let serving = tokio::spawn(async move {
         let incoming = server.next().await.unwrap();
         let mut stream = incoming.accept(&Answer::default()).unwrap();
         tokio::spawn(async move {
@@ -228,7 +225,7 @@ async fn after_a_goodbye_streams_go_on_and_no_new_one_opens() {
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     assert_eq!(text, "late");
-    served.await.unwrap();
+    serving.await.unwrap();
 }
 
 #[tokio::test]
@@ -250,7 +247,7 @@ async fn a_peer_that_answers_no_ping_is_given_up() {
     let (client, server) = tokio::join!(connect(near, to, settings), accept(far, at, patient));
     let (client, mut server) = (client.unwrap(), server.unwrap());
     let ask = request("10.0.0.1:80");
-    let (stream, served) = tokio::join!(client.open(&ask), async {
+    let (stream, kept) = tokio::join!(client.open(&ask), async {
         let stream = server
             .next()
             .await
@@ -266,7 +263,7 @@ async fn a_peer_that_answers_no_ping_is_given_up() {
     let mut buffer = [0; 1];
     let error = stream.read(&mut buffer).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
-    drop((served, server));
+    drop((kept, server));
 }
 
 #[tokio::test]
@@ -299,230 +296,4 @@ async fn a_foreign_trust_domain_ends_in_the_handshake() {
         // In TLS 1.3 the client is done before the server has looked at its certificate.
         assert!(client.open(&request("10.0.0.1:80")).await.is_err());
     }
-}
-
-/// A server on loopback and a way to reach it that counts how often it is used.
-struct Loopback {
-    address: std::net::SocketAddr,
-    authority: Issuer,
-    made: Arc<AtomicUsize>,
-}
-
-impl Loopback {
-    async fn start(settings: Settings) -> Self {
-        let authority = Issuer::new();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let config = tls::server_config(&certificate(&authority, &identity("cart"))).unwrap();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let config = Arc::clone(&config);
-                tokio::spawn(async move {
-                    echo(accept(stream, config, settings).await.unwrap())
-                        .await
-                        .unwrap()
-                });
-            }
-        });
-        Self {
-            address,
-            authority,
-            made: Arc::default(),
-        }
-    }
-
-    fn key(&self) -> Key {
-        Key {
-            source: identity("web"),
-            destinations: vec![identity("cart")],
-            to: self.address,
-            from: "127.0.0.1".parse().unwrap(),
-        }
-    }
-
-    fn dial(
-        &self,
-        settings: Settings,
-    ) -> impl Fn() -> futures::future::BoxFuture<'static, Result<Client, Error>> + use<> {
-        let config = tls::client_config(
-            &certificate(&self.authority, &identity("web")),
-            &[identity("cart")],
-        )
-        .unwrap();
-        let (address, made) = (self.address, Arc::clone(&self.made));
-        move || {
-            let (config, made) = (Arc::clone(&config), Arc::clone(&made));
-            Box::pin(async move {
-                made.fetch_add(1, Ordering::Relaxed);
-                let stream = TcpStream::connect(address)
-                    .await
-                    .map_err(|error| Error::Connect(Arc::new(error)))?;
-                connect(stream, config, settings).await
-            })
-        }
-    }
-}
-
-#[tokio::test]
-async fn connections_that_start_together_share_one_tunnel() {
-    let server = Loopback::start(Settings::default()).await;
-    let (pool, key, dial) = (
-        Pool::default(),
-        server.key(),
-        server.dial(Settings::default()),
-    );
-    let ask = request("10.0.0.1:80");
-    let all = futures::future::join_all((0..50).map(|_| pool.open(&key, &ask, &dial))).await;
-    assert!(all.iter().all(Result::is_ok));
-    assert_eq!(server.made.load(Ordering::Relaxed), 1);
-    assert_eq!(pool.len(), 1);
-}
-
-#[tokio::test]
-async fn a_full_tunnel_leaves_the_pool_and_its_places_are_not_used_again() {
-    let settings = Settings {
-        streams_per_connection: 2,
-        ..Settings::default()
-    };
-    let server = Loopback::start(settings).await;
-    let (pool, key, dial) = (Pool::default(), server.key(), server.dial(settings));
-    let ask = request("10.0.0.1:80");
-    let first = pool.open(&key, &ask, &dial).await.unwrap();
-    let second = pool.open(&key, &ask, &dial).await.unwrap();
-    let third = pool.open(&key, &ask, &dial).await.unwrap();
-    assert_eq!(server.made.load(Ordering::Relaxed), 2);
-    drop((first, second));
-    let fourth = pool.open(&key, &ask, &dial).await.unwrap();
-    let fifth = pool.open(&key, &ask, &dial).await.unwrap();
-    assert_eq!(
-        server.made.load(Ordering::Relaxed),
-        3,
-        "the first tunnel's places were free and stayed unused"
-    );
-    drop((third, fourth, fifth));
-}
-
-#[tokio::test]
-async fn a_failure_is_told_to_all_that_waited_and_then_forgotten() {
-    let server = Loopback::start(Settings::default()).await;
-    let (pool, key, dial) = (
-        Pool::default(),
-        server.key(),
-        server.dial(Settings::default()),
-    );
-    let ask = request("10.0.0.1:80");
-    let attempts = AtomicUsize::new(0);
-    let fail = || {
-        attempts.fetch_add(1, Ordering::Relaxed);
-        async {
-            tokio::task::yield_now().await;
-            Err::<Client, _>(Error::TimedOut)
-        }
-    };
-    let all = futures::future::join_all((0..10).map(|_| pool.open(&key, &ask, fail))).await;
-    assert!(all.iter().all(|one| matches!(one, Err(Error::TimedOut))));
-    assert_eq!(attempts.load(Ordering::Relaxed), 1);
-    assert!(pool.is_empty());
-    assert!(pool.open(&key, &ask, &dial).await.is_ok());
-}
-
-#[tokio::test]
-async fn an_attempt_that_dies_blocks_nobody() {
-    let server = Loopback::start(Settings::default()).await;
-    let (pool, key, dial) = (
-        Pool::default(),
-        server.key(),
-        server.dial(Settings::default()),
-    );
-    let ask = request("10.0.0.1:80");
-    let die = || async { panic!("a fault in the making of a tunnel") };
-    assert!(matches!(
-        pool.open(&key, &ask, die).await,
-        Err(Error::GivenUp)
-    ));
-    assert!(pool.open(&key, &ask, &dial).await.is_ok());
-}
-
-#[tokio::test]
-async fn a_client_that_gives_up_does_not_stop_the_tunnel_others_wait_for() {
-    let server = Loopback::start(Settings::default()).await;
-    let (pool, key, dial) = (
-        Pool::default(),
-        server.key(),
-        server.dial(Settings::default()),
-    );
-    let ask = request("10.0.0.1:80");
-    let mut impatient = Box::pin(pool.open(&key, &ask, &dial));
-    assert!(futures::poll!(&mut impatient).is_pending());
-    let patient = pool.open(&key, &ask, &dial);
-    drop(impatient);
-    patient.await.unwrap();
-    assert_eq!(server.made.load(Ordering::Relaxed), 1);
-}
-
-#[tokio::test]
-async fn an_idle_tunnel_is_closed_and_forgotten() {
-    let settings = Settings {
-        idle_release: Duration::from_millis(8),
-        ..Settings::default()
-    };
-    let server = Loopback::start(settings).await;
-    let (pool, key, dial) = (Pool::default(), server.key(), server.dial(settings));
-    let used = pool
-        .open(&key, &request("10.0.0.1:80"), &dial)
-        .await
-        .unwrap();
-    drop(used);
-    let empty = async {
-        while !pool.is_empty() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), empty)
-        .await
-        .unwrap();
-    pool.open(&key, &request("10.0.0.1:80"), &dial)
-        .await
-        .unwrap();
-}
-
-#[tokio::test]
-async fn a_peer_that_went_away_is_replaced_without_an_error() {
-    let authority = Issuer::new();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let config = tls::server_config(&certificate(&authority, &identity("cart"))).unwrap();
-    // Serves one stream per tunnel, then drops the connection without a word.
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let mut server = accept(stream, Arc::clone(&config), Settings::default())
-                .await
-                .unwrap();
-            tokio::spawn(async move {
-                let incoming = server.next().await.unwrap();
-                let stream = incoming.accept(&Answer::default()).unwrap();
-                let _ = tokio::time::timeout(Duration::from_millis(20), server.next()).await;
-                drop(stream);
-            });
-        }
-    });
-    let server = Loopback {
-        address,
-        authority,
-        made: Arc::default(),
-    };
-    let (pool, key, dial) = (
-        Pool::default(),
-        server.key(),
-        server.dial(Settings::default()),
-    );
-    for _ in 0..3 {
-        let (mut stream, ..) = pool
-            .open(&key, &request("10.0.0.1:80"), &dial)
-            .await
-            .unwrap();
-        let mut rest = Vec::new();
-        let _ = stream.read_to_end(&mut rest).await;
-    }
-    assert_eq!(server.made.load(Ordering::Relaxed), 3);
 }

@@ -143,11 +143,14 @@ mod tests {
 
     use super::*;
 
+    /// Names and drains, in the order of their starts.
+    type Started = Vec<(Arc<str>, Drain)>;
+
     /// Starts nothing; fails while told to.
     #[derive(Clone, Default)]
     struct Fake {
         fails: Rc<Cell<bool>>,
-        started: Rc<RefCell<Vec<(Arc<str>, Drain)>>>,
+        started: Rc<RefCell<Started>>,
     }
 
     impl Start for Fake {

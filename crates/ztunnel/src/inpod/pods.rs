@@ -46,9 +46,12 @@ pub struct Counters {
 #[derive(Debug, Clone, Default)]
 pub struct Pods(Arc<Inner>);
 
+/// By uid; without connections while pending.
+type Served = BTreeMap<Arc<str>, (Info, Option<Connections>)>;
+
 #[derive(Debug, Default)]
 struct Inner {
-    pods: Mutex<BTreeMap<Arc<str>, (Info, Option<Connections>)>>,
+    pods: Mutex<Served>,
     started: AtomicU64,
     stopped: AtomicU64,
 }
@@ -93,29 +96,29 @@ impl Pods {
     /// A pod waits to be served.
     pub(super) fn wait(&self, uid: Arc<str>, info: Info) {
         let before = self.lock().insert(uid, (info, None));
-        self.count_stop(before);
+        self.count_stop(before.as_ref());
     }
 
     /// A pod is served.
     pub(super) fn serve(&self, uid: Arc<str>, info: Info, connections: Connections) {
         let before = self.lock().insert(uid, (info, Some(connections)));
-        self.count_stop(before);
+        self.count_stop(before.as_ref());
         self.0.started.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A pod is gone.
     pub(super) fn remove(&self, uid: &str) {
         let before = self.lock().remove(uid);
-        self.count_stop(before);
+        self.count_stop(before.as_ref());
     }
 
-    fn count_stop(&self, before: Option<(Info, Option<Connections>)>) {
+    fn count_stop(&self, before: Option<&(Info, Option<Connections>)>) {
         if matches!(before, Some((_, Some(_)))) {
             self.0.stopped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, (Info, Option<Connections>)>> {
+    fn lock(&self) -> MutexGuard<'_, Served> {
         self.0.pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -48,6 +48,10 @@ const KNOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What can be set.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four switches that have nothing to do with each other"
+)]
 pub struct Settings {
     /// This node's network.
     pub network: Arc<str>,

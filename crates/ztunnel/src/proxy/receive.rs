@@ -245,7 +245,10 @@ fn facts(
         .then(|| source(pod, mesh, tunnel.from.ip(), Some(&tunnel.peer)))
         .flatten();
     let named = target.and_then(|target| target.service.clone());
-    let port = target.map_or(request.authority.port(), |target| target.destination.port());
+    let port = target.map_or_else(
+        || request.authority.port(),
+        |target| target.destination.port(),
+    );
     let service = named.or_else(|| likely_service(mesh, workload, host, port));
     labels(
         Reporter::Destination,

@@ -1,4 +1,8 @@
 //! A small mesh for the tables of decisions. Only in tests.
+#![expect(
+    clippy::unnecessary_wraps,
+    reason = "values of optional message fields"
+)]
 
 use std::sync::Arc;
 

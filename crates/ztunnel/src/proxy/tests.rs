@@ -27,7 +27,7 @@ impl ca::Issuer for TestIssuer {
         &self,
         identity: Identity,
     ) -> BoxFuture<'static, Result<WorkloadCertificate, ca::Error>> {
-        let certificate = self.0.certificate(&identity, Duration::from_secs(3600));
+        let certificate = self.0.certificate(&identity, Duration::from_hours(1));
         Box::pin(async move { Ok(certificate) })
     }
 }
@@ -250,7 +250,7 @@ async fn a_stopping_process_takes_no_more_and_lets_live_connections_end() {
     let listener = scene.listen();
     let (mut client, mut server, _) = established(&scene, &listener).await;
     let process = scene.process.clone();
-    let end = tokio::spawn(async move { process.end(Duration::from_secs(60)).await });
+    let end = tokio::spawn(async move { process.end(Duration::from_mins(1)).await });
     soon(scene.drain.closing()).await;
     server.write_all(b"still here").await.unwrap();
     let mut got = [0; 10];

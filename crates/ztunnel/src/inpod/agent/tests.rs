@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::IoSlice;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 use nix::sys::socket::{
@@ -55,7 +55,7 @@ impl Script {
     }
 
     fn raw(&self, bytes: &[u8], descriptors: &[File]) {
-        let raw: Vec<_> = descriptors.iter().map(|file| file.as_raw_fd()).collect();
+        let raw: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&raw)];
         let control = if raw.is_empty() { &[][..] } else { &rights[..] };
         sendmsg::<()>(
