@@ -1,5 +1,7 @@
 //! Imports only point down the list of layers in `src/lib.rs`.
 
+#![expect(clippy::unwrap_used, reason = "a test ends by a panic")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -238,7 +238,7 @@ mod tests {
     fn a_complete_connection_is_written_as_upstream_writes_it() {
         let (labels, addresses) = facts();
         let lines = logged(Form::Plain, || {
-            access_log::complete(&labels, &addresses, CARRIED, None)
+            access_log::complete(&labels, &addresses, CARRIED, None);
         });
         assert_eq!(
             lines,

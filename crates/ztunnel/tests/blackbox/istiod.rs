@@ -298,14 +298,14 @@ impl Istiod {
                 .count()
                 < count
         };
-        let (_world, waited) = changed
+        let (world, waited) = changed
             .wait_timeout_while(world, Duration::from_secs(20), missing)
             .unwrap();
         assert!(
             !waited.timed_out(),
             "{count} proxies did not connect in 20 s"
         );
-        drop(_world);
+        drop(world);
         self.settle();
     }
 

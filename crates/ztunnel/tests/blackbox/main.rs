@@ -4,6 +4,13 @@
 //! Runs as root, needs the Debian packages `iproute2` and `iptables`, and leaves nothing behind: namespaces have no names
 //! and end with this process. Arguments are parts of scenario names to run.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by a panic"
+)]
+
 mod agent;
 mod authority;
 mod capture;
@@ -20,7 +27,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// Tries until it works; panics with the last reason at the deadline.
-pub fn eventually(what: &str, limit: Duration, mut attempt: impl FnMut() -> Result<(), String>) {
+fn eventually(what: &str, limit: Duration, mut attempt: impl FnMut() -> Result<(), String>) {
     let deadline = Instant::now() + limit;
     loop {
         match attempt() {

@@ -139,8 +139,8 @@ impl Proxy {
         serde_json::from_str(&body).unwrap()
     }
 
-    /// Samples of a metric with these labels, added up.
-    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    /// Samples of a counter or gauge with these labels, added up.
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let (status, text) = self.http("GET", 15020, "/metrics").unwrap();
         assert_eq!(status, 200);
         let labels: Vec<String> = labels
@@ -150,7 +150,7 @@ impl Proxy {
         text.lines()
             .filter(|line| line.split(['{', ' ']).next() == Some(name))
             .filter(|line| labels.iter().all(|label| line.contains(label.as_str())))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
             .sum()
     }
 
@@ -164,7 +164,7 @@ impl Proxy {
                     line["scope"] == "access"
                         && fields.iter().all(|(key, value)| match &line[*key] {
                             Value::String(text) => text == value,
-                            other => other.to_string() == *value,
+                            other => format!("{other}") == *value,
                         })
                 })
         };

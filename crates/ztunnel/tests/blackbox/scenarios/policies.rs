@@ -67,7 +67,7 @@ pub fn allow(mesh: &mut Mesh) {
         mesh.proxy_of(&web).metric(
             "istio_tcp_connections_failed_total",
             &[("response_flags", "DENY")]
-        ) >= 1.0
+        ) >= 1
     );
 
     mesh.istiod.workload(web.workload());
