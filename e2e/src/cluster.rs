@@ -7,21 +7,22 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Node as ApiNode;
-use kube::api::{Api, ListParams};
-
 use crate::apiserver;
 use crate::command::{self, command};
-use crate::images::{self, Image};
+use crate::images::Image;
 use crate::network::{self, Network};
-use crate::node::{self, Node, Surroundings};
+use crate::node::Node;
 use crate::process::{self, Record};
 use crate::programs::{self, Module};
 use crate::progress::Progress;
 use crate::state::State;
-use crate::{certificates, cgroup, control_plane, dns, files, prerequisites, slot};
+use crate::{cgroup, control_plane, dns, files, prerequisites, slot};
 
+mod error;
 mod ground;
+mod nodes;
+
+pub use error::Error;
 
 /// Where clusters are kept unless said otherwise.
 pub const HOME: &str = "/var/lib/applink-e2e";
@@ -29,84 +30,6 @@ pub const HOME: &str = "/var/lib/applink-e2e";
 pub const MOST_NODES: u8 = 5;
 /// How long nodes and DNS may take, on a busy machine.
 const READY: Duration = Duration::from_mins(2);
-
-/// Something could not be done with a cluster.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Something that the host must have is missing.
-    #[error(transparent)]
-    Prerequisites(#[from] prerequisites::Error),
-    /// A program could not be built.
-    #[error(transparent)]
-    Programs(#[from] programs::Error),
-    /// An image could not be made.
-    #[error(transparent)]
-    Images(#[from] images::Error),
-    /// No address range.
-    #[error(transparent)]
-    Slot(#[from] slot::Error),
-    /// A certificate could not be made.
-    #[error(transparent)]
-    Certificates(#[from] certificates::Error),
-    /// A program of the host failed.
-    #[error(transparent)]
-    Command(#[from] command::Error),
-    /// A process did not start or end.
-    #[error(transparent)]
-    Process(#[from] process::Error),
-    /// A file could not be read or written.
-    #[error(transparent)]
-    Files(#[from] files::Error),
-    /// A node failed.
-    #[error("node-{number} failed")]
-    Node {
-        /// The node's number.
-        number: u8,
-        /// The reason.
-        source: node::Error,
-    },
-    /// The API server failed.
-    #[error(transparent)]
-    ControlPlane(#[from] control_plane::Error),
-    /// There is no such cluster.
-    #[error("there is no cluster {name} in {}; start it with: e2e up --name {name}", folder.display())]
-    NoCluster {
-        /// Its name.
-        name: String,
-        /// Where it was looked for.
-        folder: PathBuf,
-    },
-    /// There is no such node.
-    #[error("cluster {cluster} has no node {node}; it has {known}")]
-    NoNode {
-        /// The cluster.
-        cluster: String,
-        /// What was asked for.
-        node: String,
-        /// What there is.
-        known: String,
-    },
-    /// The node is not in the state the request needs.
-    #[error("{node} is {state}")]
-    NodeState {
-        /// The node.
-        node: String,
-        /// Its state.
-        state: &'static str,
-    },
-    /// A cluster has all the nodes it can have.
-    #[error("a cluster has from 1 to {MOST_NODES} nodes")]
-    NodeCount,
-    /// Names become file names and labels.
-    #[error("{0:?} is no name for a cluster: use up to 40 of a-z, 0-9 and -")]
-    Name(String),
-    /// The cluster did not become ready.
-    #[error("{what} not ready within {} s; see what runs with: e2e kubectl get pods -A -o wide, and the logs with: e2e logs", READY.as_secs())]
-    NotReady {
-        /// What is not.
-        what: String,
-    },
-}
 
 /// Which cluster, and how large.
 #[derive(Clone, Debug)]
@@ -217,7 +140,7 @@ impl Cluster {
         let images = self.state.images.clone();
         std::thread::scope(|scope| {
             let boots: Vec<_> = (self.state.nodes.iter_mut())
-                .map(|node| scope.spawn(|| boot(node, &around, &images)))
+                .map(|node| scope.spawn(|| nodes::boot(node, &around, &images)))
                 .collect();
             boots.into_iter().try_for_each(|boot| match boot.join() {
                 Ok(result) => result,
@@ -271,84 +194,6 @@ impl Cluster {
         let _alone = alone(&options.name)?;
         remove(&folder)?;
         progress.say(format!("cluster {} is gone", options.name));
-        Ok(())
-    }
-
-    /// Adds a node and waits until it is Ready; its name.
-    pub async fn add_node(&mut self) -> Result<String, Error> {
-        let _alone = alone(&self.name)?;
-        self.add_node_alone().await
-    }
-
-    async fn add_node_alone(&mut self) -> Result<String, Error> {
-        if self.state.nodes.len() >= usize::from(MOST_NODES) {
-            return Err(Error::NodeCount);
-        }
-        let node = Node::new(self.state.free_number());
-        let name = node.name();
-        self.state.nodes.push(node);
-        self.state.nodes.sort_by_key(|node| node.number);
-        self.save()?;
-        self.start_node_alone(&name).await?;
-        Ok(name)
-    }
-
-    /// Starts a stopped or killed node with the disk it had, and waits until it is Ready.
-    pub async fn start_node(&mut self, name: &str) -> Result<(), Error> {
-        let _alone = alone(&self.name)?;
-        self.start_node_alone(name).await
-    }
-
-    async fn start_node_alone(&mut self, name: &str) -> Result<(), Error> {
-        let (around, images) = (self.surroundings(), self.state.images.clone());
-        let node = self.node_mut(name)?;
-        if node.init().is_some() {
-            return Err(Error::NodeState {
-                node: name.to_owned(),
-                state: "running",
-            });
-        }
-        let number = node.number;
-        let failed = |source| Error::Node { number, source };
-        boot(node, &around, &images)?;
-        node.join(&around).map_err(failed)?;
-        self.route()?;
-        self.save()?;
-        self.nodes_ready().await?;
-        self.progress.say(format!("{name} is Ready"));
-        Ok(())
-    }
-
-    /// Ends a node in order (the kubelet first), or like a power cut. The API server learns of it
-    /// only by silence.
-    pub fn halt_node(&mut self, name: &str, orderly: bool) -> Result<(), Error> {
-        let _alone = alone(&self.name)?;
-        self.halt_node_alone(name, orderly)
-    }
-
-    fn halt_node_alone(&mut self, name: &str, orderly: bool) -> Result<(), Error> {
-        let node = self.node_mut(name)?;
-        let number = node.number;
-        node.halt(orderly)
-            .map_err(|source| Error::Node { number, source })?;
-        network::detach_node(self.ground(), number);
-        self.route()?;
-        self.save()?;
-        self.progress.say(format!("{name} is stopped"));
-        Ok(())
-    }
-
-    /// Ends a node, deletes its object and its disk.
-    pub fn remove_node(&mut self, name: &str) -> Result<(), Error> {
-        let _alone = alone(&self.name)?;
-        self.halt_node_alone(name, false)?;
-        self.kubectl(&["delete", "node", name, "--ignore-not-found"])?;
-        cgroup::remove(&format!("{}/{name}", self.network().cgroup()))?;
-        let node = self.node_mut(name)?.clone();
-        files::remove_dir(&node.folder(&self.folder))?;
-        self.state.nodes.retain(|other| other.number != node.number);
-        self.save()?;
-        self.progress.say(format!("{name} is removed"));
         Ok(())
     }
 
@@ -484,77 +329,9 @@ impl Cluster {
         }
     }
 
-    /// The node of that name.
-    pub fn node(&self, name: &str) -> Result<&Node, Error> {
-        (self.state.nodes.iter().find(|node| node.name() == name)).ok_or_else(|| self.no_node(name))
-    }
-
-    fn node_mut(&mut self, name: &str) -> Result<&mut Node, Error> {
-        let missing = self.no_node(name);
-        (self.state.nodes.iter_mut().find(|node| node.name() == name)).ok_or(missing)
-    }
-
-    fn no_node(&self, name: &str) -> Error {
-        Error::NoNode {
-            cluster: self.name.clone(),
-            node: name.to_owned(),
-            known: self
-                .state
-                .nodes
-                .iter()
-                .map(Node::name)
-                .collect::<Vec<_>>()
-                .join(", "),
-        }
-    }
-
-    async fn nodes_ready(&self) -> Result<(), Error> {
-        let nodes = Api::<ApiNode>::all(self.client().await?);
-        let running: Vec<String> = self
-            .state
-            .nodes
-            .iter()
-            .filter(|node| node.init().is_some())
-            .map(Node::name)
-            .collect();
-        eventually("nodes are", async || {
-            let Ok(list) = nodes.list(&ListParams::default()).await else {
-                return false;
-            };
-            let ready: Vec<_> = list
-                .into_iter()
-                .filter(is_ready)
-                .filter_map(|node| node.metadata.name)
-                .collect();
-            running.iter().all(|name| ready.contains(name))
-        })
-        .await
-    }
-
     fn save(&self) -> Result<(), Error> {
         Ok(self.state.write(&self.folder)?)
     }
-}
-
-fn boot(node: &mut Node, around: &Surroundings, images: &[PathBuf]) -> Result<(), Error> {
-    let number = node.number;
-    let failed = |source| Error::Node { number, source };
-    node.boot(around).map_err(failed)?;
-    images
-        .iter()
-        .try_for_each(|image| node.import(image).map_err(failed))
-}
-
-fn is_ready(node: &ApiNode) -> bool {
-    let conditions = node
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_ref());
-    conditions.is_some_and(|conditions| {
-        conditions
-            .iter()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-    })
 }
 
 async fn eventually(what: &str, happened: impl AsyncFn() -> bool) -> Result<(), Error> {

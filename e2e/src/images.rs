@@ -82,12 +82,14 @@ impl Image {
         let recipe = recipes::recipe(self, binary, progress)?;
         let target = cache.join(format!("{}-{}.tar", recipe.name, recipe.key()?));
         if target.is_file() {
+            archive::touch(&target)?;
             return Ok(target);
         }
         let _alone = programs::lock(&cache.join(format!("{}.lock", recipe.name)))?;
         if !target.is_file() {
             let clock = Progress::new();
             archive::pack(&recipe, &self.reference(), &target)?;
+            archive::prune(&cache, recipe.name)?;
             progress.say(format!(
                 "packed {} in {:.1} s",
                 self.reference(),

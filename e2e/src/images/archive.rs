@@ -15,6 +15,9 @@ use crate::command::{self, command};
 use crate::programs::hex;
 use crate::{files, process};
 
+/// How many archives of one image are kept.
+const KEPT: usize = 3;
+
 /// Writes the archive to `target`, whole or not at all.
 pub fn pack(recipe: &Recipe, reference: &str, target: &Path) -> Result<(), Error> {
     let work = process::temporary_folder("image").map_err(|error| match error {
@@ -88,6 +91,35 @@ fn assemble(recipe: &Recipe, reference: &str, work: &Path, target: &Path) -> Res
     Ok(())
 }
 
+/// Makes an archive that is used again the newest, so that it is not pruned.
+pub fn touch(archive: &Path) -> Result<(), files::Error> {
+    fs::File::options()
+        .write(true)
+        .open(archive)
+        .and_then(|file| file.set_modified(std::time::SystemTime::now()))
+        .map_err(files::at("touch", archive))
+}
+
+/// Removes all but the newest archives of an image; clusters hold copies of those they use.
+pub fn prune(cache: &Path, name: &str) -> Result<(), files::Error> {
+    let belongs = |path: &Path| {
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        path.extension().is_some_and(|extension| extension == "tar")
+            && stem
+                .and_then(|stem| stem.rsplit_once('-'))
+                .is_some_and(|(own, _)| own == name)
+    };
+    let mut archives: Vec<_> = (files::below(cache)?.into_iter())
+        .filter(|path| belongs(path))
+        .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)))
+        .collect();
+    archives.sort();
+    let old = archives.len().saturating_sub(KEPT);
+    archives[..old]
+        .iter()
+        .try_for_each(|(_, path)| files::remove(path))
+}
+
 fn link(to: &Path, path: &Path) -> Result<(), files::Error> {
     make_parent(path)?;
     fs::hard_link(to, path).map_err(files::at("link", path))
@@ -129,5 +161,38 @@ fn architecture() -> &'static str {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_newest_archives_of_an_image_are_kept() {
+        let cache = process::temporary_folder("prune").unwrap();
+        let moment = |seconds| std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        for (seconds, name) in [
+            (5, "a-1.tar"),
+            (1, "a-2.tar"),
+            (3, "a-3.tar"),
+            (4, "a-4.tar"),
+            (0, "a-b-1.tar"),
+            (0, "a.lock"),
+        ] {
+            let file = fs::File::create(cache.join(name)).unwrap();
+            file.set_modified(moment(seconds)).unwrap();
+        }
+        prune(&cache, "a").unwrap();
+        let left = files::below(&cache).unwrap();
+        let left: Vec<_> = left
+            .iter()
+            .map(|path| path.file_name().unwrap().to_str().unwrap())
+            .collect();
+        assert_eq!(
+            left,
+            ["a-1.tar", "a-3.tar", "a-4.tar", "a-b-1.tar", "a.lock"]
+        );
+        files::remove_dir(&cache).unwrap();
     }
 }
