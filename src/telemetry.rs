@@ -37,7 +37,10 @@ pub fn start(format: Format, filter: &str) -> Result<(), Error> {
         filter: filter.to_owned(),
         source,
     })?;
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr);
     // An error means that somebody has started logging before, which is fine.
     let _ = match format {
         Format::Json => builder.json().flatten_event(true).try_init(),

@@ -1,6 +1,6 @@
 //! The network's root and the member's intermediate: what is decided in `trust`, done here.
 //!
-//! Both are created, never applied: a Secret that exists is never written over.
+//! A Secret that exists is never written over.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, Patch, PatchParams};
 use tracing::info;
 
 use super::apply::limited;
-use super::error::{Error, is_conflict};
+use super::error::Error;
 use super::world::{Keys, World};
 use crate::names;
 use crate::status::Failure;
@@ -178,20 +178,22 @@ async fn create(
         ..Secret::default()
     };
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let params = PostParams {
-        field_manager: Some(names::FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
     let object = format!("Secret {namespace}/{name}");
-    match limited("create", &object, api.create(&params, &secret)).await {
-        Err(Error::Request { source, .. }) if is_conflict(&source) => {
-            // Made in between, by an operator before us or by a restore: the next pass reads it.
-            Err(Error::Request {
-                what: "create",
-                object,
-                source,
-            })
-        }
-        other => other.map(|_| ()),
+    // The right to create is bound to the name, which a plain create request does not carry: so it is asked for first, and
+    // then applied without force. Only one operator acts at a time.
+    if limited("read", &object, api.get_metadata_opt(name))
+        .await?
+        .is_some()
+    {
+        // Made in between, by an operator before us or by a restore: the next pass reads it.
+        return Err(Error::Appeared { object });
     }
+    let params = PatchParams::apply(names::FIELD_MANAGER);
+    limited(
+        "create",
+        &object,
+        api.patch(name, &params, &Patch::Apply(&secret)),
+    )
+    .await
+    .map(|_| ())
 }

@@ -35,10 +35,9 @@ struct Served {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
-    #[serde(default)]
-    conditions: Vec<Condition>,
-    #[serde(default)]
-    stored_versions: Vec<String>,
+    // A definition that was made a moment ago has null here.
+    conditions: Option<Vec<Condition>>,
+    stored_versions: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -91,6 +90,7 @@ pub fn project(lean: Lean) -> Option<(String, Definition)> {
             .status
             .conditions
             .iter()
+            .flatten()
             .any(|condition| condition.kind == "Established" && condition.status == "True"),
         labels: lean.metadata.labels.unwrap_or_default(),
         annotations: lean.metadata.annotations.unwrap_or_default(),
@@ -102,7 +102,7 @@ pub fn project(lean: Lean) -> Option<(String, Definition)> {
             .filter(|version| version.served)
             .map(|version| version.name)
             .collect(),
-        stored: lean.status.stored_versions,
+        stored: lean.status.stored_versions.unwrap_or_default(),
         generation: lean.metadata.generation.unwrap_or_default(),
     };
     Some((name, definition))

@@ -42,6 +42,12 @@ pub enum Error {
         /// The object.
         object: String,
     },
+    /// Something is there that was not a moment ago.
+    #[error("{object} has appeared meanwhile, and is read again")]
+    Appeared {
+        /// The object.
+        object: String,
+    },
     /// A request took too long.
     #[error("{what} {object} took longer than {seconds} s")]
     Timeout {
@@ -82,7 +88,7 @@ impl Error {
             Self::Definitions(_) | Self::Trust(_) | Self::Render(_) | Self::UnknownKind { .. } => {
                 Reason::Refused
             }
-            Self::Timeout { .. } => Reason::Retrying,
+            Self::Timeout { .. } | Self::Appeared { .. } => Reason::Retrying,
             Self::Request { .. } => match self.status() {
                 Some(status) if status.code == 403 && !is_admission(status) => {
                     Reason::MissingRights
