@@ -17,6 +17,7 @@ pub mod snapshot;
 pub mod status;
 pub mod tar;
 pub mod tree;
+pub mod verify_node;
 pub mod version;
 
 use std::process::ExitCode;
@@ -59,6 +60,9 @@ enum Command {
     Operator(crate::operator::Settings),
     /// Run the node proxy (in the cluster, on every node)
     Ztunnel(serve::ZtunnelArgs),
+    /// Say whether anything of istio-cni is left on this node
+    #[command(hide = true)]
+    VerifyNodeClean(verify_node::Args),
     /// Print the kinds of applink.dev
     #[command(hide = true)]
     Crd,
@@ -96,6 +100,7 @@ fn run(cli: Cli, called_as: &str) -> Result<ExitCode, Failure> {
         Command::Version(args) => version::run(&args, &cli.cluster),
         Command::Operator(settings) => serve::operator(&settings),
         Command::Ztunnel(args) => Ok(serve::ztunnel(&args)),
+        Command::VerifyNodeClean(args) => verify_node::run(&args),
         Command::Crd => install::print_kinds(),
         Command::Manifests(args) => install::generate(&args),
     }

@@ -115,6 +115,7 @@ impl Operator {
         let mut next = self.releases(&catalogue, now).await;
         let found = membership(&facts, now);
         earlier(&mut next, found.next);
+        earlier(&mut next, survey::next_look(&facts, now));
         let mut gauges = Gauges {
             members: i64::try_from(members.len()).unwrap_or(i64::MAX),
             pods: [count(found.enrolled), count(found.meshed)],
@@ -466,7 +467,7 @@ impl Operator {
             Phase::Installing
         };
         if let Some(target) = &target {
-            outcome.components = Some(survey::components(seen.facts, target));
+            outcome.components = Some(survey::components(seen.facts, target, seen.now));
         }
         let blocks = preflight::blocks(&outcome.findings) && !installed;
         let rival = outcome
@@ -672,7 +673,7 @@ impl Operator {
             Leave::Blocked(problem) => {
                 outcome.leave_blocked = Some(problem);
                 if let Some(target) = target {
-                    outcome.components = Some(survey::components(seen.facts, &target));
+                    outcome.components = Some(survey::components(seen.facts, &target, seen.now));
                     let phase = if seen.member.running_version().is_some() {
                         Phase::Installed
                     } else {

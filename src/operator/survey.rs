@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::v1alpha1::{
@@ -19,6 +20,9 @@ use crate::trust::Certificate;
 
 /// Nodes that platform detection looks at: a few are enough.
 const SAMPLE: usize = 8;
+
+/// How long a new pod may take before its node counts as not served.
+const REPLACED: SignedDuration = SignedDuration::from_secs(60);
 
 /// What the checks before the first act look at.
 pub fn cluster(facts: &Facts, membership: &Membership, rivals: Vec<Rival>) -> Cluster {
@@ -193,7 +197,7 @@ pub fn rivals<'a>(
 }
 
 /// Components as they are, and whether each does its work.
-pub fn components(facts: &Facts, target: &Target) -> Vec<Component> {
+pub fn components(facts: &Facts, target: &Target, now: Timestamp) -> Vec<Component> {
     vec![
         istiod(facts, target),
         on_nodes(
@@ -202,6 +206,7 @@ pub fn components(facts: &Facts, target: &Target) -> Vec<Component> {
             names::CNI_DAEMON_SET,
             ("k8s-app", names::CNI_DAEMON_SET),
             &|pod| pod.template_hash.as_deref() == Some(&target.agent_hash),
+            now,
         ),
         on_nodes(
             facts,
@@ -212,6 +217,7 @@ pub fn components(facts: &Facts, target: &Target) -> Vec<Component> {
                 pod.labels.get(names::REVISION_LABEL).map(String::as_str)
                     == Some(target.revision.as_str())
             },
+            now,
         ),
     ]
 }
@@ -240,6 +246,7 @@ fn on_nodes(
     name: &str,
     label: (&'static str, &'static str),
     is_new: &dyn Fn(&crate::facts::Pod) -> bool,
+    now: Timestamp,
 ) -> Component {
     let mut by_node: BTreeMap<&str, Vec<&crate::facts::Pod>> = BTreeMap::new();
     for pod in facts.pods_with(label.0, label.1) {
@@ -262,7 +269,7 @@ fn on_nodes(
         }
         if pods.iter().any(|pod| pod.ready) {
             ready += 1;
-        } else if NodeRules::set_aside(node).is_none() && !pods.iter().any(|pod| pod.deleting) {
+        } else if NodeRules::set_aside(node).is_none() && !is_replaced(pods, node, now) {
             silent.push(node.name.as_str());
         }
     }
@@ -292,6 +299,30 @@ fn on_nodes(
         },
         serves: silent.is_empty(),
     }
+}
+
+/// The pod of a node is being replaced: the old one ends, the new one is young and nothing is wrong with it, or the node
+/// has just been told to carry another revision.
+fn is_replaced(pods: &[&crate::facts::Pod], node: &crate::facts::Node, now: Timestamp) -> bool {
+    let is_young = |pod: &&crate::facts::Pod| {
+        pod.trouble.is_none()
+            && pod
+                .created
+                .is_some_and(|created| now.duration_since(created) < REPLACED)
+    };
+    pods.iter().any(|pod| pod.deleting || is_young(pod))
+        || (pods.is_empty() && node.labels.contains_key(names::NODE_ZTUNNEL_LABEL))
+}
+
+/// When the readiness of a young pod begins to count, if there is one.
+pub fn next_look(facts: &Facts, now: Timestamp) -> Option<Timestamp> {
+    facts
+        .pods
+        .values()
+        .filter(|pod| !pod.ready && !pod.finished)
+        .filter_map(|pod| pod.created?.checked_add(REPLACED).ok())
+        .filter(|at| *at > now)
+        .min()
 }
 
 /// Who is in the mesh, for status.

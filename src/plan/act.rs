@@ -1,12 +1,15 @@
 //! A plan: acts in order, and what is waited for.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::target::Object;
 use crate::api::conditions::Step;
 use crate::api::v1alpha1::RolloutNodes;
 use crate::facts::{Facts, Live, ObjectKey, Pod, Question};
 use crate::status::Wait;
+
+/// How old the answer may be by which a node under traffic is judged before it is changed.
+const FRESH: SignedDuration = SignedDuration::from_secs(30);
 
 /// One thing to do. Each may be the last before the operator dies: the plan made next finds out what is left.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,6 +141,20 @@ impl Plan {
             self.again_by(due);
         }
         false
+    }
+
+    /// The same for a gate under traffic: an answer from before the last change says nothing.
+    pub fn ask_anew(&mut self, facts: &Facts, question: &Question, now: Timestamp) -> bool {
+        let is_old = |answer: &crate::facts::Answer| now.duration_since(answer.at) > FRESH;
+        if facts
+            .answers
+            .get(question)
+            .is_some_and(|answer| answer.is_good() && is_old(answer))
+        {
+            self.acts.push(Act::Ask(question.clone()));
+            return false;
+        }
+        self.ask(facts, question, now)
     }
 
     /// Looks again at this time at the latest.

@@ -174,7 +174,11 @@ pub(super) fn judge(
     let Some(question) = view.question.clone() else {
         return false;
     };
-    let good = plan.ask(facts, &question, now);
+    let good = if view.stage == Stage::AgentDone {
+        plan.ask_anew(facts, &question, now)
+    } else {
+        plan.ask(facts, &question, now)
+    };
     view.told = facts
         .answers
         .get(&question)

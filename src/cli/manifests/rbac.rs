@@ -119,6 +119,19 @@ pub fn operator_cluster_rules() -> Vec<PolicyRule> {
             &["gateways", "gatewayclasses"],
             &["get", "list", "watch"],
         ),
+        // What istiod makes at run time and leaves behind: removed when the member leaves.
+        named(
+            &["gateway.networking.k8s.io"],
+            &["gatewayclasses"],
+            &["istio", "istio-east-west", "istio-remote", "istio-waypoint"],
+            &["delete"],
+        ),
+        named(
+            &[""],
+            &["configmaps"],
+            &[names::ROOT_CONFIG_MAP],
+            &["delete"],
+        ),
         // Kinds of Istio and of the Gateway API. Deleting them is for the user.
         rule(
             &["apiextensions.k8s.io"],
