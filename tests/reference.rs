@@ -1,5 +1,10 @@
 //! `docs/reference.md` is written from the types, and `docs/operations.md` has a remedy for every reason. `UPDATE_GOLDEN=1`
 //! rewrites the reference.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed test is the report"
+)]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,4 +1,9 @@
 //! `applink status` as text: fixtures in, golden trees out. `UPDATE_GOLDEN=1` rewrites them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed test is the report"
+)]
 
 use std::path::Path;
 

@@ -97,7 +97,7 @@ impl Contents {
         for object in objects {
             match serde_json::to_value(object)
                 .map_err(|error| error.to_string())
-                .and_then(|value| yaml(value))
+                .and_then(yaml)
             {
                 Ok(document) => {
                     text.push_str("---\n");

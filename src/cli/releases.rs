@@ -1,5 +1,6 @@
 //! `releases`: the catalogue as a member would see it, with the cluster's MeshReleases laid over it when one answers.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -100,7 +101,8 @@ pub fn table(catalogue: &Catalogue, now: Timestamp) -> String {
         .collect::<Vec<_>>();
     let mut text = columns(&rows);
     for (name, malformed) in catalogue.refused() {
-        text.push_str(&format!("meshrelease {name} is not used: {malformed}\n"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "meshrelease {name} is not used: {malformed}");
     }
     text
 }
@@ -160,11 +162,10 @@ fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: [usize; N] = std::array::from_fn(width);
     let mut text = String::new();
     for row in rows {
-        let line: String = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}   "))
-            .collect();
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(line, "{cell:width$}   ");
+        }
         text.push_str(line.trim_end());
         text.push('\n');
     }

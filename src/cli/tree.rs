@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Branch {
     cells: Vec<String>,
-    children: Vec<Branch>,
+    children: Vec<Self>,
 }
 
 impl Branch {

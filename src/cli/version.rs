@@ -23,10 +23,11 @@ pub struct Args {
 pub fn run(args: &Args, cluster: &connect::Flags) -> Result<ExitCode, Failure> {
     let mut text = format!("client: {}\n", env!("CARGO_PKG_VERSION"));
     if !args.client {
-        text.push_str(&match block_on(operator_image(cluster)) {
-            Ok(image) => format!("operator: {image}\n"),
-            Err(failure) => format!("operator: unknown ({}: {})\n", failure.what, failure.reason),
-        });
+        let operator = match block_on(operator_image(cluster)) {
+            Ok(image) => image,
+            Err(failure) => format!("unknown ({}: {})", failure.what, failure.reason),
+        };
+        text = format!("{text}operator: {operator}\n");
     }
     print(&text)?;
     Ok(ExitCode::SUCCESS)

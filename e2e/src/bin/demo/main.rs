@@ -39,6 +39,14 @@ pub enum Error {
         /// What was seen instead.
         seen: String,
     },
+    /// A command ended with a failure that it has explained itself.
+    #[error("{command} failed: {said}")]
+    Refused {
+        /// The command.
+        command: &'static str,
+        /// Its last words.
+        said: String,
+    },
     /// The mesh did not do what the demo claims.
     #[error("the demo claims {claim}, but this was seen: {seen}")]
     Claim {
@@ -111,6 +119,8 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     let ground = Ground::prepare(arguments.cluster, &arguments.name, screen)?;
     mesh::install(&ground, screen)?;
     shop::open(&ground, screen)?;
+    wire::readable(&ground, screen)?;
+    shop::enrol(&ground, screen)?;
     let witness = shop::requests(&ground, screen)?;
     shop::identities(&ground, screen, &witness)?;
     wire::silent(&ground, screen)?;
@@ -119,4 +129,16 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     mesh::show(&ground, screen)?;
     screen.epilogue(&ground, arguments.cluster);
     Ok(())
+}
+
+/// An error unless the claim holds.
+fn claim(claim: &'static str, holds: bool, seen: &str) -> Result<(), Error> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::Claim {
+            claim,
+            seen: seen.to_owned(),
+        })
+    }
 }

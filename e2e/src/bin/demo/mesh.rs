@@ -10,7 +10,7 @@ use crate::screen::Screen;
 use crate::{Error, objects};
 
 /// How long the mesh may take from apply to Ready, with images present.
-const READY: Duration = Duration::from_secs(180);
+const READY: Duration = Duration::from_mins(3);
 /// How often a state is asked for while waiting.
 const PERIOD: Duration = Duration::from_millis(300);
 
@@ -18,8 +18,8 @@ const PERIOD: Duration = Duration::from_millis(300);
 pub fn install(ground: &Ground, screen: Screen) -> Result<(), Error> {
     screen.title("Install the operator by its own manifests");
     let image = &ground.references.applink;
-    let said = command::output(&mut ground.applink(&["install", "--apply", "--image", image]))?;
-    screen.shell(&format!("applink install --apply --image {image}"), &said);
+    screen.shell(&format!("applink install --apply --image {image}"), "");
+    screen.stream(&mut ground.applink(&["install", "--apply", "--image", image]))?;
 
     screen.title("Ask for a mesh: one MeshMember");
     let release = objects::release(&ground.references);

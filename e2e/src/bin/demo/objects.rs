@@ -54,7 +54,7 @@ pub fn namespace(name: &str) -> Value {
 }
 
 /// Several objects as one.
-pub fn list(items: Vec<Value>) -> Value {
+pub fn list(items: &[Value]) -> Value {
     json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
 
@@ -75,19 +75,18 @@ pub fn shop(image: &str) -> Value {
         ),
         ("stock", None, on("podAffinity", &["web"])),
     ];
-    list(
-        services
-            .into_iter()
-            .flat_map(|(name, next, affinity)| service(SHOP, name, image, next, &affinity))
-            .collect(),
-    )
+    let items: Vec<Value> = services
+        .into_iter()
+        .flat_map(|(name, next, affinity)| service(SHOP, name, image, next, &affinity))
+        .collect();
+    list(&items)
 }
 
 /// Somebody who is not in the mesh.
 pub fn outsider(image: &str) -> Value {
     let mut items = vec![namespace(OUTSIDE)];
     items.extend(service(OUTSIDE, "caller", image, None, &json!({})));
-    list(items)
+    list(&items)
 }
 
 fn service(

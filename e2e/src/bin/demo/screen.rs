@@ -1,7 +1,10 @@
 //! What the person in front of the demo sees: titles with times, commands that can be copied, what they print.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::Error;
 use crate::ground::{Ground, Kind};
 
 /// Prints, with the time since the start.
@@ -29,10 +32,45 @@ impl Screen {
     }
 
     /// A command as one would type it, and what it printed.
+    #[expect(
+        clippy::unused_self,
+        reason = "all that is printed goes through the screen"
+    )]
     pub fn shell(self, command: &str, output: &str) {
         println!("\n  $ {command}");
         for line in output.trim_end().lines() {
             println!("    {line}");
+        }
+    }
+
+    /// Runs a command that reports its progress on standard error, line by line as it comes.
+    #[expect(
+        clippy::unused_self,
+        reason = "all that is printed goes through the screen"
+    )]
+    pub fn stream(self, command: &mut Command) -> Result<(), Error> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut last = String::new();
+        for line in child
+            .stderr
+            .take()
+            .map(BufReader::new)
+            .into_iter()
+            .flat_map(BufReader::lines)
+        {
+            last = line?;
+            println!("    {last}");
+        }
+        if child.wait()?.success() {
+            Ok(())
+        } else {
+            Err(Error::Refused {
+                command: "applink install --apply",
+                said: last,
+            })
         }
     }
 

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use e2e::command;
 use serde_json::Value;
 
-use crate::Error;
 use crate::ground::Ground;
 use crate::objects::{self, OUTSIDE, PORT, SHOP};
 use crate::screen::Screen;
+use crate::{Error, claim};
 
 /// How long a state may take to become true.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often it is asked for.
 const PERIOD: Duration = Duration::from_millis(200);
 
@@ -22,29 +22,19 @@ pub struct Witness {
     pub cart: String,
 }
 
-/// Enrols a namespace and opens the shop in it.
+/// Opens the shop in a namespace that is not in the mesh.
 pub fn open(ground: &Ground, screen: Screen) -> Result<(), Error> {
-    screen.title("Open a shop of three services in a namespace that is in the mesh");
-    ground.apply(&objects::namespace(SHOP).to_string())?;
-    let label = [
-        "label",
+    screen.title("Open a shop of three services; cart runs on another node than web and stock");
+    // A run before this one may have left its shop and policies.
+    ground.ask(&[
+        "delete",
         "namespace",
         SHOP,
-        "istio.io/dataplane-mode=ambient",
-        "--overwrite",
-    ];
-    screen.shell(
-        "kubectl label namespace demo istio.io/dataplane-mode=ambient",
-        &ground.ask(&label)?,
-    );
-    // A run before this one may have left its policies; they would change what the first requests show.
-    ground.ask(&[
-        "-n",
-        SHOP,
-        "delete",
-        "authorizationpolicy,peerauthentication",
-        "--all",
+        OUTSIDE,
+        "--ignore-not-found",
+        "--timeout=90s",
     ])?;
+    ground.apply(&objects::namespace(SHOP).to_string())?;
     ground.apply(&objects::shop(&ground.references.shop).to_string())?;
     ground.apply(&objects::outsider(&ground.references.shop).to_string())?;
     for (namespace, name) in [
@@ -62,7 +52,26 @@ pub fn open(ground: &Ground, screen: Screen) -> Result<(), Error> {
             "--timeout=90s",
         ])?;
     }
-    let columns = "custom-columns=POD:.metadata.name,NODE:.spec.nodeName,CAPTURED:.metadata.annotations.ambient\\.istio\\.io/redirection";
+    Ok(())
+}
+
+/// Enrols the namespace of the running shop: its pods are captured where they run.
+pub fn enrol(ground: &Ground, screen: Screen) -> Result<(), Error> {
+    screen.title("One label takes the running shop into the mesh; nothing restarts");
+    let started = Instant::now();
+    let label = [
+        "label",
+        "namespace",
+        SHOP,
+        "istio.io/dataplane-mode=ambient",
+        "--overwrite",
+    ];
+    screen.shell(
+        "kubectl label namespace demo istio.io/dataplane-mode=ambient",
+        &ground.ask(&label)?,
+    );
+    let columns = "custom-columns=POD:.metadata.name,NODE:.spec.nodeName,RESTARTS:.status.containerStatuses[0].restartCount,\
+                   CAPTURED:.metadata.annotations.ambient\\.istio\\.io/redirection";
     let arguments = ["-n", SHOP, "get", "pods", "-o", columns];
     let pods = eventually("every pod of the shop to be captured", || {
         let pods = ground.ask(&arguments)?;
@@ -72,6 +81,10 @@ pub fn open(ground: &Ground, screen: Screen) -> Result<(), Error> {
         ))
     })?;
     screen.shell(&format!("kubectl -n demo get pods -o {columns}"), &pods);
+    screen.note(&format!(
+        "captured {:.1} s after the label",
+        started.elapsed().as_secs_f64()
+    ));
     Ok(())
 }
 
@@ -240,17 +253,6 @@ pub fn call(ground: &Ground, namespace: &str, from: &str, url: &str, times: u32)
         }
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
         Err(error) => error.to_string(),
-    }
-}
-
-fn claim(claim: &'static str, holds: bool, seen: &str) -> Result<(), Error> {
-    if holds {
-        Ok(())
-    } else {
-        Err(Error::Claim {
-            claim,
-            seen: seen.to_owned(),
-        })
     }
 }
 

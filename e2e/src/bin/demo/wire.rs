@@ -7,16 +7,38 @@ use crate::ground::Ground;
 use crate::objects::{MARKER, PORT, SHOP};
 use crate::screen::Screen;
 use crate::sniff::Seen;
-use crate::{Error, shop};
+use crate::{Error, claim, shop};
 
 /// Requests that are sent while the wire is watched.
 const REQUESTS: u32 = 20;
 /// The interface between nodes, here and on kind.
 const INTERFACE: &str = "eth0";
 
-/// Watches every node's link while the shop is busy: tunnels are seen, the shop's own port and words are not.
+/// Before the mesh: what the services say can be read by anybody between the nodes.
+pub fn readable(ground: &Ground, screen: Screen) -> Result<(), Error> {
+    screen.title("Before the mesh, everything can be read on the wire between the nodes");
+    let (seen, table) = watch(ground, screen)?;
+    claim(
+        "that plain text is readable without a mesh",
+        seen.plain > 0 && seen.marker > 0,
+        &table,
+    )
+}
+
+/// In the mesh: tunnels are seen, the shop's own port and words are not.
 pub fn silent(ground: &Ground, screen: Screen) -> Result<(), Error> {
-    screen.title("Nothing can be read on the wire between the nodes");
+    screen.title("In the mesh, nothing can be read on the wire between the nodes");
+    let (seen, table) = watch(ground, screen)?;
+    let holds = seen.tunnel > 0 && seen.plain == 0 && seen.marker == 0;
+    claim(
+        "that only tunnels are seen between the nodes",
+        holds,
+        &table,
+    )
+}
+
+/// Captures on every node's link while the shop is busy; what all of them saw, and a table.
+fn watch(ground: &Ground, screen: Screen) -> Result<(Seen, String), Error> {
     let own = std::env::current_exe()?.display().to_string();
     let port = PORT.to_string();
     let mut watched = Vec::new();
@@ -37,27 +59,22 @@ pub fn silent(ground: &Ground, screen: Screen) -> Result<(), Error> {
     let mut all = Seen::default();
     for (node, watcher) in watched {
         let seen = watcher.end()?;
-        table.push_str(&format!(
+        let row = format!(
             "{node:<22} {:>8} {:>14} {:>12} {:>12}\n",
             seen.frames, seen.tunnel, seen.plain, seen.marker
-        ));
+        );
+        table.push_str(&row);
         all.tunnel += seen.tunnel;
         all.plain += seen.plain;
         all.marker += seen.marker;
     }
     screen.shell(&format!("capture on {INTERFACE} of every node during {answered} requests that carry the words {MARKER}"), &table);
-    let holds = all.tunnel > 0
-        && all.plain == 0
-        && all.marker == 0
-        && answered == usize::try_from(REQUESTS).unwrap_or_default();
-    if holds {
-        Ok(())
-    } else {
-        Err(Error::Claim {
-            claim: "that only tunnels are seen between the nodes",
-            seen: format!("{table}{said}"),
-        })
-    }
+    claim(
+        "that every request is answered while the wire is watched",
+        answered == usize::try_from(REQUESTS).unwrap_or_default(),
+        &said,
+    )?;
+    Ok((all, table))
 }
 
 /// A capture that runs; killed when dropped.
