@@ -117,7 +117,11 @@ impl Contents {
                 errors.push(error.to_string());
             }
         }
-        let text = errors.join("\n") + "\n";
+        let text = if errors.is_empty() {
+            "none\n".to_owned()
+        } else {
+            errors.join("\n") + "\n"
+        };
         archive
             .add(
                 &format!("{FOLDER}/errors.txt"),

@@ -171,10 +171,28 @@ pub fn identities(ground: &Ground, screen: Screen, witness: &Witness) -> Result<
         })
     })?;
     screen.shell(
-        "kubectl -n applink-system logs -l app=ztunnel --prefix | grep sa/cart",
-        &logs,
+        r"kubectl -n applink-system logs -l app=ztunnel | grep sa/cart | grep -oE '(direction|dst.hbone_addr|(src|dst).(workload|identity))=[^ ]*'",
+        &chosen(&logs),
     );
     Ok(())
+}
+
+/// The fields of access log lines that the demo is about, one a line.
+fn chosen(lines: &str) -> String {
+    const FIELDS: [&str; 6] = [
+        "src.workload=",
+        "src.identity=",
+        "dst.hbone_addr=",
+        "dst.workload=",
+        "dst.identity=",
+        "direction=",
+    ];
+    let of_line = |line: &str| {
+        let words = line.split_whitespace();
+        let chosen = words.filter(|word| FIELDS.iter().any(|field| word.starts_with(field)));
+        chosen.collect::<Vec<_>>().join("\n")
+    };
+    lines.lines().map(of_line).collect::<Vec<_>>().join("\n")
 }
 
 /// A policy that lets one caller in keeps the other out.
