@@ -71,6 +71,10 @@ pub const ROOT_SECRET_PREFIX: &str = "applink-root-";
 /// Secret in [`SYSTEM_NAMESPACE`] with the member's intermediate. The name is Istio's.
 pub const CACERTS_SECRET: &str = "cacerts";
 
+/// Gateway classes that istiod makes. The names are Istio's.
+pub const GATEWAY_CLASSES: [&str; 4] =
+    ["istio", "istio-remote", "istio-waypoint", "istio-east-west"];
+
 /// `ConfigMap` with the root certificate in every namespace. The name is Istio's.
 pub const ROOT_CONFIG_MAP: &str = "istio-ca-root-cert";
 

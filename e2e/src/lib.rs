@@ -6,6 +6,7 @@
 
 pub mod apiserver;
 pub mod audit;
+pub mod bench_operator;
 pub mod certificates;
 pub mod cgroup;
 pub mod cluster;

@@ -8,7 +8,7 @@ use e2e::cluster::{self, Cluster, Error, Options};
 use e2e::images::Image;
 use e2e::programs::{self, Module};
 use e2e::progress::Progress;
-use e2e::{command, files, prerequisites};
+use e2e::{bench_operator, command, files, prerequisites};
 
 /// A real Kubernetes cluster on one Linux machine, without Docker.
 #[derive(Parser)]
@@ -86,6 +86,8 @@ enum Verb {
         /// Whose.
         of: Option<String>,
     },
+    /// Measure what the operator costs, on a cluster of its own; fail when a limit is broken.
+    BenchOperator,
     /// Change nodes.
     Node {
         #[command(subcommand)]
@@ -138,13 +140,13 @@ async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", command::chain(&error));
+            eprintln!("error: {}", command::chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
+async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let progress = Progress::new();
     let mut options = Options::new(&arguments.which.name);
     options.home = arguments.which.home;
@@ -202,6 +204,13 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         }
         Verb::Prerequisites => prerequisites::ensure(progress)?,
         Verb::Logs { of } => logs(&open()?, of.as_deref())?,
+        Verb::BenchOperator => {
+            let report = bench_operator::run(&options, progress).await?;
+            print!("{report}");
+            if !report.keeps_limits() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
         Verb::Node { verb } => change_node(&mut open()?, verb).await?,
         Verb::Exec { node, program } => {
             let words: Vec<&str> = program.iter().map(String::as_str).collect();

@@ -278,9 +278,6 @@ pub async fn make_network(client: &Client, name: &str) -> Result<(), Error> {
     }
 }
 
-/// Gateway classes that istiod makes.
-const CLASSES: [&str; 4] = ["istio", "istio-remote", "istio-waypoint", "istio-east-west"];
-
 /// Deletes what istiod made at run time: leases and locks of its elections, the root certificate in every namespace, its
 /// gateway classes, and `cacerts`, which is ours but is no watched object.
 pub async fn sweep(client: &Client, facts: &Facts) -> Result<(), Error> {
@@ -331,7 +328,7 @@ async fn sweep_classes(client: &Client) -> Result<(), Error> {
         "gatewayclasses",
     ));
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &classes);
-    for name in CLASSES {
+    for name in names::GATEWAY_CLASSES {
         let key = ObjectKey::new("GatewayClass", None, name);
         let Some(class) = limited("read", &key, api.get_opt(name)).await? else {
             continue;

@@ -11,6 +11,8 @@ use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 
 pub const MEMBER: &str = "local";
+/// Whom the audit log names for what the operator asks.
+pub const OPERATOR: &str = "system:serviceaccount:applink-operator:applink-operator";
 pub const INSTALL: Duration = Duration::from_secs(180);
 pub const LEAVE: Duration = Duration::from_secs(180);
 pub const SOON: Duration = Duration::from_secs(30);
@@ -29,7 +31,8 @@ pub fn on_stage<F: Future<Output = ()>>(test: impl FnOnce(&'static Stage) -> F) 
         let stage = match *slot {
             Some(stage) => stage,
             None => {
-                let options = Options::new("mesh-test");
+                let name = std::env::var("APPLINK_E2E_NAME");
+                let options = Options::new(name.as_deref().unwrap_or("mesh-test"));
                 let made = Stage::up(&options, Progress::new()).await.unwrap();
                 // It lives as long as the process.
                 *slot.insert(Box::leak(Box::new(made)))

@@ -6,9 +6,8 @@ use e2e::audit;
 use e2e::stage;
 use jiff::Timestamp;
 
-use crate::fixture::{MEMBER, SOON, installed, on_stage};
+use crate::fixture::{MEMBER, OPERATOR, SOON, installed, on_stage};
 
-const OPERATOR: &str = "system:serviceaccount:applink-operator:applink-operator";
 /// How long the operator is watched doing nothing.
 const QUIET: Duration = Duration::from_secs(60);
 

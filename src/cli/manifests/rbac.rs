@@ -12,9 +12,10 @@ use crate::names;
 /// Verbs that no rule of the operator may contain, anywhere.
 pub const FORBIDDEN_EVERYWHERE: [&str; 3] = ["*", "escalate", "impersonate"];
 
-const READ: [&str; 3] = ["get", "list", "watch"];
+/// What a watch needs: everything is read by watching, single objects only where a rule says `get`.
+const READ: [&str; 2] = ["list", "watch"];
 /// What server-side apply of an own object and its removal need.
-const OWN: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
+const OWN: [&str; 5] = ["list", "watch", "create", "patch", "delete"];
 
 /// The ClusterRoles of istiod, the CNI agent and the node proxy.
 pub fn components() -> Vec<Value> {
@@ -74,13 +75,14 @@ pub fn operator_cluster_rules() -> Vec<PolicyRule> {
         // Our own kinds. A network named `default` is made on demand; members are never created, only finalized.
         rule(
             &[names::GROUP],
-            &["meshmembers", "meshreleases"],
-            &["get", "list", "watch", "patch"],
+            &["meshmembers"],
+            &["list", "watch", "patch"],
         ),
+        rule(&[names::GROUP], &["meshreleases"], &READ),
         rule(
             &[names::GROUP],
             &["applicationnetworks"],
-            &["get", "list", "watch", "create", "patch"],
+            &["list", "watch", "create"],
         ),
         rule(
             &[names::GROUP],
@@ -89,35 +91,34 @@ pub fn operator_cluster_rules() -> Vec<PolicyRule> {
                 "applicationnetworks/status",
                 "meshreleases/status",
             ],
-            &["get", "patch"],
-        ),
-        rule(
-            &[names::GROUP],
-            &["meshmembers/finalizers", "applicationnetworks/finalizers"],
-            &["update"],
+            &["patch"],
         ),
         // Nodes: which need a proxy, and the label that moves one.
-        rule(&[""], &["nodes"], &["get", "list", "watch", "patch"]),
+        rule(&[""], &["nodes"], &["list", "watch", "patch"]),
         // Namespaces: enrolment, the network label of the data plane's own, un-enrolment on leave.
-        rule(&[""], &["namespaces"], &["get", "list", "watch", "patch"]),
+        rule(&[""], &["namespaces"], &["list", "watch", "patch"]),
         // Pods: which are enrolled. Never changed outside the data plane's namespace.
         rule(&[""], &["pods"], &READ),
         // Preflight: a mesh of somebody else, policies that would block the tunnel.
+        rule(&["apps"], &["daemonsets", "deployments"], &READ),
+        rule(&["networking.k8s.io"], &["networkpolicies"], &READ),
         rule(
-            &["apps"],
-            &["daemonsets", "deployments"],
-            &["get", "list", "watch"],
+            &["admissionregistration.k8s.io"],
+            &["mutatingwebhookconfigurations"],
+            &READ,
         ),
-        rule(
-            &["networking.k8s.io"],
-            &["networkpolicies"],
-            &["get", "list", "watch"],
-        ),
-        rule(&[""], &["resourcequotas"], &["list"]),
-        rule(
+        // What istiod leaves behind when a member leaves.
+        named(
             &["gateway.networking.k8s.io"],
-            &["gateways", "gatewayclasses"],
-            &["get", "list", "watch"],
+            &["gatewayclasses"],
+            &names::GATEWAY_CLASSES,
+            &["get", "delete"],
+        ),
+        named(
+            &[""],
+            &["configmaps"],
+            &[names::ROOT_CONFIG_MAP],
+            &["delete"],
         ),
         // What istiod makes at run time and leaves behind: removed when the member leaves.
         named(
@@ -136,14 +137,11 @@ pub fn operator_cluster_rules() -> Vec<PolicyRule> {
         rule(
             &["apiextensions.k8s.io"],
             &["customresourcedefinitions"],
-            &["get", "list", "watch", "create", "patch"],
+            &["list", "watch", "create", "patch"],
         ),
         rule(
             &["admissionregistration.k8s.io"],
-            &[
-                "validatingwebhookconfigurations",
-                "mutatingwebhookconfigurations",
-            ],
+            &["validatingwebhookconfigurations"],
             &OWN,
         ),
         // Bindings of the shipped roles, and only of those.
@@ -151,11 +149,6 @@ pub fn operator_cluster_rules() -> Vec<PolicyRule> {
             &["rbac.authorization.k8s.io"],
             &["clusterrolebindings"],
             &OWN,
-        ),
-        rule(
-            &["rbac.authorization.k8s.io"],
-            &["clusterroles"],
-            &["get", "list", "watch"],
         ),
         named(
             &["rbac.authorization.k8s.io"],
@@ -181,9 +174,8 @@ fn system_rules() -> Vec<PolicyRule> {
             ],
             &OWN,
         ),
-        rule(&[""], &["pods"], &["get", "list", "watch", "delete"]),
+        rule(&[""], &["pods"], &["list", "watch", "delete"]),
         rule(&[""], &["pods/portforward"], &["get", "create"]),
-        rule(&[""], &["events"], &["list"]),
         // A create request carries no name when it is authorised, so it cannot be granted by name; and pull secrets,
         // which are copied here, have names of the user's. Nothing but `cacerts` is read.
         rule(&[""], &["secrets"], &["create", "patch"]),
@@ -193,16 +185,10 @@ fn system_rules() -> Vec<PolicyRule> {
             &["cacerts"],
             &["get", "list", "watch", "delete"],
         ),
-        rule(&["autoscaling"], &["horizontalpodautoscalers"], &OWN),
         rule(&["policy"], &["poddisruptionbudgets"], &OWN),
-        rule(&["networking.k8s.io"], &["networkpolicies"], &OWN),
         rule(&["rbac.authorization.k8s.io"], &["rolebindings"], &OWN),
         rule(&["security.istio.io"], &["peerauthentications"], &OWN),
-        rule(
-            &["coordination.k8s.io"],
-            &["leases"],
-            &["get", "list", "delete"],
-        ),
+        rule(&["coordination.k8s.io"], &["leases"], &["list", "delete"]),
     ]
 }
 
@@ -212,7 +198,7 @@ fn home_rules() -> Vec<PolicyRule> {
         rule(
             &["coordination.k8s.io"],
             &["leases"],
-            &["get", "list", "watch", "create", "update", "patch"],
+            &["get", "create", "update"],
         ),
         rule(
             &[""],
