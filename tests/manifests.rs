@@ -5,10 +5,15 @@
     reason = "a failed test is the report"
 )]
 
+#[path = "desired/case.rs"]
+mod case;
+
 use std::path::Path;
 
 use applink::cli::install::generated;
 use applink::cli::manifests::{Choice, FORBIDDEN_EVERYWHERE, IMAGE, Member, objects};
+use applink::desired::Manifest;
+use case::Case;
 use serde_json::Value;
 
 fn root() -> &'static Path {
@@ -224,5 +229,73 @@ fn every_policy_is_bound_and_denies() {
             "{}",
             policy["metadata"]["name"]
         );
+    }
+}
+
+/// Whether the operator's rules allow a verb on an object.
+fn allowed(objects: &[Value], manifest: &Manifest, verb: &str) -> bool {
+    let has = |rule: &Value, key: &str, wanted: &str| strings(&rule[key]).contains(&wanted);
+    let roles = objects.iter().filter(|role| {
+        let everywhere = role["kind"] == "ClusterRole";
+        let there = role["kind"] == "Role"
+            && role["metadata"]["namespace"].as_str() == manifest.namespace.as_deref();
+        role["metadata"]["name"] == "applink-operator" && (everywhere || there)
+    });
+    roles
+        .flat_map(|role| role["rules"].as_array().unwrap())
+        .any(|rule| {
+            let named = strings(&rule["resourceNames"]);
+            has(rule, "apiGroups", &manifest.resource.group)
+                && has(rule, "resources", &manifest.resource.plural)
+                && has(rule, "verbs", verb)
+                && (named.is_empty() || named.contains(&manifest.name.as_str()))
+        })
+}
+
+#[test]
+fn the_operator_may_apply_and_watch_every_object_it_builds() {
+    let objects = all();
+    let mut missing = std::collections::BTreeSet::new();
+    for folder in case::folders().values() {
+        for manifest in Case::read(folder).objects() {
+            // The namespace ships with the operator. The object for Multus is another's kind, there on OpenShift only.
+            let verbs: &[&str] = match manifest.resource.kind.as_str() {
+                "Namespace" => &["list", "watch", "patch"],
+                "NetworkAttachmentDefinition" => &["get", "create", "patch", "delete"],
+                _ => &["list", "watch", "create", "patch", "delete"],
+            };
+            for verb in verbs {
+                if !allowed(&objects, &manifest, verb) {
+                    missing.insert(format!("{verb} {}", manifest.display_name()));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn every_role_that_is_bound_ships_and_may_be_bound() {
+    let objects = all();
+    let shipped: Vec<&str> = of_kind(&objects, "ClusterRole")
+        .iter()
+        .filter_map(|role| role["metadata"]["name"].as_str())
+        .collect();
+    let bindable: Vec<&str> = operator_rules(&objects)
+        .into_iter()
+        .filter(|rule| strings(&rule["verbs"]).contains(&"bind"))
+        .flat_map(|rule| strings(&rule["resourceNames"]))
+        .collect();
+    for folder in case::folders().values() {
+        for manifest in Case::read(folder).objects() {
+            if let Some(role) = manifest.body["roleRef"]["name"].as_str() {
+                assert!(
+                    shipped.contains(&role),
+                    "{} is bound and does not ship",
+                    role
+                );
+                assert!(bindable.contains(&role), "{} may not be bound", role);
+            }
+        }
     }
 }

@@ -210,7 +210,28 @@ fn reference() -> String {
         )
         .unwrap();
     }
+    text.push_str(
+        "\n## Events\n\nOn the MeshMember, when a condition changes: type `Normal` or `Warning`, reason and note are those of the \
+         condition. `Leftovers` is also sent when a member has left and something could not be removed.\n",
+    );
+    text.push_str("\n## Metrics\n\nOf the operator, at `/metrics`; a counter's name ends in `_total`.\n\n| name | meaning |\n|---|---|\n");
+    for (name, meaning) in metrics() {
+        writeln!(text, "| `applink_{name}` | {} |", cell(&meaning)).unwrap();
+    }
     text
+}
+
+/// Names and meanings of the operator's metrics, from the calls that register them.
+fn metrics() -> Vec<(String, String)> {
+    let source = include_str!("../src/metrics.rs");
+    let calls = source.split("registry.register(").skip(1);
+    calls
+        .map(|call| {
+            let mut texts = call.split('"').skip(1).step_by(2);
+            let mut next = || texts.next().unwrap_or_default().to_owned();
+            (next(), next())
+        })
+        .collect()
 }
 
 #[test]

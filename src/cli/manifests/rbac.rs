@@ -192,6 +192,16 @@ fn system_rules() -> Vec<PolicyRule> {
     ]
 }
 
+/// What the operator may do in namespace `default`: on OpenShift the CNI plugin is named there for Multus.
+fn openshift_rules() -> Vec<PolicyRule> {
+    const GROUP: &[&str] = &["k8s.cni.cncf.io"];
+    const KIND: &[&str] = &["network-attachment-definitions"];
+    vec![
+        rule(GROUP, KIND, &["create"]),
+        named(GROUP, KIND, &["istio-cni"], &["get", "patch", "delete"]),
+    ]
+}
+
 /// What the operator may do in its own namespace.
 fn home_rules() -> Vec<PolicyRule> {
     vec![
@@ -230,6 +240,7 @@ pub fn operator() -> Vec<Value> {
     for (namespace, rules) in [
         (names::SYSTEM_NAMESPACE, system_rules()),
         (names::OPERATOR_NAMESPACE, home_rules()),
+        ("default", openshift_rules()),
     ] {
         objects.push(json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
