@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use crate::certificates::{self, Authority};
 use crate::files;
 
-/// What is audited: who did what to which object, once per request, bodies left out.
+/// What is audited: who did what to which object, bodies left out. A watch is written down when it begins as well: it
+/// ends with the cluster or after many minutes.
 const AUDIT_POLICY: &str = r#"{
   "apiVersion": "audit.k8s.io/v1",
   "kind": "Policy",
-  "omitStages": ["RequestReceived", "ResponseStarted"],
+  "omitStages": ["RequestReceived"],
   "rules": [{"level": "Metadata"}]
 }
 "#;

@@ -107,25 +107,12 @@ pub fn operator_cluster_rules() -> Vec<PolicyRule> {
             &["mutatingwebhookconfigurations"],
             &READ,
         ),
-        // What istiod leaves behind when a member leaves.
+        // What istiod makes at run time and leaves behind: removed when the member leaves.
         named(
             &["gateway.networking.k8s.io"],
             &["gatewayclasses"],
             &names::GATEWAY_CLASSES,
             &["get", "delete"],
-        ),
-        named(
-            &[""],
-            &["configmaps"],
-            &[names::ROOT_CONFIG_MAP],
-            &["delete"],
-        ),
-        // What istiod makes at run time and leaves behind: removed when the member leaves.
-        named(
-            &["gateway.networking.k8s.io"],
-            &["gatewayclasses"],
-            &["istio", "istio-east-west", "istio-remote", "istio-waypoint"],
-            &["delete"],
         ),
         named(
             &[""],
