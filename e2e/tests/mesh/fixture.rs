@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 pub const MEMBER: &str = "local";
 /// Whom the audit log names for what the operator asks.
 pub const OPERATOR: &str = "system:serviceaccount:applink-operator:applink-operator";
-pub const INSTALL: Duration = Duration::from_secs(180);
-pub const LEAVE: Duration = Duration::from_secs(180);
+pub const INSTALL: Duration = Duration::from_mins(3);
+pub const LEAVE: Duration = Duration::from_mins(3);
 pub const SOON: Duration = Duration::from_secs(30);
 
 /// One runtime for all tests: a client belongs to the runtime that made it.
@@ -28,15 +28,14 @@ pub fn on_stage<F: Future<Output = ()>>(test: impl FnOnce(&'static Stage) -> F) 
     // A test that failed has poisoned the lock; the cluster is still there for the others.
     let mut slot = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
     RUNTIME.block_on(async {
-        let stage = match *slot {
-            Some(stage) => stage,
-            None => {
-                let name = std::env::var("APPLINK_E2E_NAME");
-                let options = Options::new(name.as_deref().unwrap_or("mesh-test"));
-                let made = Stage::up(&options, Progress::new()).await.unwrap();
-                // It lives as long as the process.
-                *slot.insert(Box::leak(Box::new(made)))
-            }
+        let stage = if let Some(stage) = *slot {
+            stage
+        } else {
+            let name = std::env::var("APPLINK_E2E_NAME");
+            let options = Options::new(name.as_deref().unwrap_or("mesh-test"));
+            let made = Stage::up(&options, Progress::new()).await.unwrap();
+            // It lives as long as the process.
+            *slot.insert(Box::leak(Box::new(made)))
         };
         test(stage).await;
     });

@@ -4,6 +4,8 @@
 //! they run one at a time; each brings about what it starts from, so their order does not matter,
 //! but for the last module, which judges what the others made the operator do.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod fixture;
 mod input;
 mod install;

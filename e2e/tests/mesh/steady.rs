@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::fixture::{MEMBER, OPERATOR, SOON, installed, on_stage};
 
 /// How long the operator is watched doing nothing.
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_mins(1);
 
 #[test]
 fn in_a_steady_state_the_operator_asks_for_nothing_but_its_lease() {
@@ -28,7 +28,7 @@ fn in_a_steady_state_the_operator_asks_for_nothing_but_its_lease() {
         };
         // What an install still has to say (Events, status) ends within seconds.
         let mut since = Timestamp::now();
-        let settled = since + Duration::from_secs(60);
+        let settled = since + Duration::from_mins(1);
         while Timestamp::now() < since + Duration::from_secs(10) {
             tokio::time::sleep(Duration::from_secs(1)).await;
             if !busy_since(since).is_empty() && Timestamp::now() < settled {
