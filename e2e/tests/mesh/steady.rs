@@ -54,7 +54,19 @@ fn what_somebody_changed_or_deleted_is_repaired_within_seconds() {
         let before = service();
         let name = before.lines().next().unwrap().to_owned();
         kubectl(&["delete", &name, "-n", "applink-system"]);
-        let config = "configmap/istio-cni-config";
+        let config = "configmap/istio-1-6-0";
+        let mesh = || {
+            kubectl(&[
+                "get",
+                config,
+                "-n",
+                "applink-system",
+                "-o",
+                "jsonpath={.data.mesh}",
+            ])
+        };
+        let wanted = mesh();
+        let touched = serde_json::json!({"data": {"mesh": format!("{wanted}\n# touched")}});
         kubectl(&[
             "patch",
             config,
@@ -62,24 +74,16 @@ fn what_somebody_changed_or_deleted_is_repaired_within_seconds() {
             "applink-system",
             "--type=merge",
             "-p",
-            r#"{"data":{"AMBIENT_ENABLED":"false"}}"#,
+            &touched.to_string(),
         ]);
         stage::eventually(
             "the service and the configuration are back",
             SOON,
             || async {
-                let config = kubectl(&[
-                    "get",
-                    config,
-                    "-n",
-                    "applink-system",
-                    "-o",
-                    "jsonpath={.data.AMBIENT_ENABLED}",
-                ]);
-                if service() == before && config == "true" {
+                if service() == before && mesh() == wanted {
                     Ok(())
                 } else {
-                    Err(format!("{:?} {config:?}", service()))
+                    Err(format!("{:?} {:?}", service(), mesh()))
                 }
             },
         )
