@@ -296,7 +296,9 @@ pub fn fingerprint(value: &Value) -> u64 {
             Value::String(text) => (3_u8, text).hash(into),
             Value::Array(items) => {
                 (4_u8, items.len()).hash(into);
-                items.iter().for_each(|item| walk(item, into));
+                for item in items {
+                    walk(item, into);
+                }
             }
             Value::Object(map) => {
                 let mut keys: Vec<_> = map.iter().collect();

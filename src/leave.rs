@@ -252,7 +252,7 @@ impl Course<'_> {
             return self.wait(
                 Stage::Check,
                 "DaemonSet",
-                &[key.name.clone()],
+                std::slice::from_ref(&key.name),
                 "are being made",
             );
         };
@@ -274,7 +274,7 @@ impl Course<'_> {
             self.wait(
                 Stage::Check,
                 "DaemonSet",
-                &[key.name.clone()],
+                std::slice::from_ref(&key.name),
                 "have not looked at every node yet",
             )
         } else {

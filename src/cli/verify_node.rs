@@ -66,10 +66,9 @@ fn text(found: &[PathBuf]) -> String {
     if found.is_empty() {
         return "clean: nothing of istio-cni is left\n".to_owned();
     }
-    found
-        .iter()
-        .map(|path| format!("left: {}\n", path.display()))
-        .collect()
+    found.iter().fold(String::new(), |text, path| {
+        text + "left: " + &path.display().to_string() + "\n"
+    })
 }
 
 /// Programs called like the plugin, and configurations that name it.

@@ -21,7 +21,7 @@ const MOST: usize = 16;
 /// The longest a client may take to send its request.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A pass that takes longer than this is stuck.
-const STUCK: Duration = Duration::from_secs(600);
+const STUCK: Duration = Duration::from_mins(10);
 
 /// What the kubelet is told.
 #[derive(Debug)]

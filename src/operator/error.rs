@@ -112,7 +112,7 @@ impl Error {
                 "; apply the operator's manifests of this version again: they contain the roles",
             ),
             Reason::Conflict => {
-                message.push_str("; delete it, or hand it over by removing the other manager")
+                message.push_str("; delete it, or hand it over by removing the other manager");
             }
             _ => {}
         }

@@ -53,7 +53,7 @@ pub fn claim(seen: &Seen, me: &str, ttl: Duration, now: Timestamp) -> Claim {
         && holder != me
         && seen.unchanged < ttl
     {
-        return Claim::Wait(ttl - seen.unchanged);
+        return Claim::Wait(ttl.saturating_sub(seen.unchanged));
     }
     let spec = spec.clone().unwrap_or_default();
     let keeps = holder == Some(me);

@@ -46,7 +46,7 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Everything is looked at again after this long, though nothing changed. It writes nothing when nothing is to be done.
 const SLOW: Duration = Duration::from_hours(2);
 /// How long a first list may take before the operator works with what it has.
-const SYNC: Duration = Duration::from_secs(60);
+const SYNC: Duration = Duration::from_mins(1);
 /// How long the last pass may take at the end.
 const GRACE: Duration = Duration::from_secs(10);
 

@@ -11,7 +11,7 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
-use kube::api::{Api, ListParams, PartialObjectMeta};
+use kube::api::{Api, ListParams};
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -40,11 +40,11 @@ pub trait Signals: Send + Sync {
     /// Uids of the pods a proxy serves.
     fn served<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<BTreeSet<String>, String>>;
     /// Running pods with an own network namespace on a node: namespace, name and what matters of them.
-    fn on_node<'a>(
-        &'a self,
-        node: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<((String, String), PodMeta)>, String>>;
+    fn on_node<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<Placed>, String>>;
 }
+
+/// A pod's namespace and name, and what matters of it.
+pub type Placed = ((String, String), PodMeta);
 
 /// Reaches components through the API server.
 pub struct PortForward {
@@ -286,9 +286,6 @@ pub fn pod_of(question: &Question) -> &str {
         Question::ControlPlane { pod, .. } | Question::Proxy { pod, .. } => pod,
     }
 }
-
-/// Metadata lists deserialise into this.
-pub type Listed = PartialObjectMeta<Pod>;
 
 #[cfg(test)]
 mod tests {

@@ -31,7 +31,7 @@ fn covers(live: &Value, ours: &Value) -> bool {
         (_, Value::Null) => true,
         (Value::Object(live), Value::Object(ours)) => ours.iter().all(|(key, ours)| {
             live.get(key)
-                .map_or(is_empty(ours), |live| covers(live, ours))
+                .map_or_else(|| is_empty(ours), |live| covers(live, ours))
         }),
         (Value::Array(live), Value::Array(ours)) => {
             let name = |value: &Value| value.get("name").and_then(Value::as_str).map(str::to_owned);

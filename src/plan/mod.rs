@@ -202,7 +202,7 @@ fn first_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Timestamp) -
     let Some(first) = open
         .iter()
         .find(|view| view.trouble.is_some())
-        .or(open.first())
+        .or_else(|| open.first())
     else {
         plan.step = Step::Verify;
         plan.done = plan.acts.is_empty();

@@ -70,7 +70,9 @@ mod tests {
 
     fn counted(lines: &[&str]) -> Count {
         let mut count = Count::default();
-        lines.iter().for_each(|line| count.line(line));
+        for line in lines {
+            count.line(line);
+        }
         count
     }
 

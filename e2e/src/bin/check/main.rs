@@ -56,6 +56,12 @@ fn suites() -> Vec<Suite> {
             "the local cluster's own unit tests",
             &["-p", "e2e", "--lib", "--bins"],
         ),
+        // What the real cluster runs is what users get.
+        cargo(
+            "release build",
+            &["build", "--release", "-p", "applink", "-p", "shop"],
+        )
+        .counted_once(),
         // One at a time: each starts an API server or a whole cluster on this machine.
         tests(
             "API server and real cluster",
