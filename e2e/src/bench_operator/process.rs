@@ -71,7 +71,7 @@ impl Process {
     }
 
     /// Its number.
-    pub fn pid(&self) -> i32 {
+    pub fn pid(self) -> i32 {
         self.0
     }
 
@@ -79,7 +79,7 @@ impl Process {
     ///
     /// # Errors
     /// When the process has ended.
-    pub fn cpu(&self) -> Result<Duration, Error> {
+    pub fn cpu(self) -> Result<Duration, Error> {
         let (path, text) = self.read("stat")?;
         ticks(&text).map(|ticks| TICK * ticks).ok_or(Error::Format {
             path,
@@ -91,7 +91,7 @@ impl Process {
     ///
     /// # Errors
     /// When the process has ended.
-    pub fn memory(&self) -> Result<Memory, Error> {
+    pub fn memory(self) -> Result<Memory, Error> {
         let (status, text) = self.read("status")?;
         let rss = kibibytes(&text, "VmRSS:").ok_or(Error::Format {
             path: status,

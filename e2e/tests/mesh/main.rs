@@ -4,7 +4,11 @@
 //! they run one at a time; each brings about what it starts from, so their order does not matter,
 //! but for the last module, which judges what the others made the operator do.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod fixture;
 mod input;
