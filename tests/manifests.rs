@@ -289,12 +289,8 @@ fn every_role_that_is_bound_ships_and_may_be_bound() {
     for folder in case::folders().values() {
         for manifest in Case::read(folder).objects() {
             if let Some(role) = manifest.body["roleRef"]["name"].as_str() {
-                assert!(
-                    shipped.contains(&role),
-                    "{} is bound and does not ship",
-                    role
-                );
-                assert!(bindable.contains(&role), "{} may not be bound", role);
+                assert!(shipped.contains(&role), "{role} is bound and does not ship");
+                assert!(bindable.contains(&role), "{role} may not be bound");
             }
         }
     }

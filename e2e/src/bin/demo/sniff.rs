@@ -128,9 +128,9 @@ mod tests {
 
     fn seen(frames: &[Vec<u8>]) -> Seen {
         let mut seen = Seen::default();
-        frames
-            .iter()
-            .for_each(|frame| seen.count(frame, 8080, b"marker"));
+        for frame in frames {
+            seen.count(frame, 8080, b"marker");
+        }
         seen
     }
 
