@@ -24,4 +24,5 @@ pub mod progress;
 pub mod slot;
 pub mod stage;
 pub mod state;
+pub mod sweep;
 pub mod write_proxy;
