@@ -10,7 +10,7 @@ E2E := $(CARGO) run --quiet --release -p e2e --bin e2e --
 DEMO := $(CARGO) run --quiet --release -p e2e --bin demo --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint fmt deny advisories gen build image chaos bench-operator prerequisites
+.PHONY: help demo demo-down test lint fmt deny advisories gen build image chaos bench-operator prerequisites cargo-deny
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ demo: prerequisites ## From nothing to a mesh on a real cluster, shown step by s
 demo-down: ## Remove what the demo made
 	@$(DEMO) --cluster $(CLUSTER) --down
 
-test: prerequisites $(TOOLS)/bin/cargo-deny ## Run every suite; the last line sums them up
+test: prerequisites cargo-deny ## Run every suite; the last line sums them up
 	@$(CARGO) run --quiet -p e2e --bin check
 
 lint: ## Format check and clippy without warnings
@@ -31,10 +31,10 @@ lint: ## Format check and clippy without warnings
 fmt: ## Format the code
 	$(CARGO) fmt --all
 
-deny: $(TOOLS)/bin/cargo-deny ## Check bans, licences and sources of dependencies
+deny: cargo-deny ## Check bans, licences and sources of dependencies
 	$(TOOLS)/bin/cargo-deny check bans licenses sources
 
-advisories: $(TOOLS)/bin/cargo-deny ## Check dependencies against the advisory database (fetches it)
+advisories: cargo-deny ## Check dependencies against the advisory database (fetches it)
 	$(TOOLS)/bin/cargo-deny check advisories
 
 gen: ## Write crds/, manifests/, the reference and every golden file from the code
@@ -56,7 +56,7 @@ bench-operator: prerequisites ## Print what the operator costs: memory, CPU, req
 prerequisites:
 	@scripts/prerequisites.sh
 
-$(TOOLS)/bin/cargo-deny:
-	@$(TOOLS)/bin/cargo-deny --version 2>/dev/null | grep -q '$(CARGO_DENY)' || \
-		CARGO_TARGET_DIR=$(TOOLS)/build $(CARGO) install --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY)
+cargo-deny:
+	@$(TOOLS)/bin/cargo-deny --version 2>/dev/null | grep -qF '$(CARGO_DENY)' || \
+		CARGO_TARGET_DIR=$(TOOLS)/build $(CARGO) install --quiet --locked --force --root $(TOOLS) cargo-deny@$(CARGO_DENY)
 	@rm -rf $(TOOLS)/build
