@@ -355,3 +355,6 @@ fn some(names: &[String]) -> String {
         count => format!("{shown} and {} more", count - 5),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use crate::api::v1alpha1::{ApplicationNetwork, MeshMember};
 use crate::desired::crds;
 use crate::facts::{Answer, Facts, ObjectKey, Question};
 use crate::names;
-use crate::plan::{Act, Target, exclusion};
+use crate::plan::{Act, Target, difference, exclusion};
 
 impl Operator {
     /// Carries out one act of an install or a move.
@@ -65,6 +65,10 @@ impl Operator {
                         .pointer("/metadata/labels")
                         .is_some_and(|labels| labels.get(names::MEMBER_LABEL).is_some())
                 });
+                if let Some(live) = facts.object(&object.key) {
+                    let at = difference(&live.body, &object.manifest.body);
+                    info!(object = %object.key, at = at.as_deref(), "differs");
+                }
                 self.metrics.act("apply");
                 let (live, accepted) = apply::object(&self.client, object, is_ours).await?;
                 info!(object = %object.key, "applied");

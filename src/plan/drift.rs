@@ -20,7 +20,27 @@ pub fn is_due(object: &Object, facts: &Facts) -> bool {
     {
         return false;
     }
-    !covers(&live.body, &object.manifest.body)
+    difference(&live.body, &object.manifest.body).is_some()
+}
+
+/// Where the first field of ours is that differs, as a JSON pointer.
+pub fn difference(live: &Value, ours: &Value) -> Option<String> {
+    if covers(live, ours) {
+        return None;
+    }
+    let deeper = match (live, ours) {
+        (Value::Object(live), Value::Object(ours)) => ours.iter().find_map(|(key, ours)| {
+            let live = live.get(key)?;
+            Some((key.clone(), difference(live, ours)?))
+        }),
+        (Value::Array(live), Value::Array(ours)) if live.len() == ours.len() => live
+            .iter()
+            .zip(ours)
+            .enumerate()
+            .find_map(|(at, (live, ours))| Some((at.to_string(), difference(live, ours)?))),
+        _ => None,
+    };
+    Some(deeper.map_or_else(String::new, |(step, rest)| format!("/{step}{rest}")))
 }
 
 /// Every field of `ours` is in `live` with the same value. What others added is passed over.
@@ -53,6 +73,7 @@ fn is_empty(value: &Value) -> bool {
         Value::Null => true,
         Value::Object(map) => map.values().all(is_empty),
         Value::Array(items) => items.is_empty(),
+        Value::String(text) => text.is_empty(),
         _ => false,
     }
 }

@@ -21,8 +21,8 @@ mod tests;
 
 pub use act::{Act, Plan};
 pub use definitions::{Bundle, Entry};
-pub use drift::is_due;
-pub use nodes::{NodeView, Stage, views};
+pub use drift::{difference, is_due};
+pub use nodes::{Expected, NodeView, Stage, views};
 pub use rollout::exclusion;
 pub use target::{APPLIED_ANNOTATION, NodeRules, Object, Target};
 
@@ -184,7 +184,7 @@ fn first_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Timestamp) -
             plan.acts.push(Act::delete(key, live));
         }
     }
-    let mut views = nodes::views(facts, target, None);
+    let mut views = nodes::views(facts, target, nodes::Expected::default());
     for view in &mut views {
         nodes::judge(facts, view, &mut plan, now);
         if view.set_aside.is_some() {

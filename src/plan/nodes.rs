@@ -35,6 +35,8 @@ pub struct NodeView<'a> {
     pub node: &'a Node,
     /// How far it is.
     pub stage: Stage,
+    /// It carries the label it should carry.
+    pub moved: bool,
     /// Why it is left alone for now.
     pub set_aside: Option<&'static str>,
     /// Agents made from another template, not being deleted.
@@ -81,18 +83,22 @@ impl NodeView<'_> {
     }
 }
 
-/// Supported nodes by name. `label` is what a node must carry to run the target's proxy, while another one is settled:
-/// `Some(None)` means that it must carry none.
-pub fn views<'a>(
-    facts: &'a Facts,
-    target: &Target,
-    label: Option<Option<&str>>,
-) -> Vec<NodeView<'a>> {
+/// What a node must be like to be done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expected<'a> {
+    /// The label it must carry while another revision is settled: `Some(None)` means that it must carry none.
+    pub label: Option<Option<&'a str>>,
+    /// Proxies of other revisions may run beside: they are about to be deleted everywhere.
+    pub beside_others: bool,
+}
+
+/// Supported nodes by name.
+pub fn views<'a>(facts: &'a Facts, target: &Target, expected: Expected<'_>) -> Vec<NodeView<'a>> {
     facts
         .nodes
         .values()
         .filter(|node| target.rules.supports(node))
-        .map(|node| view(facts, target, node, label))
+        .map(|node| view(facts, target, node, expected))
         .collect()
 }
 
@@ -100,7 +106,7 @@ fn view<'a>(
     facts: &'a Facts,
     target: &Target,
     node: &'a Node,
-    label: Option<Option<&str>>,
+    expected: Expected<'_>,
 ) -> NodeView<'a> {
     let on = |label: &'static str, value: &'static str| {
         facts
@@ -119,7 +125,7 @@ fn view<'a>(
         .labels
         .get(names::NODE_ZTUNNEL_LABEL)
         .map(String::as_str);
-    let moved = label.is_none_or(|label| label == carried);
+    let moved = expected.label.is_none_or(|label| label == carried);
     let agent_runs = agents.iter().any(|pod| runs(&pod));
     let agent_is_new = agents.iter().filter(is_new_agent).any(|pod| runs(&pod));
     let stale_agents: Vec<&Pod> = agents
@@ -131,11 +137,13 @@ fn view<'a>(
     let other_proxies = proxies.iter().filter(|pod| !is_new_proxy(pod)).count();
     let stage = if !agent_runs {
         Stage::Agent
+    } else if !proxies.iter().any(|pod| runs(&pod)) {
+        Stage::Proxy
     } else if !agent_is_new {
         Stage::Old
     } else if !moved {
         Stage::AgentDone
-    } else if !proxy_is_new || other_proxies > 0 {
+    } else if !proxy_is_new || (other_proxies > 0 && !expected.beside_others) {
         Stage::Proxy
     } else {
         Stage::Verifying
@@ -148,6 +156,7 @@ fn view<'a>(
     NodeView {
         node,
         stage,
+        moved,
         set_aside: NodeRules::set_aside(node),
         stale_agents,
         trouble: health::trouble(agents.iter().chain(&proxies).copied()),

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::act::{Act, Plan};
-use super::nodes::{self, NodeView, Stage};
+use super::nodes::{self, Expected, NodeView, Stage};
 use super::target::Target;
 use crate::api::conditions::{Reason, Step};
 use crate::facts::{Facts, Live, Node, ObjectKey};
@@ -139,26 +139,39 @@ pub(super) fn move_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Ti
         .collect();
     let own_key = ObjectKey::in_system("DaemonSet", &target.daemon_set);
     let own = facts.object(&own_key).filter(|live| !live.deleting);
+    let is_default = |live: &Live| bound_to(live).is_empty();
+    let is_settled = own.is_some_and(is_default) && !others.is_empty();
+    // The end was begun and not finished: the target runs everywhere already, the others are still to be deleted.
+    let finishing = is_settled && others.iter().any(|(_, live)| is_default(live));
     // Back to the one that is settled still: its nodes are those without a label.
-    let returning = own.is_some_and(|live| bound_to(live).is_empty()) && !others.is_empty();
+    let returning = is_settled && !finishing;
     super::apply(facts, &target.agent, &mut plan);
     if others.is_empty() {
         super::apply(facts, &target.proxy, &mut plan);
         tidy(facts, &mut plan);
-    } else if !returning {
+    } else if !is_settled {
         if let Some(wait) = make_room(target, &others, &mut plan) {
             return plan.waiting(Step::Nodes, wait);
         }
         super::apply(facts, &target.arriving, &mut plan);
     }
-    let expected = if others.is_empty() {
+    let label_to_carry = if others.is_empty() || finishing {
         None
     } else if returning {
         Some(None)
     } else {
         Some(Some(target.revision.as_str()))
     };
+    let expected = Expected {
+        label: label_to_carry,
+        beside_others: finishing,
+    };
     let mut views = nodes::views(facts, target, expected);
+    for view in &mut views {
+        if matches!(view.stage, Stage::Old | Stage::AgentDone) && is_changing(facts, view.node) {
+            view.stage = Stage::Proxy;
+        }
+    }
     let mut ready_to_move = BTreeSet::new();
     for view in &mut views {
         if nodes::judge(facts, view, &mut plan, now) && view.stage == Stage::AgentDone {
@@ -185,7 +198,7 @@ pub(super) fn move_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Ti
         .filter(|view| view.set_aside.is_none() && view.stage != Stage::Done)
         .collect();
     if active.is_empty() {
-        return finish(target, &others, &views, plan);
+        return finish(facts, target, &others, &views, plan);
     }
     // Never two nodes in disruption: what has begun comes first.
     let begun = active
@@ -194,16 +207,45 @@ pub(super) fn move_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Ti
         .or_else(|| active.iter().find(|view| view.stage == Stage::AgentDone));
     let view = begun.unwrap_or(&active[0]);
     match view.stage {
-        Stage::Old => plan
+        // An agent that does not run anyway is replaced without asking.
+        Stage::Old | Stage::Agent => plan
             .acts
             .extend(view.stale_agents.iter().map(|pod| Act::delete_pod(pod))),
         Stage::AgentDone if ready_to_move.contains(&view.node.name) => {
-            plan.acts.push(label(view.node, expected.flatten()));
+            plan.acts.push(label(view.node, label_to_carry.flatten()));
+        }
+        // A node without a proxy has nothing to lose.
+        Stage::Proxy if !view.moved => {
+            plan.acts.push(label(view.node, label_to_carry.flatten()));
         }
         _ => {}
     }
     let wait = view.wait(target);
     plan.waiting(Step::Nodes, wait)
+}
+
+/// The node's label was changed a moment ago: it does not carry yet what its label says.
+fn is_changing(facts: &Facts, node: &Node) -> bool {
+    let carried = node
+        .labels
+        .get(names::NODE_ZTUNNEL_LABEL)
+        .map(String::as_str);
+    let bound = daemon_sets(facts)
+        .find(|(_, live)| carried.is_some_and(|carried| bound_to(live).contains(carried)));
+    let mut by_default = daemon_sets(facts).filter(|(_, live)| {
+        bound_to(live).is_empty()
+            && !carried.is_some_and(|carried| kept_off(live).contains(carried))
+    });
+    let Some((key, _)) = bound.or_else(|| by_default.next()) else {
+        return false;
+    };
+    let mut proxies = facts
+        .pods_with("app", names::ZTUNNEL)
+        .filter(|pod| pod.node == node.name);
+    !proxies.all(|pod| {
+        let revision = pod.labels.get(names::REVISION_LABEL);
+        revision.is_some_and(|revision| key.name == format!("{}-{revision}", names::ZTUNNEL))
+    })
 }
 
 /// Keeps every `DaemonSet` that runs by default off the nodes of the others, and waits until its controller knows.
@@ -234,6 +276,7 @@ fn make_room(target: &Target, others: &[(&ObjectKey, &Live)], plan: &mut Plan) -
 
 /// Every node that can move has moved: the target becomes the one for all, the others go.
 fn finish(
+    facts: &Facts,
     target: &Target,
     others: &[(&ObjectKey, &Live)],
     views: &[NodeView<'_>],
@@ -269,7 +312,7 @@ fn finish(
         target
             .proxy
             .iter()
-            .filter(|object| object.key.kind == "DaemonSet")
+            .filter(|object| object.key.kind == "DaemonSet" && super::is_due(object, facts))
             .cloned()
             .map(|object| Act::Apply(Box::new(object))),
     );

@@ -1,0 +1,265 @@
+//! The order of a leave, and what may hold it.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::*;
+use crate::desired::Manifest;
+use crate::facts::{NamespaceFact, Node};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn add(facts: &mut Facts, kind: &str, name: &str, labels: &[(&str, &str)]) {
+    let namespace = (!kind.starts_with("Cluster") && !kind.starts_with("Validating"))
+        .then(|| names::SYSTEM_NAMESPACE.to_owned());
+    let mut all = serde_json::Map::new();
+    all.insert(names::MEMBER_LABEL.to_owned(), json!("east"));
+    for (key, value) in labels {
+        all.insert((*key).to_owned(), json!(value));
+    }
+    let key = ObjectKey {
+        kind: kind.to_owned(),
+        namespace,
+        name: name.to_owned(),
+    };
+    let live = Live {
+        uid: name.to_owned(),
+        generation: 1,
+        body: json!({"metadata": {"labels": all}, "status": {"observedGeneration": 1, "desiredNumberScheduled": 1}}),
+        ..Live::default()
+    };
+    facts.objects.insert(key, Arc::new(live));
+}
+
+fn pod(facts: &mut Facts, name: &str, label: (&str, &str), node: &str, ready: bool) {
+    let pod = Pod {
+        name: name.to_owned(),
+        node: node.to_owned(),
+        ready,
+        labels: BTreeMap::from([(label.0.to_owned(), label.1.to_owned())]),
+        ..Pod::default()
+    };
+    facts.pods.insert(name.to_owned(), Arc::new(pod));
+}
+
+/// A cluster of one node with everything installed.
+fn cluster() -> Facts {
+    let mut facts = Facts::default();
+    let node = Node {
+        name: "a".to_owned(),
+        ready: true,
+        ..Node::default()
+    };
+    facts.nodes.insert("a".to_owned(), Arc::new(node));
+    add(&mut facts, "DaemonSet", "ztunnel-1", &[("app", "ztunnel")]);
+    add(
+        &mut facts,
+        "DaemonSet",
+        names::CNI_DAEMON_SET,
+        &[("k8s-app", names::CNI_DAEMON_SET)],
+    );
+    add(&mut facts, "Deployment", "istiod-1", &[("app", "istiod")]);
+    add(&mut facts, "ClusterRoleBinding", "applink-istio-cni", &[]);
+    add(
+        &mut facts,
+        "ValidatingWebhookConfiguration",
+        names::DEFAULT_VALIDATOR,
+        &[],
+    );
+    pod(&mut facts, "z", ("app", "ztunnel"), "a", true);
+    pod(
+        &mut facts,
+        "c",
+        ("k8s-app", names::CNI_DAEMON_SET),
+        "a",
+        true,
+    );
+    facts
+}
+
+fn enrolled() -> Membership {
+    Membership {
+        namespaces: vec!["shop".to_owned()],
+        ..Membership::default()
+    }
+}
+
+fn terms(policy: LeavePolicy) -> Terms {
+    let manifest = Manifest {
+        resource: crate::desired::crds::resource(),
+        namespace: Some(names::SYSTEM_NAMESPACE.to_owned()),
+        name: CHECK.to_owned(),
+        body: json!({"metadata": {}}),
+        initial: None,
+    };
+    let mut check = Object::of(manifest);
+    check.key.kind = "DaemonSet".to_owned();
+    Terms {
+        policy,
+        check: Some(check),
+    }
+}
+
+fn deleted(leave: &Leave) -> Vec<String> {
+    let Leave::Going(plan) = leave else {
+        panic!("not going: {leave:?}")
+    };
+    plan.acts
+        .iter()
+        .filter_map(|act| match act {
+            Act::Delete { key, .. } => Some(key.name.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn enrolled_namespaces_hold_a_leave_and_are_named() {
+    let mut progress = Progress::default();
+    let leave = plan(
+        &cluster(),
+        &terms(LeavePolicy::RefuseWhileEnrolled),
+        &enrolled(),
+        &mut progress,
+        at(0),
+    );
+    let Leave::Blocked(problem) = leave else {
+        panic!("{leave:?}")
+    };
+    assert_eq!(problem.reason, Reason::NamespacesEnrolled);
+    assert!(problem.message.contains("shop") && problem.message.contains("leavePolicy"));
+}
+
+#[test]
+fn pods_with_a_label_of_their_own_hold_it_under_either_policy() {
+    let membership = Membership {
+        by_pod: vec!["odd".to_owned()],
+        ..Membership::default()
+    };
+    for policy in [
+        LeavePolicy::RefuseWhileEnrolled,
+        LeavePolicy::UnenrolNamespaces,
+    ] {
+        let leave = plan(
+            &cluster(),
+            &terms(policy),
+            &membership,
+            &mut Progress::default(),
+            at(0),
+        );
+        assert!(matches!(leave, Leave::Blocked(problem) if problem.message.contains("odd")));
+    }
+}
+
+#[test]
+fn everything_goes_in_order_and_each_stage_waits_for_the_one_before() {
+    let (mut facts, mut progress) = (cluster(), Progress::default());
+    let terms = terms(LeavePolicy::UnenrolNamespaces);
+    facts
+        .namespaces
+        .insert("shop".to_owned(), Arc::new(NamespaceFact::default()));
+    let mut go = |facts: &Facts, membership: &Membership| {
+        plan(facts, &terms, membership, &mut progress, at(0))
+    };
+    let leave = go(&facts, &enrolled());
+    assert!(
+        matches!(&leave, Leave::Going(plan) if matches!(&plan.acts[..], [Act::Unenrol { namespace, .. }] if namespace == "shop"))
+    );
+    let redirected = Membership {
+        redirected: vec!["shop/web".to_owned()],
+        ..Membership::default()
+    };
+    assert!(
+        deleted(&go(&facts, &redirected)).is_empty(),
+        "pods are still captured"
+    );
+    let none = Membership::default();
+    assert_eq!(deleted(&go(&facts, &none)), ["ztunnel-1"]);
+    facts.objects.retain(|key, _| key.name != "ztunnel-1");
+    assert!(deleted(&go(&facts, &none)).is_empty(), "its pod still ends");
+    facts.pods.remove("z");
+    assert_eq!(deleted(&go(&facts, &none)), [names::CNI_DAEMON_SET]);
+    facts
+        .objects
+        .retain(|key, _| key.name != names::CNI_DAEMON_SET);
+    assert!(
+        deleted(&go(&facts, &none)).is_empty(),
+        "agents clean up with their rights"
+    );
+    facts.pods.remove("c");
+    let leave = go(&facts, &none);
+    assert!(
+        matches!(&leave, Leave::Going(plan) if matches!(&plan.acts[..], [Act::Apply(object)] if object.key.name == CHECK))
+    );
+    add(&mut facts, "DaemonSet", CHECK, &[("app", CHECK)]);
+    pod(&mut facts, "k", ("app", CHECK), "a", false);
+    let leave = go(&facts, &none);
+    assert!(
+        matches!(&leave, Leave::Going(plan) if plan.wait.as_ref().is_some_and(|wait| wait.object == "Node a"))
+    );
+    pod(&mut facts, "k", ("app", CHECK), "a", true);
+    assert_eq!(deleted(&go(&facts, &none)), [CHECK]);
+    facts.objects.retain(|key, _| key.name != CHECK);
+    facts.pods.remove("k");
+    assert_eq!(
+        deleted(&go(&facts, &none)),
+        [names::DEFAULT_VALIDATOR, "istiod-1", "applink-istio-cni"],
+        "webhooks before who answers them, rights last"
+    );
+    facts.objects.clear();
+    assert_eq!(go(&facts, &none), Leave::Sweep);
+    progress.swept = true;
+    assert_eq!(
+        plan(&facts, &terms, &none, &mut progress, at(0)),
+        Leave::Done
+    );
+    assert!(progress.left.is_empty());
+}
+
+#[test]
+fn a_stage_waits_for_its_limit_only_and_tells_what_is_left() {
+    let (facts, mut progress) = (cluster(), Progress::default());
+    let terms = terms(LeavePolicy::UnenrolNamespaces);
+    let stuck = Membership {
+        redirected: vec!["shop/web".to_owned()],
+        ..Membership::default()
+    };
+    let mut go = |second: i64| plan(&facts, &terms, &stuck, &mut progress, at(second));
+    let leave = go(0);
+    assert!(matches!(&leave, Leave::Going(plan) if plan.again_at == Some(at(180))));
+    assert!(deleted(&go(179)).is_empty());
+    assert_eq!(deleted(&go(180)), ["ztunnel-1"]);
+    assert_eq!(
+        progress.left,
+        ["Pod shop/web still redirected by the network agent"]
+    );
+}
+
+#[test]
+fn pods_of_a_node_that_is_gone_or_silent_are_not_waited_for() {
+    for keep in [false, true] {
+        let mut facts = cluster();
+        if keep {
+            let mut node = facts.nodes["a"].as_ref().clone();
+            node.ready = false;
+            facts.nodes.insert("a".to_owned(), Arc::new(node));
+        } else {
+            facts.nodes.clear();
+        }
+        facts.objects.retain(|key, _| key.kind != "DaemonSet");
+        let leave = plan(
+            &facts,
+            &Terms {
+                check: None,
+                ..terms(LeavePolicy::UnenrolNamespaces)
+            },
+            &Membership::default(),
+            &mut Progress::default(),
+            at(0),
+        );
+        assert_eq!(deleted(&leave).len(), 3, "the rest is deleted at once");
+    }
+}
