@@ -40,7 +40,7 @@ pub async fn limited<T>(
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, Error> {
     match timeout(LIMIT, request).await {
-        Ok(answer) => answer.map_err(Error::of(what, object)),
+        Ok(answer) => answer.map_err(Error::of(what, &object)),
         Err(_) => Err(Error::Timeout {
             what,
             object: object.to_string(),
@@ -83,7 +83,7 @@ pub async fn object(
         }
         Err(error) => return Err(Error::of("apply", &object.key)(error)),
     };
-    let (_, live) = project::live(&object.key.kind, answer)
+    let (_, live) = project::live(&object.key.kind, &answer)
         .unwrap_or_else(|| (object.key.clone(), Live::default()));
     let accepted = Accepted {
         sent: object.sent,
@@ -185,7 +185,7 @@ pub async fn merge(client: &Client, key: &ObjectKey, body: &Value) -> Result<Opt
     )
     .await
     {
-        Ok(answer) => Ok(project::live(&key.kind, answer).map(|(_, live)| live)),
+        Ok(answer) => Ok(project::live(&key.kind, &answer).map(|(_, live)| live)),
         Err(Error::Request { source, .. }) if is_gone(&source) || is_conflict(&source) => Ok(None),
         Err(error) => Err(error),
     }

@@ -3,7 +3,6 @@
 
 use serde_json::json;
 
-use super::error::Error;
 use crate::desired::Manifest;
 use crate::leave::CHECK;
 use crate::names;
@@ -15,10 +14,7 @@ const CONFIGURATION: &str = "/host/cni/conf";
 const PROGRAMS: &str = "/host/cni/bin";
 
 /// The `DaemonSet` of the check, for this member, image and platform.
-///
-/// # Errors
-/// When it does not serialise, which it always does.
-pub fn object(member: &str, image: &str, platform: Platform) -> Result<Object, Error> {
+pub fn object(member: &str, image: &str, platform: Platform) -> Object {
     let paths = platform.cni_paths();
     let labels = json!({"app": CHECK, names::MANAGED_BY_LABEL: names::MANAGED_BY});
     let arguments = [
@@ -74,11 +70,11 @@ pub fn object(member: &str, image: &str, platform: Platform) -> Result<Object, E
         },
     });
     let resource = super::world::resource(("apps", "v1", "DaemonSet", "daemonsets"));
-    Ok(Object::of(Manifest {
+    Object::of(Manifest {
         resource,
         namespace: Some(names::SYSTEM_NAMESPACE.to_owned()),
         name: CHECK.to_owned(),
         body,
         initial: None,
-    }))
+    })
 }

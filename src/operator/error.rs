@@ -62,7 +62,7 @@ pub enum Error {
 
 impl Error {
     /// For `map_err`.
-    pub fn of(what: &'static str, object: impl ToString) -> impl FnOnce(kube::Error) -> Self {
+    pub fn of(what: &'static str, object: &impl ToString) -> impl FnOnce(kube::Error) -> Self {
         let object = object.to_string();
         move |source| Self::Request {
             what,
@@ -164,7 +164,7 @@ mod tests {
             message: message.to_owned(),
             ..Status::default()
         };
-        Error::of("apply", "ConfigMap a/b")(kube::Error::Api(Box::new(status)))
+        Error::of("apply", &"ConfigMap a/b")(kube::Error::Api(Box::new(status)))
     }
 
     #[test]

@@ -231,8 +231,8 @@ mod tests {
 
     const SECONDS: fn(u64) -> Duration = Duration::from_secs;
 
-    fn lease(holder: &str) -> Option<Lease> {
-        Some(Lease {
+    fn lease(holder: &str) -> Lease {
+        Lease {
             metadata: ObjectMeta {
                 resource_version: Some("7".to_owned()),
                 ..ObjectMeta::default()
@@ -242,7 +242,7 @@ mod tests {
                 lease_transitions: Some(3),
                 ..LeaseSpec::default()
             }),
-        })
+        }
     }
 
     fn decided(lease: Option<Lease>, unchanged: u64) -> Claim {
@@ -255,9 +255,9 @@ mod tests {
 
     #[test]
     fn a_lease_of_somebody_else_is_left_alone_until_it_has_not_changed_for_its_life() {
-        assert_eq!(decided(lease("you"), 0), Claim::Wait(SECONDS(15)));
-        assert_eq!(decided(lease("you"), 14), Claim::Wait(SECONDS(1)));
-        let Claim::Write(written) = decided(lease("you"), 15) else {
+        assert_eq!(decided(Some(lease("you")), 0), Claim::Wait(SECONDS(15)));
+        assert_eq!(decided(Some(lease("you")), 14), Claim::Wait(SECONDS(1)));
+        let Claim::Write(written) = decided(Some(lease("you")), 15) else {
             panic!("not claimed")
         };
         let spec = written.spec.unwrap();
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_free_lease_is_taken_at_once_and_an_own_one_renewed_without_a_transition() {
-        for (lease, transitions) in [(None, 0), (lease(""), 3), (lease("me"), 3)] {
+        for (lease, transitions) in [(None, 0), (Some(lease("")), 3), (Some(lease("me")), 3)] {
             let Claim::Write(written) = decided(lease, 0) else {
                 panic!("not claimed")
             };

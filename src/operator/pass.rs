@@ -288,7 +288,7 @@ impl Operator {
             }
         }
         self.metrics.pass(started.elapsed().as_secs_f64(), failed);
-        self.show(&outcome, gauges);
+        Self::show(&outcome, gauges);
         match self
             .reporter
             .member(&self.client, seen.member, &outcome, seen.now)
@@ -313,7 +313,7 @@ impl Operator {
         next
     }
 
-    fn show(&self, outcome: &Outcome, gauges: &mut Gauges) {
+    fn show(outcome: &Outcome, gauges: &mut Gauges) {
         if let Progress::Working(work) = &outcome.progress {
             gauges
                 .steps
@@ -662,7 +662,7 @@ impl Operator {
         }
         let terms = Terms {
             policy: seen.member.spec.effective_leave_policy(),
-            check: self.check(seen, outcome)?,
+            check: self.check(seen, outcome),
         };
         let mut progress = self.leaving.remove(&seen.name).unwrap_or_default();
         let decided = leave::plan(seen.facts, &terms, seen.membership, &mut progress, seen.now);
@@ -735,7 +735,7 @@ impl Operator {
     }
 
     /// The pods that look at nodes on the way out.
-    fn check(&self, seen: &Seen<'_>, outcome: &Outcome) -> Result<Option<plan::Object>, Error> {
+    fn check(&self, seen: &Seen<'_>, outcome: &Outcome) -> Option<plan::Object> {
         let running = seen
             .member
             .running_version()
@@ -748,10 +748,7 @@ impl Operator {
                     .as_ref()
                     .and_then(|resolution| resolution.as_ref().ok())
                     .map(|resolution| &resolution.release)
-            });
-        let Some(release) = release else {
-            return Ok(None);
-        };
+            })?;
         let registry = seen
             .member
             .spec
@@ -764,7 +761,7 @@ impl Operator {
             .get(&seen.name)
             .map(|(blueprint, _)| blueprint.platform)
             .unwrap_or_default();
-        Ok(Some(super::check::object(&seen.name, &image, platform)?))
+        Some(super::check::object(&seen.name, &image, platform))
     }
 
     /// Roots that istiod's certificate must be under.

@@ -27,8 +27,8 @@ pub fn place(meta: &ObjectMeta) -> Place {
     )
 }
 
-/// An object of ours, whole, without managed fields.
-pub fn live(kind: &str, object: DynamicObject) -> Option<(ObjectKey, Live)> {
+/// An object of ours, whole, without managed fields and without what says its kind.
+pub fn live(kind: &str, object: &DynamicObject) -> Option<(ObjectKey, Live)> {
     let key = ObjectKey {
         kind: kind.to_owned(),
         namespace: object.metadata.namespace.clone(),
@@ -43,8 +43,12 @@ pub fn live(kind: &str, object: DynamicObject) -> Option<(ObjectKey, Live)> {
         body: Value::Null,
         digest: 0,
     };
-    let mut body = serde_json::to_value(&object).ok()?;
-    let status = body.as_object_mut()?.remove("status");
+    let mut body = serde_json::to_value(object).ok()?;
+    let map = body.as_object_mut()?;
+    // An answer says what it is, an item of a list does not.
+    map.remove("apiVersion");
+    map.remove("kind");
+    let status = map.remove("status");
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
         for key in ["managedFields", "resourceVersion", "generation"] {
             metadata.remove(key);
@@ -177,7 +181,7 @@ pub fn namespace<K>(object: PartialObjectMeta<K>) -> Option<(String, NamespaceFa
 }
 
 /// A pod that may be in the mesh.
-pub fn workload<K>(object: PartialObjectMeta<K>) -> Option<(Place, PodMeta)> {
+pub fn workload<K>(object: PartialObjectMeta<K>) -> (Place, PodMeta) {
     let meta = object.metadata;
     let none = BTreeMap::new();
     let labels = meta.labels.as_ref().unwrap_or(&none);
@@ -198,5 +202,5 @@ pub fn workload<K>(object: PartialObjectMeta<K>) -> Option<(Place, PodMeta)> {
         deleting: meta.deletion_timestamp.is_some(),
         created: meta.creation_timestamp.as_ref().map(|time| time.0),
     };
-    Some((place(&meta), fact))
+    (place(&meta), fact)
 }

@@ -28,6 +28,9 @@ const LONGEST: usize = 64 * 1024 * 1024;
 /// Port of istiod's readiness.
 const ISTIOD_READY_PORT: u16 = 8080;
 
+/// A pod by namespace and name, and what matters of it.
+pub type Placed = ((String, String), PodMeta);
+
 /// Asks components. One implementation reaches them through the API server; tests have others.
 pub trait Signals: Send + Sync {
     /// istiod takes TLS for xDS with a certificate of the mesh's root, and says that it is ready.
@@ -162,10 +165,7 @@ impl Signals for PortForward {
         }))
     }
 
-    fn on_node<'a>(
-        &'a self,
-        node: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<((String, String), PodMeta)>, String>> {
+    fn on_node<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<Placed>, String>> {
         Box::pin(limited(async move {
             let api: Api<Pod> = Api::all(self.client.clone());
             let params = ListParams::default().fields(&format!(
@@ -178,7 +178,7 @@ impl Signals for PortForward {
             Ok(list
                 .items
                 .into_iter()
-                .filter_map(project::workload::<Pod>)
+                .map(project::workload::<Pod>)
                 .collect())
         }))
     }
@@ -242,7 +242,7 @@ fn served_by_dump(body: &[u8]) -> Result<BTreeSet<String>, String> {
 /// passed over: a pod that has just ended is still listed for a moment.
 pub fn compare<'a>(
     served: &BTreeSet<String>,
-    on_node: impl IntoIterator<Item = &'a ((String, String), PodMeta)>,
+    on_node: impl IntoIterator<Item = &'a Placed>,
     namespace: impl Fn(&str) -> Option<Arc<NamespaceFact>>,
     now: jiff::Timestamp,
 ) -> Evidence {

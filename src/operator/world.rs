@@ -296,7 +296,7 @@ impl World {
                 Config::default()
                     .fields("status.phase=Running,spec.hostNetwork=false")
                     .page_size(PAGE),
-                project::workload,
+                |pod: PartialObjectMeta<K8sPod>| Some(project::workload(pod)),
             ),
             others,
             policies: watch.all::<NetworkPolicy, _, _>(
@@ -612,7 +612,7 @@ impl Watch<'_> {
         };
         // The watcher asks dynamic objects for their kind, which the list of a kind does not repeat on each item.
         self.spawn(api, config, place, move |object| {
-            project::live(kind.2, object)
+            project::live(kind.2, &object)
         })
     }
 

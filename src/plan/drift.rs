@@ -25,19 +25,29 @@ pub fn is_due(object: &Object, facts: &Facts) -> bool {
 
 /// Where the first field of ours is that differs, as a JSON pointer.
 pub fn difference(live: &Value, ours: &Value) -> Option<String> {
+    let mut ours = ours.clone();
+    if let Some(map) = ours.as_object_mut() {
+        // What is kept of a live object does not repeat its kind.
+        map.remove("apiVersion");
+        map.remove("kind");
+    }
+    path(live, &ours)
+}
+
+fn path(live: &Value, ours: &Value) -> Option<String> {
     if covers(live, ours) {
         return None;
     }
     let deeper = match (live, ours) {
         (Value::Object(live), Value::Object(ours)) => ours.iter().find_map(|(key, ours)| {
             let live = live.get(key)?;
-            Some((key.clone(), difference(live, ours)?))
+            Some((key.clone(), path(live, ours)?))
         }),
         (Value::Array(live), Value::Array(ours)) if live.len() == ours.len() => live
             .iter()
             .zip(ours)
             .enumerate()
-            .find_map(|(at, (live, ours))| Some((at.to_string(), difference(live, ours)?))),
+            .find_map(|(at, (live, ours))| Some((at.to_string(), path(live, ours)?))),
         _ => None,
     };
     Some(deeper.map_or_else(String::new, |(step, rest)| format!("/{step}{rest}")))
@@ -83,6 +93,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_first_difference_is_named_and_the_kind_is_none() {
+        let ours = json!({"kind": "A", "apiVersion": "v1", "spec": {"list": [{"v": 1}, {"v": 2}]}});
+        let live = |second: i64| json!({"spec": {"list": [{"v": 1}, {"v": second}]}});
+        assert_eq!(difference(&live(2), &ours), None);
+        assert_eq!(
+            difference(&live(3), &ours).as_deref(),
+            Some("/spec/list/1/v")
+        );
+        assert_eq!(difference(&json!({}), &ours).as_deref(), Some(""));
+    }
 
     #[test]
     fn what_others_added_is_no_drift_and_what_we_own_is() {

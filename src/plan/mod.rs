@@ -194,7 +194,7 @@ fn first_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Timestamp) -
         plan.acts
             .extend(view.stale_agents.iter().map(|pod| Act::delete_pod(pod)));
     }
-    plan.nodes = nodes::summary(facts, target, &views);
+    plan.nodes = Some(nodes::summary(facts, target, &views));
     let open: Vec<&NodeView> = views
         .iter()
         .filter(|view| view.set_aside.is_none() && view.stage != Stage::Done)

@@ -199,17 +199,13 @@ pub(super) fn judge(
 }
 
 /// How far the nodes are, for status.
-pub(super) fn summary(
-    facts: &Facts,
-    target: &Target,
-    views: &[NodeView<'_>],
-) -> Option<RolloutNodes> {
+pub(super) fn summary(facts: &Facts, target: &Target, views: &[NodeView<'_>]) -> RolloutNodes {
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     let aside = || views.iter().filter(|view| view.set_aside.is_some());
     let active = views
         .iter()
         .filter(|view| view.set_aside.is_none() && !matches!(view.stage, Stage::Old | Stage::Done));
-    Some(RolloutNodes {
+    RolloutNodes {
         total: count(views.len()),
         updated: count(
             views
@@ -236,5 +232,5 @@ pub(super) fn summary(
                 reason: view.set_aside.unwrap_or_default().to_owned(),
             })
             .collect(),
-    })
+    }
 }

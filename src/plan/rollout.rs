@@ -178,7 +178,7 @@ pub(super) fn move_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Ti
             ready_to_move.insert(view.node.name.clone());
         }
     }
-    plan.nodes = nodes::summary(facts, target, &views);
+    plan.nodes = Some(nodes::summary(facts, target, &views));
     if plan
         .acts
         .iter()
