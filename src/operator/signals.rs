@@ -28,9 +28,6 @@ const LONGEST: usize = 64 * 1024 * 1024;
 /// Port of istiod's readiness.
 const ISTIOD_READY_PORT: u16 = 8080;
 
-/// A pod by namespace and name, and what matters of it.
-pub type Placed = ((String, String), PodMeta);
-
 /// Asks components. One implementation reaches them through the API server; tests have others.
 pub trait Signals: Send + Sync {
     /// istiod takes TLS for xDS with a certificate of the mesh's root, and says that it is ready.
