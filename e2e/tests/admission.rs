@@ -102,6 +102,9 @@ async fn a_running_mesh_cannot_be_pulled_out_from_under_its_users() {
     }
     let member = json!({"apiVersion": "applink.dev/v1alpha1", "kind": "MeshMember", "metadata": {"name": "east"}, "spec": {}});
     apply(&client, &member).await;
+    let bystander =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bystander"}});
+    apply(&client, &bystander).await;
     let members = api(&client, "applink.dev", "v1alpha1", "MeshMember").await;
     let namespaces = api(&client, "", "v1", "Namespace").await;
     let kinds = api(
@@ -116,6 +119,7 @@ async fn a_running_mesh_cannot_be_pulled_out_from_under_its_users() {
     // While a member exists, what it stands on stays; what is not ours is nobody's business here.
     for (api, name) in [
         (&namespaces, "applink-system"),
+        (&namespaces, "applink-operator"),
         (&kinds, "meshmembers.applink.dev"),
         (&kinds, "meshreleases.applink.dev"),
         (&roles, "applink-istiod"),
@@ -126,7 +130,7 @@ async fn a_running_mesh_cannot_be_pulled_out_from_under_its_users() {
             "{message}"
         );
     }
-    assert_eq!(refusal(&namespaces, "applink-operator").await, None);
+    assert_eq!(refusal(&namespaces, "bystander").await, None);
     assert_eq!(refusal(&roles, "view").await, None);
 
     // A member without enrolled namespaces may go; with some it may not, and they are named.

@@ -71,6 +71,16 @@ impl Failure {
                 "the API server does not know who you are",
                 "log in again or choose another context with --context",
             ),
+            403 if message.contains("being terminated") => Self::new(
+                what,
+                forbidden_reason(message),
+                "wait until the namespace is gone, then run the same again",
+            ),
+            403 if message.contains("ValidatingAdmissionPolicy") => Self::new(
+                what,
+                forbidden_reason(message),
+                "do what the policy's message says",
+            ),
             403 => Self::new(
                 what,
                 forbidden_reason(message),

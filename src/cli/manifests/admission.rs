@@ -19,12 +19,13 @@ pub fn objects() -> Vec<Value> {
         leave(),
         binding("applink-member-leave", false),
         keep(
-            "applink-keep-namespace",
+            "applink-keep-namespaces",
             &json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["namespaces"]}),
-            &[names::SYSTEM_NAMESPACE.to_owned()],
+            // The operator's own too: the network's root key is in it, and `kubectl delete -k` would take it along.
+            &[names::SYSTEM_NAMESPACE, names::OPERATOR_NAMESPACE].map(str::to_owned),
             "namespace",
         ),
-        binding("applink-keep-namespace", true),
+        binding("applink-keep-namespaces", true),
         keep(
             "applink-keep-kinds",
             &json!({"apiGroups": ["apiextensions.k8s.io"], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["customresourcedefinitions"]}),
