@@ -80,6 +80,7 @@ pub fn ensure(progress: Progress) -> Result<(), Error> {
         return Err(Error::Root);
     }
     toolchains()?;
+    raise_inotify(progress);
     let missing = missing(is_there);
     if missing.is_empty() {
         return Ok(());
@@ -93,6 +94,28 @@ pub fn ensure(progress: Progress) -> Result<(), Error> {
         packages: packages.clone(),
         source,
     })
+}
+
+/// How many inotify instances the host must allow. A kubelet, a containerd and a CNI agent want several each; at
+/// Debian's 128 a third cluster's nodes never get Ready ("too many open files").
+const INOTIFY_INSTANCES: u32 = 8192;
+
+/// Raises the limit until the next boot, and says so: it is the host's, and stays raised after `down`.
+fn raise_inotify(progress: Progress) {
+    const LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
+    let have = std::fs::read_to_string(LIMIT).ok();
+    let have = have.and_then(|text| text.trim().parse::<u32>().ok());
+    if have.is_none_or(|have| have >= INOTIFY_INSTANCES) {
+        return;
+    }
+    match std::fs::write(LIMIT, INOTIFY_INSTANCES.to_string()) {
+        Ok(()) => progress.say(format!(
+            "raised fs.inotify.max_user_instances to {INOTIFY_INSTANCES}"
+        )),
+        Err(error) => progress.say(format!(
+            "cannot raise fs.inotify.max_user_instances ({error}); if nodes do not get Ready, run: sysctl fs.inotify.max_user_instances={INOTIFY_INSTANCES}"
+        )),
+    }
 }
 
 /// The Go and Rust toolchains are new enough.

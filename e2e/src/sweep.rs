@@ -27,7 +27,7 @@ const GROUP: &str = "system:serviceaccounts";
 /// How often it is looked whether the operator has died.
 const BEAT: Duration = Duration::from_millis(50);
 /// How long the operator in the cluster may take to go.
-const GONE: Duration = Duration::from_secs(60);
+const GONE: Duration = Duration::from_mins(1);
 /// Kinds that an installation consists of, besides definitions.
 const KINDS: &str = "namespaces,deployments,daemonsets,serviceaccounts,services,configmaps,secrets,\
 roles,rolebindings,clusterroles,clusterrolebindings,networkpolicies,poddisruptionbudgets,\
@@ -335,7 +335,13 @@ pub fn inventory(stage: &Stage) -> Result<Vec<String>, Error> {
 /// # Errors
 /// [`Error::Differs`] names the node and what it still has.
 pub fn assert_nodes_clean(stage: &Stage) -> Result<(), Error> {
-    for node in stage.cluster.state().nodes.iter().map(|node| node.name()) {
+    for node in stage
+        .cluster
+        .state()
+        .nodes
+        .iter()
+        .map(crate::node::Node::name)
+    {
         let look = "cat /etc/cni/net.d/* 2>/dev/null; ls /opt/cni/bin";
         let found = stage.cluster.run_on(&node, &["sh", "-c", look])?;
         if found.contains("istio") {
