@@ -78,6 +78,9 @@ pub const GATEWAY_CLASSES: [&str; 4] =
 /// `ConfigMap` with the root certificate in every namespace. The name is Istio's.
 pub const ROOT_CONFIG_MAP: &str = "istio-ca-root-cert";
 
+/// `ConfigMap` with revoked certificates, which istiod writes into every namespace when its CA is given. The name is Istio's.
+pub const REVOKED_CONFIG_MAP: &str = "istio-ca-crl";
+
 /// Label on a namespace or pod that enrols it. The key is Istio's.
 pub const DATAPLANE_MODE_LABEL: &str = "istio.io/dataplane-mode";
 

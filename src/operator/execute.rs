@@ -282,8 +282,8 @@ pub async fn make_network(client: &Client, name: &str) -> Result<(), Error> {
     }
 }
 
-/// Deletes what istiod made at run time: leases and locks of its elections, the root certificate in every namespace, its
-/// gateway classes, and `cacerts`, which is ours but is no watched object.
+/// Deletes what istiod made at run time: leases and locks of its elections, the root certificate and the revoked
+/// ones in every namespace, its gateway classes, and `cacerts`, which is ours but is no watched object.
 pub async fn sweep(client: &Client, facts: &Facts) -> Result<(), Error> {
     let system = names::SYSTEM_NAMESPACE;
     for (kind, prefix) in [
@@ -310,8 +310,10 @@ pub async fn sweep(client: &Client, facts: &Facts) -> Result<(), Error> {
     }
     let maps = resource(("", "v1", "ConfigMap", "configmaps"));
     for namespace in facts.namespaces.keys() {
-        let key = ObjectKey::new("ConfigMap", Some(namespace), names::ROOT_CONFIG_MAP);
-        apply::delete_of(client, &maps, &key, None).await?;
+        for name in [names::ROOT_CONFIG_MAP, names::REVOKED_CONFIG_MAP] {
+            let key = ObjectKey::new("ConfigMap", Some(namespace), name);
+            apply::delete_of(client, &maps, &key, None).await?;
+        }
     }
     if facts
         .definitions

@@ -328,6 +328,17 @@ impl Operator {
                 .map(i64::from);
             }
         }
+        if matches!(outcome.progress, Progress::Settled { .. }) {
+            let proxies = outcome
+                .components
+                .iter()
+                .flatten()
+                .find(|component| component.status.name == names::ZTUNNEL);
+            if let Some(proxies) = proxies {
+                gauges.nodes[0] = proxies.status.desired.into();
+                gauges.nodes[1] = proxies.status.updated.into();
+            }
+        }
         for certificate in outcome.certificates.iter().flatten() {
             let what = match certificate.what.as_str() {
                 "root" => "root",

@@ -117,7 +117,7 @@ pub fn operator_cluster_rules() -> Vec<PolicyRule> {
         named(
             &[""],
             &["configmaps"],
-            &[names::ROOT_CONFIG_MAP],
+            &[names::ROOT_CONFIG_MAP, names::REVOKED_CONFIG_MAP],
             &["delete"],
         ),
         // Kinds of Istio and of the Gateway API. Deleting them is for the user.
