@@ -215,3 +215,6 @@ pub async fn release(client: &Client, key: &ObjectKey) -> Result<(), Error> {
         other => other.map(|_| ()),
     }
 }
+
+#[cfg(test)]
+mod tests;
