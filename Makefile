@@ -10,7 +10,7 @@ E2E := $(CARGO) run --quiet --release -p e2e --bin e2e --
 DEMO := $(CARGO) run --quiet --release -p e2e --bin demo --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint fmt deny advisories gen build image chaos bench-operator prerequisites cargo-deny
+.PHONY: help demo demo-down test lint fmt deny advisories gen build image bench-operator prerequisites cargo-deny
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,9 +46,6 @@ build: ## Build the program for release
 
 image: ## Build the container image with docker or podman
 	$(or $(ENGINE),docker) build -t registry.applink.dev/applink:$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1) -f Containerfile .
-
-chaos: prerequisites ## Stop the operator before and after every single write, and start it again
-	@$(E2E) chaos
 
 bench-operator: prerequisites ## Print what the operator costs: memory, CPU, requests, time to Ready
 	@$(E2E) bench-operator
