@@ -5,17 +5,25 @@
 
 mod admin;
 mod apply;
+mod authorities;
 mod authority;
 mod backoff;
+mod bundle;
 mod check;
+mod convergence;
 mod definition;
 mod error;
 mod execute;
+mod gauge;
 mod leader;
+mod leaving;
 mod mirror;
+mod network;
 mod pass;
 mod project;
+mod release;
 mod report;
+mod resolution;
 mod settings;
 mod signals;
 mod survey;

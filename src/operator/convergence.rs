@@ -1,0 +1,145 @@
+//! Brings a member's cluster to what its spec asks for: one plan, carried out as far as it goes.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tracing::debug;
+
+use super::error::Error;
+use super::pass::{Operator, Seen, earlier};
+use super::{execute, survey};
+use crate::api::conditions::{Reason, Step};
+use crate::names;
+use crate::plan::{self, Phase, Plan, Target};
+use crate::preflight;
+use crate::status::{Failure, Outcome, Problem, Progress, Work};
+
+impl Operator {
+    /// Looks, decides and acts for a member that stays.
+    pub(super) async fn converge(
+        &mut self,
+        seen: &Seen<'_>,
+        outcome: &mut Outcome,
+        next: &mut Option<Timestamp>,
+    ) -> Result<(), Error> {
+        let network_name = seen.member.spec.effective_network().to_owned();
+        let network = self.network(seen);
+        let is_default = network_name == names::DEFAULT_NETWORK;
+        if network.is_none() && !is_default {
+            outcome.invalid = Some(Problem {
+                reason: Reason::ReferenceNotResolved,
+                message: format!(
+                    "ApplicationNetwork {network_name} does not exist: create it, or leave spec.applicationNetwork out for the default one"
+                ),
+            });
+        }
+        let spec = network
+            .as_ref()
+            .map(|network| network.spec.clone())
+            .unwrap_or_default();
+        let target = self.resolve(seen, &spec, outcome)?;
+        let installed = seen.member.running_version().is_some();
+        let phase = if installed {
+            Phase::Installed
+        } else {
+            Phase::Installing
+        };
+        if let Some(target) = &target {
+            outcome.components = Some(survey::components(seen.facts, target, seen.now));
+        }
+        let blocks = preflight::blocks(&outcome.findings) && !installed;
+        let rival = outcome
+            .findings
+            .iter()
+            .any(|finding| finding.code == preflight::Code::ClusterAlreadyMember);
+        let (Some(target), false, None, false) = (target, blocks, &outcome.invalid, rival) else {
+            outcome.progress = Progress::Working(Work {
+                step: Step::Preflight,
+                wait: None,
+                to: outcome
+                    .resolution
+                    .as_ref()
+                    .and_then(|resolution| resolution.as_ref().ok())
+                    .map(|resolution| resolution.release.version),
+                revision: None,
+                nodes: None,
+            });
+            return Ok(());
+        };
+        // From here on something of ours may be in the cluster.
+        execute::add_finalizer(&self.client, seen.member).await?;
+        if network.is_none() {
+            execute::make_network(&self.client, &network_name).await?;
+        }
+        let stalled = self
+            .trust(seen, &network_name, network.as_ref(), outcome)
+            .await?;
+        if stalled && !installed {
+            outcome.progress = working(&Plan::new(Step::ControlPlane), &target);
+            return Ok(());
+        }
+        self.definitions().await?;
+        let bundle = self.bundle.clone().unwrap_or_default();
+        let plan = plan::plan(seen.facts, &target, &bundle, phase, seen.now);
+        self.carry_out(seen, &target, plan, outcome, next).await
+    }
+
+    /// Carries out a plan and says where it stands.
+    pub(super) async fn carry_out(
+        &mut self,
+        seen: &Seen<'_>,
+        target: &Arc<Target>,
+        plan: Plan,
+        outcome: &mut Outcome,
+        next: &mut Option<Timestamp>,
+    ) -> Result<(), Error> {
+        let installed = seen.member.running_version().is_some();
+        earlier(next, plan.again_at);
+        outcome.progress = if plan.done && plan.acts.is_empty() || installed && !plan.is_rolling {
+            Progress::Settled {
+                version: target.version,
+                istio: target.istio,
+            }
+        } else {
+            working(&plan, target)
+        };
+        if let Some(wait) = plan
+            .wait
+            .as_ref()
+            .filter(|wait| wait.reason == Reason::ImageUnavailable)
+        {
+            outcome.failure = Some(Failure {
+                reason: Reason::ImageUnavailable,
+                message: format!(
+                    "{}: {}; check spec.images, the registry and its pull secrets",
+                    wait.object, wait.message
+                ),
+                is_terminal: true,
+            });
+        }
+        if !target.policy.is_empty()
+            && seen
+                .facts
+                .definitions
+                .get("peerauthentications.security.istio.io")
+                .is_some_and(|definition| definition.established)
+        {
+            self.world.watch_policy(&self.client, &mut self.tasks);
+        }
+        for act in &plan.acts {
+            self.act(act, seen.facts, target).await?;
+        }
+        Ok(())
+    }
+}
+
+fn working(plan: &Plan, target: &Target) -> Progress {
+    debug!(step = %plan.step, acts = plan.acts.len(), "planned");
+    Progress::Working(Work {
+        step: plan.step,
+        wait: plan.wait.clone(),
+        to: Some(target.version),
+        revision: Some(target.revision.to_string()),
+        nodes: plan.nodes.clone(),
+    })
+}

@@ -1,0 +1,152 @@
+//! A member on its way out: the stages of `leave`, carried out.
+
+use jiff::Timestamp;
+use tracing::info;
+
+use super::error::Error;
+use super::pass::{Operator, Seen, earlier};
+use super::{check, execute, survey};
+use crate::api::conditions::{Reason, Step};
+use crate::catalogue::Component;
+use crate::leave::{self, Leave, Terms};
+use crate::names;
+use crate::plan::{self, Phase};
+use crate::preflight;
+use crate::status::{Outcome, Problem, Progress, Work};
+
+impl Operator {
+    /// True when the member has left.
+    pub(super) async fn leave(
+        &mut self,
+        seen: &Seen<'_>,
+        outcome: &mut Outcome,
+        next: &mut Option<Timestamp>,
+    ) -> Result<bool, Error> {
+        if !execute::has_finalizer(seen.member) {
+            return Ok(true);
+        }
+        let network = self
+            .network(seen)
+            .map(|network| network.spec)
+            .unwrap_or_default();
+        let target = self.resolve(seen, &network, outcome)?;
+        let rival = outcome
+            .findings
+            .iter()
+            .any(|finding| finding.code == preflight::Code::ClusterAlreadyMember);
+        let owns = seen.facts.objects.values().any(|live| {
+            live.body
+                .pointer("/metadata/labels")
+                .and_then(|labels| labels.get(names::MEMBER_LABEL))
+                .and_then(serde_json::Value::as_str)
+                == Some(seen.name.as_str())
+        });
+        if rival || (!owns && !self.leaving.contains_key(&seen.name)) {
+            // Another member stands for this cluster, or nothing was ever installed.
+            execute::remove_finalizer(&self.client, seen.member).await?;
+            return Ok(true);
+        }
+        let terms = Terms {
+            policy: seen.member.spec.effective_leave_policy(),
+            check: self.check(seen, outcome),
+        };
+        let mut progress = self.leaving.remove(&seen.name).unwrap_or_default();
+        let decided = leave::plan(seen.facts, &terms, seen.membership, &mut progress, seen.now);
+        let left = progress.left.clone();
+        self.leaving.insert(seen.name.clone(), progress);
+        outcome.findings.clear();
+        match decided {
+            Leave::Blocked(problem) => {
+                outcome.leave_blocked = Some(problem);
+                if let Some(target) = target {
+                    outcome.components = Some(survey::components(seen.facts, &target, seen.now));
+                    let phase = if seen.member.running_version().is_some() {
+                        Phase::Installed
+                    } else {
+                        Phase::Installing
+                    };
+                    self.definitions().await?;
+                    let bundle = self.bundle.clone().unwrap_or_default();
+                    let plan = plan::plan(seen.facts, &target, &bundle, phase, seen.now);
+                    self.carry_out(seen, &target, plan, outcome, next).await?;
+                }
+                Ok(false)
+            }
+            Leave::Going(plan) => {
+                earlier(next, plan.again_at);
+                outcome.progress = Progress::Working(Work {
+                    step: Step::Leave,
+                    wait: plan.wait.clone(),
+                    to: None,
+                    revision: None,
+                    nodes: None,
+                });
+                if !left.is_empty() {
+                    outcome.leave_blocked = Some(Problem {
+                        reason: Reason::Leftovers,
+                        message: format!("went on without waiting longer: {}", left.join("; ")),
+                    });
+                }
+                for act in &plan.acts {
+                    self.act_of_leave(act).await?;
+                }
+                Ok(false)
+            }
+            Leave::Sweep => {
+                outcome.progress = Progress::Working(Work {
+                    step: Step::Leave,
+                    wait: None,
+                    to: None,
+                    revision: None,
+                    nodes: None,
+                });
+                execute::sweep(&self.client, seen.facts).await?;
+                if let Some(progress) = self.leaving.get_mut(&seen.name) {
+                    progress.swept = true;
+                }
+                self.world.wake.notify_one();
+                Ok(false)
+            }
+            Leave::Done => {
+                info!(member = seen.name, left = left.join("; "), "left");
+                if !left.is_empty() {
+                    self.reporter.leftovers(seen.member, &left).await;
+                }
+                execute::remove_finalizer(&self.client, seen.member).await?;
+                self.leaving.remove(&seen.name);
+                self.targets.remove(&seen.name);
+                Ok(true)
+            }
+        }
+    }
+
+    /// The pods that look at nodes on the way out.
+    fn check(&self, seen: &Seen<'_>, outcome: &Outcome) -> Option<plan::Object> {
+        let running = seen
+            .member
+            .running_version()
+            .and_then(|text| text.parse().ok());
+        let release = running
+            .and_then(|running| seen.catalogue.get(running))
+            .or_else(|| {
+                outcome
+                    .resolution
+                    .as_ref()
+                    .and_then(|resolution| resolution.as_ref().ok())
+                    .map(|resolution| &resolution.release)
+            })?;
+        let registry = seen
+            .member
+            .spec
+            .images
+            .as_ref()
+            .and_then(|images| images.registry.as_deref());
+        let image = release.image(Component::Applink, registry);
+        let platform = self
+            .targets
+            .get(&seen.name)
+            .map(|(blueprint, _)| blueprint.platform)
+            .unwrap_or_default();
+        Some(check::object(&seen.name, &image, platform))
+    }
+}
