@@ -1,27 +1,33 @@
 # Every command of the project. `make` alone prints them.
 SHELL := /bin/sh
 CARGO ?= cargo
-TOOLS := .cache/tools
+# Tools are kept beside the programs of the local cluster, a folder for each version, so that a fresh clone builds none of them again.
+TOOLS := $(or $(APPLINK_CACHE),$(HOME)/.cache/applink)/tools
 # The version that deny.toml was written for.
-CARGO_DENY := 0.20.2
+CARGO_DENY_VERSION := 0.20.2
+export CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 # local: the project's own cluster, no Docker. kind: a cluster of kind, where a Docker engine runs.
 CLUSTER ?= local
 E2E := $(CARGO) run --quiet --release -p e2e --bin e2e --
 DEMO := $(CARGO) run --quiet --release -p e2e --bin demo --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint fmt deny advisories gen build image bench-operator prerequisites cargo-deny
+.PHONY: help demo demo-down test lint fmt deny advisories gen build build-arm64 image bench-operator prerequisites cargo-deny
 
 help: ## Show what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: prerequisites ## From nothing to a mesh on a real cluster, shown step by step (CLUSTER=local|kind)
+	@echo "Building the demo; from nothing, this takes some minutes."
+	@$(CARGO) build --release -p e2e --bin demo
 	@$(DEMO) --cluster $(CLUSTER)
 
 demo-down: ## Remove what the demo made
 	@$(DEMO) --cluster $(CLUSTER) --down
 
 test: prerequisites cargo-deny ## Run every suite; the last line sums them up
+	@echo "Building the programs that run the tests; from nothing, this takes some minutes."
+	@$(CARGO) build -p e2e --bin check
 	@$(CARGO) run --quiet -p e2e --bin check
 
 lint: ## Format check and clippy without warnings
@@ -32,10 +38,10 @@ fmt: ## Format the code
 	$(CARGO) fmt --all
 
 deny: cargo-deny ## Check bans, licences and sources of dependencies
-	$(TOOLS)/bin/cargo-deny check bans licenses sources
+	$(CARGO_DENY) check bans licenses sources
 
 advisories: cargo-deny ## Check dependencies against the advisory database (fetches it)
-	$(TOOLS)/bin/cargo-deny check advisories
+	$(CARGO_DENY) check advisories
 
 gen: ## Write crds/, manifests/, the reference and every golden file from the code
 	UPDATE_GOLDEN=1 $(CARGO) test --quiet -p applink --tests
@@ -43,6 +49,11 @@ gen: ## Write crds/, manifests/, the reference and every golden file from the co
 
 build: ## Build the program for release
 	$(CARGO) build --release -p applink
+
+build-arm64: ## Cross-compile the program for arm64 (needs Debian's gcc-aarch64-linux-gnu)
+	rustup target add aarch64-unknown-linux-gnu
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+		$(CARGO) build --release -p applink --target aarch64-unknown-linux-gnu
 
 image: ## Build the container image with docker or podman
 	$(or $(ENGINE),docker) build -t registry.applink.dev/applink:$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1) -f Containerfile .
@@ -54,6 +65,9 @@ prerequisites:
 	@scripts/prerequisites.sh
 
 cargo-deny:
-	@$(TOOLS)/bin/cargo-deny --version 2>/dev/null | grep -qF '$(CARGO_DENY)' || \
-		CARGO_TARGET_DIR=$(TOOLS)/build $(CARGO) install --quiet --locked --force --root $(TOOLS) cargo-deny@$(CARGO_DENY)
-	@rm -rf $(TOOLS)/build
+	@test -x $(CARGO_DENY) || { \
+		echo "Building cargo-deny $(CARGO_DENY_VERSION), once for this machine."; \
+		CARGO_TARGET_DIR=$(TOOLS)/build $(CARGO) install --quiet --locked --force \
+			--root $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION) cargo-deny@$(CARGO_DENY_VERSION) && \
+		rm -rf $(TOOLS)/build; \
+	}

@@ -8,7 +8,8 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use nix::fcntl::{Flock, FlockArg};
@@ -22,11 +23,14 @@ pub const KUBERNETES: &str = "1.34.4";
 /// The Istio release that the images carry.
 pub const ISTIO: &str = "1.31.0";
 
+/// How often a long build says that it goes on.
+const BEAT: Duration = Duration::from_secs(30);
+
 /// A program set could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The Go toolchain failed.
-    #[error("cannot build the {module} programs; see the output above")]
+    #[error("cannot build the {module} programs")]
     Build {
         /// Folder below `e2e/go`.
         module: &'static str,
@@ -146,7 +150,7 @@ pub fn cache() -> Result<PathBuf, Error> {
 /// The folder that holds the module's programs under their names, built when it is not there.
 ///
 /// # Errors
-/// [`Error::Build`] with the command line; the compiler's own words go to standard error.
+/// [`Error::Build`] with the command line and the end of what the compiler said.
 pub fn build(module: Module, progress: Progress) -> Result<PathBuf, Error> {
     let go = command::output(&mut command("go", ["version"])).map_err(Error::Go)?;
     let place = cache()?
@@ -165,13 +169,28 @@ pub fn build(module: Module, progress: Progress) -> Result<PathBuf, Error> {
         "building {} (once; minutes on a cold machine)",
         module.programs().join(", ")
     ));
-    compile(module, &place)?;
+    watched(module, progress, || compile(module, &place))?;
     progress.say(format!(
         "built {} in {:.1} s",
         module.name(),
         clock.elapsed().as_secs_f64()
     ));
     Ok(place)
+}
+
+/// Says every half minute that the work goes on.
+fn watched<T>(module: Module, progress: Progress, work: impl FnOnce() -> T) -> T {
+    let (done, wait) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while wait.recv_timeout(BEAT) == Err(mpsc::RecvTimeoutError::Timeout) {
+                progress.say(format!("still building {}", module.name()));
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
 }
 
 fn compile(module: Module, place: &Path) -> Result<(), Error> {
@@ -183,8 +202,7 @@ fn compile(module: Module, place: &Path) -> Result<(), Error> {
             .arg(place.join(name))
             .arg(package)
             .current_dir(module.source())
-            .env("CGO_ENABLED", "0")
-            .stderr(Stdio::inherit());
+            .env("CGO_ENABLED", "0");
         command::output(&mut go).map_err(|source| Error::Build {
             module: module.name(),
             source,

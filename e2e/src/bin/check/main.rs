@@ -21,6 +21,8 @@ use suite::{Suite, cargo};
 fn suites() -> Vec<Suite> {
     let tests =
         |name, arguments: &[&str]| cargo(name, &[&["test", "--no-fail-fast"], arguments].concat());
+    // `make` builds it and names it; by hand it is found in the path.
+    let cargo_deny = std::env::var("CARGO_DENY").unwrap_or_else(|_| "cargo-deny".to_owned());
     vec![
         cargo("format", &["fmt", "--all", "--check"]).counted_once(),
         cargo(
@@ -37,7 +39,7 @@ fn suites() -> Vec<Suite> {
         .counted_once(),
         Suite::new(
             "dependencies",
-            ".cache/tools/bin/cargo-deny",
+            &cargo_deny,
             &["check", "bans", "licenses", "sources"],
         )
         .counted_once(),
@@ -67,13 +69,9 @@ fn suites() -> Vec<Suite> {
             "API server and real cluster",
             &["-p", "e2e", "--test", "*", "--", "--test-threads=1"],
         ),
-        Suite::new(
-            "advisories",
-            ".cache/tools/bin/cargo-deny",
-            &["check", "advisories"],
-        )
-        .counted_once()
-        .only_with("APPLINK_ADVISORIES"),
+        Suite::new("advisories", &cargo_deny, &["check", "advisories"])
+            .counted_once()
+            .only_with("APPLINK_ADVISORIES"),
         tests(
             "upstream-ztunnel",
             &[
