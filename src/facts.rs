@@ -271,6 +271,11 @@ impl Facts {
         self.objects.get(key).map(Arc::as_ref)
     }
 
+    /// The node of a pod is there and Ready, or not known yet: otherwise nobody would tell that the pod starts or ends.
+    pub fn answers(&self, pod: &Pod) -> bool {
+        pod.node.is_empty() || self.nodes.get(&pod.node).is_some_and(|node| node.ready)
+    }
+
     /// Pods with this label value, that are no ended ones.
     pub fn pods_with<'a>(
         &'a self,

@@ -38,6 +38,17 @@ impl Deployment {
     pub fn is_rolled_out(&self) -> bool {
         self.observed && self.updated >= self.desired && self.available >= self.desired
     }
+
+    /// The same but for `lost` replicas on nodes that do not answer, when at least one is available: Kubernetes makes
+    /// them anew elsewhere after minutes, and the others serve meanwhile.
+    pub fn is_rolled_out_but(&self, lost: usize) -> bool {
+        let lost = i64::try_from(lost).unwrap_or(i64::MAX);
+        self.is_rolled_out()
+            || (self.observed
+                && self.updated >= self.desired
+                && self.available > 0
+                && self.available.saturating_add(lost) >= self.desired)
+    }
 }
 
 /// The controller of this object has seen its newest spec.
@@ -105,6 +116,24 @@ mod tests {
         assert!(!of(3, 1, 2), "an old replica");
         assert!(!of(3, 2, 1), "an unavailable replica");
         assert!(!Deployment::of(&live(1, json!({}))).is_rolled_out());
+    }
+
+    #[test]
+    fn replicas_on_nodes_that_do_not_answer_are_excused_while_one_serves() {
+        let of = |available: i64, updated: i64, lost: usize| {
+            Deployment {
+                observed: true,
+                desired: 2,
+                updated,
+                available,
+                ready: available,
+            }
+            .is_rolled_out_but(lost)
+        };
+        assert!(of(2, 2, 0) && of(1, 2, 1));
+        assert!(!of(1, 2, 0), "it starts, on a node that answers");
+        assert!(!of(0, 2, 2), "nobody serves");
+        assert!(!of(1, 1, 1), "an old replica");
     }
 
     #[test]

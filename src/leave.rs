@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::conditions::{Reason, Step};
 use crate::api::v1alpha1::LeavePolicy;
 use crate::facts::{Facts, Live, Membership, ObjectKey, Pod};
+use crate::health;
 use crate::names;
 use crate::plan::{Act, Object, Plan};
 use crate::status::{Problem, Wait};
@@ -218,20 +219,10 @@ impl Course<'_> {
         left.extend(
             self.facts
                 .pods_with(label, value)
-                .filter(|pod| self.answers(pod))
-                .map(|pod| format!("{}/{}", names::SYSTEM_NAMESPACE, pod.name)),
+                .filter(|pod| self.facts.answers(pod))
+                .map(|pod| format!("{}/{} on {}", names::SYSTEM_NAMESPACE, pod.name, pod.node)),
         );
         self.wait(stage, "Pod", &left, "are ending")
-    }
-
-    /// The pod's node is there and Ready: otherwise nobody would tell its end.
-    fn answers(&self, pod: &Pod) -> bool {
-        pod.node.is_empty()
-            || self
-                .facts
-                .nodes
-                .get(&pod.node)
-                .is_some_and(|node| node.ready)
     }
 
     /// A pod on every node is ready when nothing of the agent is left there.
@@ -262,13 +253,16 @@ impl Course<'_> {
                 .and_then(serde_json::Value::as_i64)
         };
         let scheduled = number("/status/desiredNumberScheduled").unwrap_or(0);
-        let seen = crate::health::is_observed(live) && live.generation > 0;
-        let dirty: Vec<String> = self
+        let seen = health::is_observed(live) && live.generation > 0;
+        let unready: Vec<&Pod> = self
             .facts
             .pods_with("app", CHECK)
-            .filter(|pod| !pod.ready && !pod.deleting && self.answers(pod))
-            .map(|pod| pod.node.clone())
+            .filter(|pod| !pod.ready && !pod.deleting && self.facts.answers(pod))
             .collect();
+        let (blind, dirty): (Vec<&Pod>, Vec<&Pod>) =
+            unready.iter().partition(|pod| pod.trouble.is_some());
+        let on =
+            |pods: &[&Pod]| -> Vec<String> { pods.iter().map(|pod| pod.node.clone()).collect() };
         let started = self.facts.pods_with("app", CHECK).count();
         let wait = if !seen || i64::try_from(started).unwrap_or(0) < scheduled {
             self.wait(
@@ -277,19 +271,49 @@ impl Course<'_> {
                 std::slice::from_ref(&key.name),
                 "have not looked at every node yet",
             )
-        } else {
+        } else if let Some((_, text)) = health::trouble(blind.iter().copied()) {
             self.wait(
                 Stage::Check,
                 "Node",
-                &dirty,
+                &on(&blind),
+                &format!("cannot be looked at: {text}"),
+            )
+        } else {
+            None
+        };
+        let wait = wait.or_else(|| {
+            self.wait(
+                Stage::Check,
+                "Node",
+                &on(&dirty),
                 "still hold configuration or programs of istio-cni",
             )
-        };
+        });
         if wait.is_some() {
             return wait;
         }
+        self.note_silent();
         self.progress.since.insert(Stage::CheckGone, self.now);
         self.workload(Stage::CheckGone, "app", CHECK)
+    }
+
+    /// Nodes that do not answer are not waited for, and nobody has looked at them: that is told, with what to do when
+    /// they are back. A node that was cut off has had no chance to clean up.
+    fn note_silent(&mut self) {
+        let silent: Vec<String> = self
+            .facts
+            .nodes
+            .values()
+            .filter(|node| !node.ready && node.os == "linux")
+            .map(|node| node.name.clone())
+            .collect();
+        if silent.is_empty() {
+            return;
+        }
+        self.progress.left.push(format!(
+            "Node {} not Ready, so not looked at: when it is back, remove what `applink verify-node-clean` names on it, else no pod starts there",
+            some(&silent)
+        ));
     }
 
     /// Webhooks before who answers them, rights last; then what is not ours to delete is let go.
@@ -323,7 +347,7 @@ impl Course<'_> {
             self.facts
                 .pods_with("app", names::ISTIOD)
                 .filter(|pod| pod.labels.contains_key(names::MEMBER_LABEL))
-                .filter(|pod| self.answers(pod))
+                .filter(|pod| self.facts.answers(pod))
                 .map(|pod| format!("Pod {}/{}", names::SYSTEM_NAMESPACE, pod.name)),
         );
         self.wait(Stage::Rest, "object", &left, "are ending")

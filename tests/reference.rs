@@ -212,7 +212,8 @@ fn reference() -> String {
     }
     text.push_str(
         "\n## Events\n\nOn the MeshMember, when a condition changes: type `Normal` or `Warning`, reason and note are those of the \
-         condition. `Leftovers` is also sent when a member has left and something could not be removed.\n",
+         condition. `Leftovers` is also sent when a member has left and something could not be removed or looked at, `CustomResources` when \
+         definitions that were removed under a running mesh are put back.\n",
     );
     text.push_str("\n## Metrics\n\nOf the operator, at `/metrics`; a counter's name ends in `_total`.\n\n| name | meaning |\n|---|---|\n");
     for (name, meaning) in metrics() {

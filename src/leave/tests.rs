@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::desired::Manifest;
-use crate::facts::{NamespaceFact, Node};
+use crate::facts::{NamespaceFact, Node, Trouble};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -262,4 +262,83 @@ fn pods_of_a_node_that_is_gone_or_silent_are_not_waited_for() {
         );
         assert_eq!(deleted(&leave).len(), 3, "the rest is deleted at once");
     }
+}
+
+/// The check has been made and every agent is gone; the node's pod is `ready`, or in trouble.
+fn checking(ready: bool, trouble: Option<Trouble>) -> (Facts, Progress) {
+    let mut facts = cluster();
+    facts.objects.retain(|key, _| key.kind != "DaemonSet");
+    facts.pods.clear();
+    add(&mut facts, "DaemonSet", CHECK, &[("app", CHECK)]);
+    pod(&mut facts, "k", ("app", CHECK), "a", ready);
+    let mut check = facts.pods["k"].as_ref().clone();
+    check.trouble = trouble;
+    facts.pods.insert("k".to_owned(), Arc::new(check));
+    let progress = Progress {
+        since: BTreeMap::from([(Stage::Check, at(0))]),
+        ..Progress::default()
+    };
+    (facts, progress)
+}
+
+#[test]
+fn a_node_that_does_not_answer_is_told_as_not_looked_at_with_what_to_do_and_holds_nothing() {
+    let (mut facts, mut progress) = checking(true, None);
+    let lost = Node {
+        name: "lost".to_owned(),
+        os: "linux".to_owned(),
+        ..Node::default()
+    };
+    facts.nodes.insert("lost".to_owned(), Arc::new(lost));
+    pod(&mut facts, "l", ("app", CHECK), "lost", false);
+    let leave = plan(
+        &facts,
+        &terms(LeavePolicy::UnenrolNamespaces),
+        &Membership::default(),
+        &mut progress,
+        at(0),
+    );
+    assert_eq!(deleted(&leave), [CHECK]);
+    let [left] = &progress.left[..] else {
+        panic!("{:?}", progress.left)
+    };
+    assert!(
+        left.starts_with("Node lost not Ready") && left.contains("applink verify-node-clean"),
+        "{left}"
+    );
+}
+
+#[test]
+fn a_check_that_cannot_run_says_why_and_does_not_call_its_node_dirty() {
+    let trouble = Trouble {
+        reason: "ImagePullBackOff".to_owned(),
+        message: "not found".to_owned(),
+        image: Some("applink:1".to_owned()),
+    };
+    let (facts, mut progress) = checking(false, Some(trouble));
+    let mut go = |second: i64| {
+        let terms = terms(LeavePolicy::UnenrolNamespaces);
+        plan(
+            &facts,
+            &terms,
+            &Membership::default(),
+            &mut progress,
+            at(second),
+        )
+    };
+    let Leave::Going(going) = go(0) else {
+        panic!("not going")
+    };
+    let wait = going.wait.unwrap();
+    assert_eq!(wait.object, "Node a");
+    assert!(
+        wait.message
+            .contains("cannot be looked at: ImagePullBackOff of applink:1"),
+        "{wait:?}"
+    );
+    assert_eq!(deleted(&go(180)), [CHECK], "and the leave is bounded");
+    assert_eq!(
+        progress.left,
+        ["Node a cannot be looked at: ImagePullBackOff of applink:1: not found"]
+    );
 }

@@ -217,4 +217,4 @@ pub async fn release(client: &Client, key: &ObjectKey) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

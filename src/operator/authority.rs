@@ -65,7 +65,7 @@ fn pair(world: &World) -> Found<Pair> {
 
 /// What would be done, without doing it; the problem when nothing may be.
 pub fn decided(world: &World, network: &str, recorded: &Recorded) -> Decision {
-    decide(recorded, &root(world, network), &pair(world))
+    decide(network, recorded, &root(world, network), &pair(world))
 }
 
 /// Makes what is missing. Returns the authorities in use, or why nothing may be made.
@@ -128,6 +128,21 @@ pub async fn ensure(
         root: own.root.clone(),
         intermediate: own.certificate,
     }))
+}
+
+/// The member's intermediate is there. It is the first thing that an install makes and the last that a leave deletes: an
+/// operator that was stopped in between knows by it that there is something to leave.
+pub async fn is_there(client: &Client, member: &str) -> Result<bool, Error> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), names::SYSTEM_NAMESPACE);
+    let object = format!(
+        "Secret {}/{}",
+        names::SYSTEM_NAMESPACE,
+        names::CACERTS_SECRET
+    );
+    let secret = limited("read", object, api.get_metadata_opt(names::CACERTS_SECRET)).await?;
+    Ok(secret
+        .and_then(|secret| secret.metadata.labels)
+        .is_some_and(|labels| labels.get(names::MEMBER_LABEL).map(String::as_str) == Some(member)))
 }
 
 /// The root with its key.
@@ -196,4 +211,33 @@ async fn create(
     )
     .await
     .map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::apply::tests::{server, status};
+    use super::*;
+
+    #[tokio::test]
+    async fn an_intermediate_is_there_when_it_is_this_members() {
+        let secret = |label: &'static str| {
+            let meta = json!({"name": "cacerts", "labels": {names::MEMBER_LABEL: label}});
+            let body = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": meta});
+            (200, body)
+        };
+        let mut gone = status(404, "not found").1;
+        gone["reason"] = "NotFound".into();
+        for (answer, expected) in [
+            (secret("east"), true),
+            (secret("west"), false),
+            ((404, gone), false),
+        ] {
+            let (client, _) = server(move |_, _| answer.clone());
+            assert_eq!(is_there(&client, "east").await.unwrap(), expected);
+        }
+        let (client, _) = server(|_, _| status(503, "busy"));
+        assert!(is_there(&client, "east").await.is_err(), "not known");
+    }
 }

@@ -128,6 +128,9 @@ impl Operator {
         }
         for act in &plan.acts {
             self.act(act, seen.facts, target).await?;
+            if installed && let Some(note) = plan::restored(act, seen.facts) {
+                self.reporter.restored(seen.member, note).await;
+            }
         }
         Ok(())
     }

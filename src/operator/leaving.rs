@@ -5,7 +5,7 @@ use tracing::info;
 
 use super::error::Error;
 use super::pass::{Operator, Seen, earlier};
-use super::{check, execute, survey};
+use super::{authority, check, execute, survey};
 use crate::api::conditions::{Reason, Step};
 use crate::catalogue::Component;
 use crate::leave::{self, Leave, Terms};
@@ -41,7 +41,8 @@ impl Operator {
                 .and_then(serde_json::Value::as_str)
                 == Some(seen.name.as_str())
         });
-        if rival || (!owns && !self.leaving.contains_key(&seen.name)) {
+        let leaving = owns || self.leaving.contains_key(&seen.name);
+        if rival || !(leaving || authority::is_there(&self.client, &seen.name).await?) {
             // Another member stands for this cluster, or nothing was ever installed.
             execute::remove_finalizer(&self.client, seen.member).await?;
             return Ok(true);

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::runtime::events::{Recorder, Reporter as EventSource};
+use kube::runtime::events::Reporter as EventSource;
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -177,13 +177,10 @@ async fn operate(
     let world = start(client, &mut tasks, &mut stop).await;
     let Some(world) = world else { return Ok(()) };
     let wake = Arc::clone(&world.wake);
-    let events = Recorder::new(
-        client.clone(),
-        EventSource {
-            controller: "applink.dev/operator".to_owned(),
-            instance: Some(settings.identity.clone()),
-        },
-    );
+    let source = EventSource {
+        controller: "applink.dev/operator".to_owned(),
+        instance: Some(settings.identity.clone()),
+    };
     synced(&world, &mut stop).await;
     let mut operator = Operator::new(
         client.clone(),
@@ -191,7 +188,7 @@ async fn operate(
         Arc::new(PortForward::new(client.clone())),
         metrics.clone(),
         settings.crds.clone(),
-        Reporter::new(events),
+        Reporter::new(client.clone(), source),
     );
     while !*stop.borrow() {
         health.busy();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter as EventSource};
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::apply::limited;
 use super::error::{Error, is_gone};
 use super::mirror::version;
+use crate::api::conditions::Reason;
 use crate::api::v1alpha1::{
     ApplicationNetwork, ApplicationNetworkStatus, MeshMember, MeshMemberStatus, MeshRelease,
     MeshReleaseStatus,
@@ -33,9 +34,18 @@ struct Written<S> {
     at: Timestamp,
 }
 
+/// What was told last about an object for a reason, and who counts it up when it is told again.
+struct Told {
+    note: String,
+    events: Recorder,
+}
+
 /// Writes status and Events.
 pub struct Reporter {
-    events: Recorder,
+    client: Client,
+    source: EventSource,
+    /// By uid of the member and reason: a recorder counts up whatever has the same reason, and keeps the first note.
+    told: BTreeMap<(String, String), Told>,
     members: BTreeMap<String, Written<MeshMemberStatus>>,
     networks: BTreeMap<String, Written<ApplicationNetworkStatus>>,
     releases: BTreeMap<String, Written<MeshReleaseStatus>>,
@@ -43,9 +53,11 @@ pub struct Reporter {
 
 impl Reporter {
     /// A reporter that has written nothing yet.
-    pub fn new(events: Recorder) -> Self {
+    pub fn new(client: Client, source: EventSource) -> Self {
         Self {
-            events,
+            client,
+            source,
+            told: BTreeMap::new(),
             members: BTreeMap::new(),
             networks: BTreeMap::new(),
             releases: BTreeMap::new(),
@@ -117,13 +129,19 @@ impl Reporter {
     }
 
     /// Tells what a leave could not wait for.
-    pub async fn leftovers(&self, member: &MeshMember, left: &[String]) {
+    pub async fn leftovers(&mut self, member: &MeshMember, left: &[String]) {
         let note = format!("left, but not clean: {}", left.join("; "));
         self.event(member, EventType::Warning, "Leftovers", note)
             .await;
     }
 
-    async fn event(&self, member: &MeshMember, kind: EventType, reason: &str, note: String) {
+    /// Tells what somebody took away from a running mesh and what was put back.
+    pub async fn restored(&mut self, member: &MeshMember, note: String) {
+        let reason = Reason::CustomResources.as_str();
+        self.event(member, EventType::Warning, reason, note).await;
+    }
+
+    async fn event(&mut self, member: &MeshMember, kind: EventType, reason: &str, note: String) {
         let mut note = note;
         // The longest note the API takes is 1 kB.
         let end = (0..=1000.min(note.len()))
@@ -131,6 +149,18 @@ impl Reporter {
             .find(|end| note.is_char_boundary(*end))
             .unwrap_or(0);
         note.truncate(end);
+        let uid = member.metadata.uid.clone().unwrap_or_default();
+        let fresh = || Told {
+            note: note.clone(),
+            events: Recorder::new(self.client.clone(), self.source.clone()),
+        };
+        let told = self
+            .told
+            .entry((uid, reason.to_owned()))
+            .or_insert_with(fresh);
+        if told.note != note {
+            *told = fresh();
+        }
         let event = Event {
             type_: kind,
             reason: reason.to_owned(),
@@ -139,7 +169,7 @@ impl Reporter {
             secondary: None,
         };
         let reference: ObjectReference = member.object_ref(&());
-        if let Err(error) = self.events.publish(&event, &reference).await {
+        if let Err(error) = told.events.publish(&event, &reference).await {
             warn!(error = %super::chain(&error), "cannot write an Event");
         }
     }
@@ -249,5 +279,43 @@ where
         // It was deleted meanwhile: there is nobody to tell.
         Err(Error::Request { source, .. }) if is_gone(&source) => Ok(0),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::super::apply::tests::server;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_told_anew_is_an_event_of_its_own_and_what_is_repeated_is_counted() {
+        let (client, asked) = server(|_, _| {
+            let meta = json!({"name": "e", "namespace": "default"});
+            let kind = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": meta});
+            (200, kind)
+        });
+        let source = EventSource {
+            controller: "c".to_owned(),
+            instance: Some("i".to_owned()),
+        };
+        let mut reporter = Reporter::new(client, source);
+        let mut member = MeshMember::new("east", crate::api::v1alpha1::MeshMemberSpec::default());
+        member.metadata.uid = Some("u".to_owned());
+        for note in ["a is back", "a is back", "b is back"] {
+            reporter.restored(&member, note.to_owned()).await;
+        }
+        let asked = asked.lock().unwrap();
+        let told: Vec<(&Method, Option<&str>)> = asked
+            .iter()
+            .map(|(method, _, body)| (method, body["note"].as_str()))
+            .collect();
+        let [first, again, second] = &told[..] else {
+            panic!("{told:?}")
+        };
+        assert_eq!(*first, (&Method::POST, Some("a is back")));
+        assert_eq!(again.0, Method::PATCH);
+        assert_eq!(*second, (&Method::POST, Some("b is back")));
     }
 }

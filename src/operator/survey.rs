@@ -253,7 +253,7 @@ fn on_nodes(
         by_node.entry(pod.node.as_str()).or_default().push(pod);
     }
     let (mut desired, mut updated, mut ready) = (0, 0, 0);
-    let mut silent = Vec::new();
+    let (mut silent, mut aside) = (Vec::new(), Vec::new());
     for node in facts
         .nodes
         .values()
@@ -269,24 +269,25 @@ fn on_nodes(
         }
         if pods.iter().any(|pod| pod.ready) {
             ready += 1;
-        } else if NodeRules::set_aside(node).is_none() && !is_replaced(pods, node, now) {
+        } else if let Some(reason) = NodeRules::set_aside(node) {
+            aside.push((node.name.as_str(), reason));
+        } else if !is_replaced(pods, node, now) {
             silent.push(node.name.as_str());
         }
     }
+    let some = |names: Vec<String>| names.into_iter().take(5).collect::<Vec<_>>().join(", ");
     let message = health::trouble(by_node.values().flatten().copied())
         .map(|(pod, text)| format!("{} on node {}: {text}", pod.name, pod.node))
         .or_else(|| {
-            (!silent.is_empty()).then(|| {
-                format!(
-                    "not ready on {}",
-                    silent
-                        .iter()
-                        .take(5)
-                        .copied()
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                )
-            })
+            let names = silent.iter().map(|&name| name.to_owned()).collect();
+            (!silent.is_empty()).then(|| format!("not ready on {}", some(names)))
+        })
+        .or_else(|| {
+            let names = aside
+                .iter()
+                .map(|(name, reason)| format!("{name} ({reason})"))
+                .collect();
+            (!aside.is_empty()).then(|| format!("not waited for: {}", some(names)))
         });
     Component {
         status: ComponentStatus {
@@ -350,5 +351,45 @@ pub fn certificate(what: &str, certificate: &Certificate) -> CertificateStatus {
         what: what.to_owned(),
         fingerprint: certificate.fingerprint.as_str().to_owned(),
         not_after: Some(Time(certificate.not_after)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::api::v1alpha1::LogLevel;
+    use crate::facts::Pod;
+    use crate::plan::model::{Model, blueprint};
+
+    #[test]
+    fn a_node_that_does_not_answer_is_named_and_makes_no_component_unavailable() {
+        let mut model = Model::new(2);
+        model.set_ready("node-1", false);
+        let proxy = Pod {
+            name: "z".to_owned(),
+            node: "node-0".to_owned(),
+            ready: true,
+            labels: BTreeMap::from([("app".to_owned(), names::ZTUNNEL.to_owned())]),
+            ..Pod::default()
+        };
+        model.facts.pods.insert(proxy.name.clone(), proxy.into());
+        let target = Target::of(&blueprint(LogLevel::Info, LogLevel::Info)).unwrap();
+        let of = |model: &Model| components(&model.facts, &target, model.now).pop().unwrap();
+        let proxies = of(&model);
+        assert_eq!((proxies.status.desired, proxies.status.ready), (2, 1));
+        assert!(proxies.serves);
+        assert_eq!(
+            proxies.status.message.as_deref(),
+            Some("not waited for: node-1 (NodeNotReady)")
+        );
+        model.set_ready("node-1", true);
+        let proxies = of(&model);
+        assert!(!proxies.serves);
+        assert_eq!(
+            proxies.status.message.as_deref(),
+            Some("not ready on node-1")
+        );
     }
 }

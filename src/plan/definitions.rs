@@ -80,6 +80,27 @@ pub(super) fn plan(facts: &Facts, bundle: &Bundle, plan: &mut Plan) -> Option<Wa
     })
 }
 
+/// What to tell when definitions that were taken away under a running mesh are put back; `None` for any other act.
+pub fn restored(act: &Act, facts: &Facts) -> Option<String> {
+    let Act::Define(due) = act else { return None };
+    let missing: Vec<&str> = due
+        .iter()
+        .filter(|name| !facts.definitions.contains_key(*name))
+        .map(String::as_str)
+        .collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let shown = missing[..missing.len().min(5)].join(", ");
+    let more = match missing.len() {
+        0..=5 => String::new(),
+        count => format!(" and {} more", count - 5),
+    };
+    Some(format!(
+        "CustomResourceDefinition {shown}{more} had been removed and is put back; objects of that kind went with it: apply them again"
+    ))
+}
+
 fn existing(live: &Definition) -> Existing {
     let annotation = |key: &str| live.annotations.get(key).cloned();
     let owner = match live.labels.get(names::MANAGED_BY_LABEL) {

@@ -15,12 +15,12 @@ mod rollout;
 mod target;
 
 #[cfg(test)]
-mod model;
+pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 
 pub use act::{Act, Plan};
-pub use definitions::{Bundle, Entry};
+pub use definitions::{Bundle, Entry, restored};
 pub use drift::{difference, is_due};
 pub use nodes::{Expected, NodeView, Stage, views};
 pub use rollout::exclusion;
@@ -108,12 +108,15 @@ fn control_plane(facts: &Facts, target: &Target, plan: &mut Plan, now: Timestamp
             .pods_with("app", names::ISTIOD)
             .filter(|pod| is_of_deployment(&pod.name, &target.istiod))
     };
-    if !state.is_rolled_out() {
+    let lost = pods()
+        .filter(|pod| !pod.ready && !pod.deleting && !facts.answers(pod))
+        .count();
+    if !state.is_rolled_out_but(lost) {
         if let Some((pod, text)) = health::trouble(pods()) {
             return Some(trouble(pod, text, Reason::ControlPlane));
         }
         return Some(wait(format!(
-            "{} of {} replicas are of the newest template, {} are available",
+            "{} of {} replicas are of the newest template, {} are available, {lost} are on nodes that do not answer",
             state.updated, state.desired, state.available
         )));
     }

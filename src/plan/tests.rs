@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::model::{Model, blueprint};
-use super::{Act, Phase, Target};
+use super::{Act, Phase, Target, restored};
 use crate::api::conditions::{Reason, Step};
 use crate::api::v1alpha1::LogLevel;
 use crate::facts::{Answer, Trouble};
@@ -99,6 +99,35 @@ fn the_first_install_does_not_wait_for_a_node_that_is_not_ready_and_names_it() {
 }
 
 #[test]
+fn a_replica_of_the_control_plane_on_a_node_that_is_lost_holds_nothing_and_one_that_starts_does() {
+    for lost in [true, false] {
+        let mut model = Model::new(2);
+        let target = plain();
+        for choice in [0, 1, 2].repeat(4) {
+            model.operate(&target, Phase::Installing, usize::MAX);
+            model.step(choice);
+        }
+        model.set_ready("node-1", !lost);
+        let (key, live) = (model.facts.objects.iter())
+            .find(|(key, _)| key.kind == "Deployment")
+            .map(|(key, live)| (key.clone(), live.as_ref().clone()))
+            .unwrap();
+        let mut live = live;
+        live.body["status"]["availableReplicas"] = 1.into();
+        model.facts.objects.insert(key, live.into());
+        let served = (model.facts.pods_with("app", "istiod")).next().unwrap();
+        let mut second = served.clone();
+        second.name = format!("{}-second", served.name.trim_end_matches("-x"));
+        second.node = "node-1".to_owned();
+        second.ready = false;
+        model.facts.pods.insert(second.name.clone(), second.into());
+        let plan = model.operate(&target, Phase::Installing, 0);
+        let wait = plan.wait.unwrap();
+        assert_eq!(wait.message.contains("1 are available"), !lost, "{wait:?}");
+    }
+}
+
+#[test]
 fn an_image_that_cannot_be_pulled_is_told_with_node_and_image() {
     let mut model = Model::new(1);
     let target = plain();
@@ -138,8 +167,27 @@ fn drift_is_repaired_at_once_and_needs_no_rollout() {
         model.facts.objects.remove(key);
     }
     model.facts.definitions.clear();
+    let before = model.facts.clone();
     let plan = model.operate(&target, Phase::Installed, usize::MAX);
     assert!(!plan.is_rolling);
+    let told: Vec<String> = plan
+        .acts
+        .iter()
+        .filter_map(|act| restored(act, &before))
+        .collect();
+    assert!(
+        matches!(&told[..], [one] if one.contains("sidecars.networking.istio.io") && one.contains("apply them again")),
+        "{told:?}"
+    );
+    let changed: Vec<_> = plan
+        .acts
+        .iter()
+        .map(|act| restored(act, &model.facts))
+        .collect();
+    assert!(
+        changed.iter().all(Option::is_none),
+        "it is there, and only differs"
+    );
     assert_eq!(plan.acts.len(), removed.len() + 1);
     assert!(settle(&mut model, &target, Phase::Installed));
 }

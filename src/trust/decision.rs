@@ -79,23 +79,25 @@ pub enum Decision {
 pub enum Problem {
     /// A recorded authority is not there.
     #[error(
-        "the {subject} certificate authority with fingerprint {recorded} is gone: restore Secret {} from a backup; it is never made anew, because every identity depends on it",
-        place(*.subject)
+        "the {subject} certificate authority with fingerprint {recorded} is gone: restore Secret {secret} from a backup; it is never made anew, because every identity depends on it"
     )]
     Missing {
         /// Which one.
         subject: Subject,
+        /// Where it was: namespace and name.
+        secret: String,
         /// Its fingerprint.
         recorded: Fingerprint,
     },
     /// Another authority is in the place of the recorded one.
     #[error(
-        "Secret {} holds a {subject} certificate authority with fingerprint {found}, but {recorded} is in use: restore the original from a backup",
-        place(*.subject)
+        "Secret {secret} holds a {subject} certificate authority with fingerprint {found}, but {recorded} is in use: restore the original from a backup"
     )]
     Foreign {
         /// Which one.
         subject: Subject,
+        /// Where it is: namespace and name.
+        secret: String,
         /// The recorded fingerprint.
         recorded: Fingerprint,
         /// The one found.
@@ -103,21 +105,23 @@ pub enum Problem {
     },
     /// A Secret is there and cannot be used.
     #[error(
-        "Secret {} cannot be used as the {subject} certificate authority: {defect}; restore it from a backup, or delete it if it never belonged to applink",
-        place(*.subject)
+        "Secret {secret} cannot be used as the {subject} certificate authority: {defect}; restore it from a backup, or delete it if it never belonged to applink"
     )]
     Unusable {
         /// Which one.
         subject: Subject,
+        /// Where it is: namespace and name.
+        secret: String,
         /// What is wrong.
         defect: Defect,
     },
     /// `cacerts` is chained to another root than the network's.
     #[error(
-        "Secret {} is chained to root {found}, but the network's root is {root}: delete it if nothing in this cluster depends on it, or join another network",
-        place(Subject::Intermediate)
+        "Secret {secret} is chained to root {found}, but the network's root is {root}: delete it if nothing in this cluster depends on it, or join another network"
     )]
     OtherRoot {
+        /// Where the intermediate is: namespace and name.
+        secret: String,
         /// The network's root.
         root: Fingerprint,
         /// The root beside the intermediate.
@@ -138,11 +142,12 @@ impl Problem {
     }
 }
 
-fn place(subject: Subject) -> String {
+/// Namespace and name of the Secret that holds an authority of the network.
+fn place(subject: Subject, network: &str) -> String {
     use crate::names;
     match subject {
         Subject::Root => format!(
-            "{}/{}<network>",
+            "{}/{}{network}",
             names::OPERATOR_NAMESPACE,
             names::ROOT_SECRET_PREFIX
         ),
@@ -150,29 +155,34 @@ fn place(subject: Subject) -> String {
     }
 }
 
-/// What to do with what was found.
+/// What to do with what was found of a network.
 ///
 /// Nothing is ever minted over a recorded fingerprint, nor over a Secret that exists. A Secret without a record is what
 /// an operator leaves that is stopped between two writes: it is kept and recorded.
 #[must_use]
 pub fn decide(
+    network: &str,
     recorded: &Recorded,
     root: &Found<Certificate>,
     intermediate: &Found<Pair>,
 ) -> Decision {
-    decided(recorded, root, intermediate).unwrap_or_else(Decision::Stalled)
+    decided(network, recorded, root, intermediate).unwrap_or_else(Decision::Stalled)
 }
 
 fn decided(
+    network: &str,
     recorded: &Recorded,
     root: &Found<Certificate>,
     intermediate: &Found<Pair>,
 ) -> Result<Decision, Problem> {
-    let root = settled(Subject::Root, recorded.root.as_ref(), root, |certificate| {
-        &certificate.fingerprint
-    })?;
+    let root = settled(
+        (Subject::Root, network),
+        recorded.root.as_ref(),
+        root,
+        |certificate| &certificate.fingerprint,
+    )?;
     let pair = settled(
-        Subject::Intermediate,
+        (Subject::Intermediate, network),
         recorded.intermediate.as_ref(),
         intermediate,
         |pair| &pair.intermediate.fingerprint,
@@ -184,12 +194,14 @@ fn decided(
             Ok(Decision::Keep(pair.clone()))
         }
         (Some(root), Some(pair)) => Err(Problem::OtherRoot {
+            secret: place(Subject::Intermediate, network),
             root: root.fingerprint.clone(),
             found: pair.root.fingerprint.clone(),
         }),
         // An intermediate of ours or not, its root's key is nowhere: a root made now would split the mesh.
         (None, Some(pair)) => Err(Problem::Missing {
             subject: Subject::Root,
+            secret: place(Subject::Root, network),
             recorded: pair.root.fingerprint.clone(),
         }),
     }
@@ -197,24 +209,28 @@ fn decided(
 
 /// What is there and may stay; `None` when nothing is there and nothing ever was.
 fn settled<'a, T>(
-    subject: Subject,
+    (subject, network): (Subject, &str),
     recorded: Option<&Fingerprint>,
     found: &'a Found<T>,
     fingerprint: impl Fn(&T) -> &Fingerprint,
 ) -> Result<Option<&'a T>, Problem> {
+    let secret = place(subject, network);
     match (recorded, found) {
         (None, Found::Nothing) => Ok(None),
         (Some(recorded), Found::Nothing) => Err(Problem::Missing {
             subject,
+            secret,
             recorded: recorded.clone(),
         }),
         (_, Found::Unusable(defect)) => Err(Problem::Unusable {
             subject,
+            secret,
             defect: defect.clone(),
         }),
         (Some(recorded), Found::Good(there)) if recorded != fingerprint(there) => {
             Err(Problem::Foreign {
                 subject,
+                secret,
                 recorded: recorded.clone(),
                 found: fingerprint(there).clone(),
             })
@@ -258,6 +274,7 @@ mod tests {
     fn missing(subject: Subject, name: &str) -> Decision {
         Decision::Stalled(Problem::Missing {
             subject,
+            secret: place(subject, "blue"),
             recorded: Fingerprint::recorded(name),
         })
     }
@@ -269,6 +286,7 @@ mod tests {
         );
         Decision::Stalled(Problem::Foreign {
             subject,
+            secret: place(subject, "blue"),
             recorded,
             found,
         })
@@ -284,6 +302,7 @@ mod tests {
             })
         };
         let other_root = Decision::Stalled(Problem::OtherRoot {
+            secret: place(Subject::Intermediate, "blue"),
             root: Fingerprint::recorded("r"),
             found: Fingerprint::recorded("x"),
         });
@@ -357,7 +376,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                decide(&record, &root_found, &pair_found),
+                decide("blue", &record, &root_found, &pair_found),
                 expected,
                 "{record:?} {root_found:?} {pair_found:?}"
             );
@@ -368,11 +387,17 @@ mod tests {
     fn an_unusable_secret_is_never_replaced() {
         let defect = Defect::Absent("ca-key.pem");
         for record in [recorded(None, None), recorded(Some("r"), Some("i"))] {
-            let decision = decide(&record, &root("r"), &Found::Unusable(defect.clone()));
+            let decision = decide(
+                "blue",
+                &record,
+                &root("r"),
+                &Found::Unusable(defect.clone()),
+            );
             assert_eq!(
                 decision,
                 Decision::Stalled(Problem::Unusable {
                     subject: Subject::Intermediate,
+                    secret: "applink-system/cacerts".to_owned(),
                     defect: defect.clone()
                 })
             );
@@ -380,17 +405,29 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_names_the_object_and_the_remedy() {
-        let Decision::Stalled(problem) = missing(Subject::Intermediate, "abc") else {
-            unreachable!()
-        };
-        let text = problem.to_string();
-        assert!(
-            text.contains("applink-system/cacerts")
-                && text.contains("abc")
-                && text.contains("restore"),
-            "{text}"
-        );
-        assert_eq!(problem.reason(), "RootMissing");
+    fn a_problem_names_the_object_of_its_own_network_and_the_remedy() {
+        for (record, root_found, secret) in [
+            (
+                recorded(Some("r"), Some("abc")),
+                root("r"),
+                "Secret applink-system/cacerts ",
+            ),
+            (
+                recorded(Some("abc"), None),
+                Found::Nothing,
+                "Secret applink-operator/applink-root-blue ",
+            ),
+        ] {
+            let Decision::Stalled(problem) = decide("blue", &record, &root_found, &Found::Nothing)
+            else {
+                panic!("not stalled: {record:?}")
+            };
+            let text = problem.to_string();
+            assert!(
+                text.contains(secret) && text.contains("abc") && text.contains("restore"),
+                "{text}"
+            );
+            assert_eq!(problem.reason(), "RootMissing");
+        }
     }
 }

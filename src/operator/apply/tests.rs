@@ -10,10 +10,10 @@ use super::*;
 use crate::desired::Manifest;
 
 /// Method, path with query, and body of a request.
-type Asked = (Method, String, Value);
+pub type Asked = (Method, String, Value);
 
 /// A fake API server, and what it was asked.
-fn server(
+pub fn server(
     answer: impl Fn(&Method, &str) -> (u16, Value) + Send + Sync + 'static,
 ) -> (Client, Arc<Mutex<Vec<Asked>>>) {
     let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -36,7 +36,7 @@ fn server(
     (Client::new(service, "default"), asked)
 }
 
-fn status(code: u16, message: &str) -> (u16, Value) {
+pub fn status(code: u16, message: &str) -> (u16, Value) {
     let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message, "reason": ""});
     (code, body)
 }
