@@ -13,6 +13,7 @@ mod check;
 mod convergence;
 mod definition;
 mod error;
+mod events;
 mod execute;
 mod gauge;
 mod leader;
@@ -33,7 +34,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::runtime::events::Reporter as EventSource;
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -44,6 +44,7 @@ pub use settings::Settings;
 
 use crate::metrics::Metrics;
 use admin::Health;
+use events::Events;
 use pass::Operator;
 use report::Reporter;
 use signals::PortForward;
@@ -177,10 +178,7 @@ async fn operate(
     let world = start(client, &mut tasks, &mut stop).await;
     let Some(world) = world else { return Ok(()) };
     let wake = Arc::clone(&world.wake);
-    let source = EventSource {
-        controller: "applink.dev/operator".to_owned(),
-        instance: Some(settings.identity.clone()),
-    };
+    let events = Events::new(client.clone(), settings.identity.clone());
     synced(&world, &mut stop).await;
     let mut operator = Operator::new(
         client.clone(),
@@ -188,7 +186,7 @@ async fn operate(
         Arc::new(PortForward::new(client.clone())),
         metrics.clone(),
         settings.crds.clone(),
-        Reporter::new(client.clone(), source),
+        Reporter::new(events),
     );
     while !*stop.borrow() {
         health.busy();

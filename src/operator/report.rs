@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter as EventSource};
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,6 +12,7 @@ use tracing::{info, warn};
 
 use super::apply::limited;
 use super::error::{Error, is_gone};
+use super::events::{Events, Words};
 use super::mirror::version;
 use crate::api::conditions::Reason;
 use crate::api::v1alpha1::{
@@ -34,18 +33,9 @@ struct Written<S> {
     at: Timestamp,
 }
 
-/// What was told last about an object for a reason, and who counts it up when it is told again.
-struct Told {
-    note: String,
-    events: Recorder,
-}
-
 /// Writes status and Events.
 pub struct Reporter {
-    client: Client,
-    source: EventSource,
-    /// By uid of the member and reason: a recorder counts up whatever has the same reason, and keeps the first note.
-    told: BTreeMap<(String, String), Told>,
+    events: Events,
     members: BTreeMap<String, Written<MeshMemberStatus>>,
     networks: BTreeMap<String, Written<ApplicationNetworkStatus>>,
     releases: BTreeMap<String, Written<MeshReleaseStatus>>,
@@ -53,11 +43,9 @@ pub struct Reporter {
 
 impl Reporter {
     /// A reporter that has written nothing yet.
-    pub fn new(client: Client, source: EventSource) -> Self {
+    pub fn new(events: Events) -> Self {
         Self {
-            client,
-            source,
-            told: BTreeMap::new(),
+            events,
             members: BTreeMap::new(),
             networks: BTreeMap::new(),
             releases: BTreeMap::new(),
@@ -117,59 +105,39 @@ impl Reporter {
                 "{}",
                 change.message
             );
-            let kind = if change.is_warning {
-                EventType::Warning
-            } else {
-                EventType::Normal
+            let words = Words {
+                is_warning: change.is_warning,
+                reason: change.reason,
+                note: change.message,
             };
-            self.event(member, kind, &change.reason, change.message)
-                .await;
+            self.say(member, words).await;
         }
         Ok(None)
     }
 
     /// Tells what a leave could not wait for.
     pub async fn leftovers(&mut self, member: &MeshMember, left: &[String]) {
-        let note = format!("left, but not clean: {}", left.join("; "));
-        self.event(member, EventType::Warning, "Leftovers", note)
-            .await;
+        let words = Words {
+            is_warning: true,
+            reason: "Leftovers".to_owned(),
+            note: format!("left, but not clean: {}", left.join("; ")),
+        };
+        self.say(member, words).await;
     }
 
     /// Tells what somebody took away from a running mesh and what was put back.
     pub async fn restored(&mut self, member: &MeshMember, note: String) {
-        let reason = Reason::CustomResources.as_str();
-        self.event(member, EventType::Warning, reason, note).await;
+        let words = Words {
+            is_warning: true,
+            reason: Reason::CustomResources.as_str().to_owned(),
+            note,
+        };
+        self.say(member, words).await;
     }
 
-    async fn event(&mut self, member: &MeshMember, kind: EventType, reason: &str, note: String) {
-        let mut note = note;
-        // The longest note the API takes is 1 kB.
-        let end = (0..=1000.min(note.len()))
-            .rev()
-            .find(|end| note.is_char_boundary(*end))
-            .unwrap_or(0);
-        note.truncate(end);
-        let uid = member.metadata.uid.clone().unwrap_or_default();
-        let fresh = || Told {
-            note: note.clone(),
-            events: Recorder::new(self.client.clone(), self.source.clone()),
-        };
-        let told = self
-            .told
-            .entry((uid, reason.to_owned()))
-            .or_insert_with(fresh);
-        if told.note != note {
-            *told = fresh();
-        }
-        let event = Event {
-            type_: kind,
-            reason: reason.to_owned(),
-            note: Some(note),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        let reference: ObjectReference = member.object_ref(&());
-        if let Err(error) = told.events.publish(&event, &reference).await {
+    async fn say(&mut self, member: &MeshMember, words: Words) {
+        let about = member.object_ref(&());
+        if let Err(error) = self.events.say(&about, words, Timestamp::now()).await {
             warn!(error = %super::chain(&error), "cannot write an Event");
         }
     }
@@ -296,11 +264,7 @@ mod tests {
             let kind = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": meta});
             (200, kind)
         });
-        let source = EventSource {
-            controller: "c".to_owned(),
-            instance: Some("i".to_owned()),
-        };
-        let mut reporter = Reporter::new(client, source);
+        let mut reporter = Reporter::new(Events::new(client, "i".to_owned()));
         let mut member = MeshMember::new("east", crate::api::v1alpha1::MeshMemberSpec::default());
         member.metadata.uid = Some("u".to_owned());
         for note in ["a is back", "a is back", "b is back"] {

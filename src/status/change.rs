@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::verdict::{BETWEEN, WARNINGS};
 use crate::api::conditions::ConditionType;
 
 /// One change of a condition, as an Event tells it.
@@ -17,7 +18,8 @@ pub struct Change {
     pub is_warning: bool,
 }
 
-/// Conditions whose status or reason differs between two statuses, in the order of the new one.
+/// Conditions whose status or reason differs between two statuses, in the order of the new one; and those with the same
+/// reason that ask for something else now: `Stalled` in other words, `Accepted` with a warning it did not have.
 ///
 /// A condition that went away (Reconciling, Stalled) tells nothing: what it became is told by the others.
 pub fn changes(old: &[Condition], new: &[Condition]) -> Vec<Change> {
@@ -25,7 +27,9 @@ pub fn changes(old: &[Condition], new: &[Condition]) -> Vec<Change> {
         .filter(|condition| {
             let before = old.iter().find(|old| old.type_ == condition.type_);
             before.is_none_or(|before| {
-                before.status != condition.status || before.reason != condition.reason
+                before.status != condition.status
+                    || before.reason != condition.reason
+                    || asks_for_more(before, condition)
             })
         })
         .filter(|condition| condition.status != "Unknown")
@@ -39,6 +43,27 @@ pub fn changes(old: &[Condition], new: &[Condition]) -> Vec<Change> {
             is_warning: is_bad(condition),
         })
         .collect()
+}
+
+/// Somebody has to hear of it although status and reason are the same. How many nodes a warning counts is no news.
+fn asks_for_more(before: &Condition, now: &Condition) -> bool {
+    match now.type_.parse() {
+        Ok(ConditionType::Stalled) => before.message != now.message,
+        Ok(ConditionType::Accepted) => {
+            let known: Vec<&str> = codes(&before.message).collect();
+            codes(&now.message).any(|code| !known.contains(&code))
+        }
+        _ => false,
+    }
+}
+
+/// The codes of the warnings in a message of condition Accepted.
+fn codes(message: &str) -> impl Iterator<Item = &str> {
+    message
+        .split_once(WARNINGS)
+        .into_iter()
+        .flat_map(|(_, warnings)| warnings.split(BETWEEN))
+        .filter_map(|warning| warning.split_once(':').map(|(code, _)| code))
 }
 
 /// `Stalled` and `LeaveBlocked` are bad while True, `Reconciling` never is, and progress is no bad news.

@@ -7,6 +7,11 @@ use crate::api::v1alpha1::{ComponentStatus, MembershipStatus, MeshMemberStatus};
 use crate::catalogue::{Notice, Pin, Resolution, Version};
 use crate::preflight::{Code, Finding, Severity};
 
+/// What the warnings of condition Accepted follow.
+pub(super) const WARNINGS: &str = "; warnings: ";
+/// What stands between two findings.
+pub(super) const BETWEEN: &str = " | ";
+
 /// Sets every condition of a member.
 pub(super) fn decide(conditions: &mut Conditions, status: &MeshMemberStatus, outcome: &Outcome) {
     conditions.set_or_keep(
@@ -89,8 +94,8 @@ fn accepted(outcome: &Outcome) -> Option<Verdict> {
     if warnings.is_empty() {
         return Some(Verdict::is_true(Reason::Valid, message));
     }
-    message.push_str("; warnings: ");
-    message.push_str(&warnings.join(" | "));
+    message.push_str(WARNINGS);
+    message.push_str(&warnings.join(BETWEEN));
     Some(Verdict::is_true(Reason::ValidWithWarnings, message))
 }
 
@@ -218,7 +223,7 @@ fn stalled(outcome: &Outcome) -> Option<Verdict> {
             _ => Reason::PreflightFailed,
         };
         let all: Vec<String> = blocking.iter().map(ToString::to_string).collect();
-        return Some(Verdict::is_true(reason, all.join(" | ")));
+        return Some(Verdict::is_true(reason, all.join(BETWEEN)));
     }
     if let Some(problem) = &outcome.invalid {
         return Some(Verdict::is_true(problem.reason, &problem.message));

@@ -187,6 +187,49 @@ fn changes_are_what_events_tell() {
 }
 
 #[test]
+fn what_asks_for_more_under_the_same_reason_is_told_and_a_count_is_not() {
+    let warning = |code, message: &str| Finding {
+        code,
+        severity: Severity::Warn,
+        object: "Node a".into(),
+        message: message.into(),
+        remedy: "look at it".into(),
+    };
+    let away = warning(Code::NodesNotReady, "it is not Ready");
+    let more = warning(Code::NodesNotReady, "2 nodes are not Ready");
+    let cordoned = warning(Code::NodesCordoned, "it is cordoned");
+    let other = Finding {
+        code: Code::PodSecurity,
+        ..blocked()
+    };
+    for (before, after, told) in [
+        (vec![away.clone()], vec![more.clone()], vec![]),
+        (
+            vec![away.clone()],
+            vec![more, cordoned.clone()],
+            vec!["Accepted"],
+        ),
+        (vec![away.clone(), cordoned], vec![away], vec![]),
+        (vec![blocked()], vec![blocked()], vec![]),
+        (vec![blocked()], vec![other.clone()], vec!["Stalled"]),
+        (vec![blocked()], vec![blocked(), other], vec!["Stalled"]),
+    ] {
+        let status = |old: Option<&MeshMemberStatus>, findings| {
+            let outcome = Outcome {
+                findings,
+                ..working(Step::Preflight)
+            };
+            next(old, &outcome, at(0))
+        };
+        let before = status(None, before);
+        let after = status(Some(&before), after);
+        let changes = changes(&before.conditions, &after.conditions);
+        let names: Vec<&str> = changes.iter().map(|one| one.condition.as_str()).collect();
+        assert_eq!(names, told, "{:?}", after.conditions);
+    }
+}
+
+#[test]
 fn a_channel_is_shown_as_what_is_followed() {
     let upgrade = Upgrade {
         mode: Some(UpgradeMode::FullyManaged),
