@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use applink::api::conditions::{ConditionType, Reason};
 use applink::api::crds;
+use applink::preflight::Code;
 use serde_json::Value;
 
 fn docs(name: &str) -> PathBuf {
@@ -120,9 +121,8 @@ fn rules(path: &str, schema: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The sentence above each variant in the source of the conditions.
-fn sentences() -> std::collections::BTreeMap<String, String> {
-    let source = include_str!("../src/api/conditions.rs");
+/// The sentence above each variant in a source.
+fn sentences(source: &str) -> std::collections::BTreeMap<String, String> {
     let mut sentences = std::collections::BTreeMap::new();
     let mut words = Vec::new();
     for line in source.lines().map(str::trim) {
@@ -196,24 +196,31 @@ fn reference() -> String {
         )
         .unwrap();
     }
-    let sentences = sentences();
+    let conditions = sentences(include_str!("../src/api/conditions.rs"));
     text.push_str("\n## Conditions\n\nEach carries `observedGeneration`, a reason from the list below and a message.\n\n| type | meaning |\n|---|---|\n");
     for kind in ConditionType::ALL {
-        writeln!(text, "| `{kind}` | {} |", cell(&sentences[kind.as_str()])).unwrap();
+        writeln!(text, "| `{kind}` | {} |", cell(&conditions[kind.as_str()])).unwrap();
     }
     text.push_str("\n## Reasons\n\nWhat to do about each: [operations.md](operations.md).\n\n| reason | meaning |\n|---|---|\n");
     for reason in Reason::ALL {
         writeln!(
             text,
             "| `{reason}` | {} |",
-            cell(&sentences[reason.as_str()])
+            cell(&conditions[reason.as_str()])
         )
         .unwrap();
     }
+    let codes = sentences(include_str!("../src/preflight/finding.rs"));
+    text.push_str("\n## Checks\n\nWhat is looked at before the first act. A finding that blocks is told by condition Stalled, a warning by condition Accepted: \
+         `code: object: what is wrong; what to do`.\n\n| code | meaning |\n|---|---|\n");
+    for code in Code::ALL {
+        writeln!(text, "| `{code}` | {} |", cell(&codes[code.as_str()])).unwrap();
+    }
     text.push_str(
-        "\n## Events\n\nOn the MeshMember, when a condition changes: type `Normal` or `Warning`, reason and note are those of the \
-         condition. `Leftovers` is also sent when a member has left and something could not be removed or looked at, `CustomResources` when \
-         definitions that were removed under a running mesh are put back.\n",
+        "\n## Events\n\nOn the MeshMember, when a condition changes, and when Stalled says something else or Accepted warns of \
+         something more under the same reason: type `Normal` or `Warning`, reason and note are those of the condition. `Leftovers` is \
+         also sent when a member has left and something could not be removed or looked at, `CustomResources` when definitions that \
+         were removed under a running mesh are put back.\n",
     );
     text.push_str("\n## Metrics\n\nOf the operator, at `/metrics`; a counter's name ends in `_total`.\n\n| name | meaning |\n|---|---|\n");
     for (name, meaning) in metrics() {

@@ -44,10 +44,11 @@ impl Operator {
         } else {
             Phase::Installing
         };
-        if let Some(target) = &target {
+        let blocks = preflight::stops(&outcome.findings, installed);
+        // A target that is not gone for is no measure of what runs.
+        if let Some(target) = target.as_ref().filter(|_| !(blocks && installed)) {
             outcome.components = Some(survey::components(seen.facts, target, seen.now));
         }
-        let blocks = preflight::blocks(&outcome.findings) && !installed;
         let rival = outcome
             .findings
             .iter()

@@ -133,6 +133,7 @@ fn checked(node: &crate::facts::Node) -> Node {
         name: node.name.clone(),
         os: node.os.clone(),
         arch: node.arch.clone(),
+        labels: node.labels.clone(),
         ready: node.ready,
         unschedulable: node.unschedulable,
         taints: node

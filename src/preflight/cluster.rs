@@ -49,6 +49,8 @@ pub struct Node {
     pub os: String,
     /// `amd64`, `arm64`.
     pub arch: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
     /// Condition Ready is True.
     pub ready: bool,
     /// Cordoned.

@@ -63,6 +63,8 @@ codes! {
     KubernetesUnsupported,
     /// No node can carry the mesh.
     NoLinuxNode,
+    /// `spec.dataPlane.nodeSelector` chooses no node that could carry the mesh.
+    NoNodeSelected,
     /// Some nodes are not Linux.
     NodesNotLinux,
     /// Some nodes are virtual.

@@ -44,6 +44,18 @@ pub fn blocks(findings: &[Finding]) -> bool {
         .any(|finding| finding.severity == Severity::Block)
 }
 
+/// Whether work must not go on: before the first install whatever blocks, and afterwards only what would take the mesh
+/// away from everybody who uses it.
+pub fn stops(findings: &[Finding], is_installed: bool) -> bool {
+    if is_installed {
+        findings
+            .iter()
+            .any(|finding| finding.code == Code::NoNodeSelected)
+    } else {
+        blocks(findings)
+    }
+}
+
 fn rights(cluster: &Cluster) -> Option<Finding> {
     let wanted: Vec<String> = cluster.missing_rights.iter().map(right).collect();
     (!wanted.is_empty()).then(|| Finding {

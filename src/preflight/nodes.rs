@@ -33,6 +33,7 @@ pub(super) fn check(cluster: &Cluster, member: &MeshMember) -> Vec<Finding> {
             remedy: "add a Linux node".to_owned(),
         });
     }
+    findings.extend(selector(nodes, member));
     let is_linux = |node: &&Node| node.os == "linux";
     let supported = || nodes.iter().filter(|node| is_supported(node));
     findings.extend(warn(
@@ -71,6 +72,40 @@ pub(super) fn check(cluster: &Cluster, member: &MeshMember) -> Vec<Finding> {
     findings.extend(taints(supported(), member));
     findings.extend(kubelets(cluster, supported()));
     findings
+}
+
+/// A selector that chooses nothing is a slip: the mesh would be nowhere, and a running one would vanish.
+fn selector(nodes: &[Node], member: &MeshMember) -> Option<Finding> {
+    let wanted = &member.spec.data_plane.as_ref()?.node_selector;
+    let supported = nodes.iter().filter(|node| is_supported(node)).count();
+    let is_chosen = |node: &Node| {
+        wanted
+            .iter()
+            .all(|(key, value)| node.labels.get(key) == Some(value))
+    };
+    if supported == 0
+        || nodes
+            .iter()
+            .filter(|node| is_supported(node))
+            .any(is_chosen)
+    {
+        return None;
+    }
+    let labels: Vec<String> = wanted
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    Some(Finding {
+        code: Code::NoNodeSelected,
+        severity: Severity::Block,
+        object: "spec.dataPlane.nodeSelector".to_owned(),
+        message: format!(
+            "no node has {}, of {supported} that could carry the mesh",
+            some_of(&labels)
+        ),
+        remedy: "label the nodes that should carry the mesh, or change or remove the field"
+            .to_owned(),
+    })
 }
 
 fn taints<'a>(nodes: impl Iterator<Item = &'a Node>, member: &MeshMember) -> Option<Finding> {

@@ -14,6 +14,7 @@ fn node(name: &str) -> Node {
         name: name.into(),
         os: "linux".into(),
         arch: "amd64".into(),
+        labels: [("disk".to_owned(), "ssd".to_owned())].into(),
         ready: true,
         unschedulable: false,
         taints: Vec::new(),
@@ -221,6 +222,63 @@ fn a_taint_counts_only_when_the_spec_names_tolerations() {
             .any(|finding| finding.code == Code::TaintNotTolerated);
         assert_eq!(found, expected, "{taint:?} {tolerations:?}");
     }
+}
+
+#[test]
+fn a_selector_that_chooses_no_node_stops_a_running_mesh_too() {
+    type Row = (
+        &'static [(&'static str, &'static str)],
+        fn(&mut Cluster),
+        bool,
+    );
+    let table: [Row; 6] = [
+        (&[], |_| (), false),
+        (&[("disk", "ssd")], |_| (), false),
+        (&[("disk", "tape")], |_| (), true),
+        (&[("disk", "ssd"), ("zone", "a")], |_| (), true),
+        (
+            &[("disk", "ssd")],
+            |cluster| cluster.nodes[0].labels.clear(),
+            false,
+        ),
+        // Nodes that cannot carry the mesh do not count.
+        (
+            &[("disk", "ssd")],
+            |cluster| {
+                cluster.nodes[0].labels.clear();
+                cluster.nodes[1].os = "windows".into();
+            },
+            true,
+        ),
+    ];
+    for (selector, change, expected) in table {
+        let mut cluster = cluster();
+        change(&mut cluster);
+        let mut member = here();
+        member.spec.data_plane = Some(DataPlane {
+            node_selector: selector
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..DataPlane::default()
+        });
+        let found = findings(&cluster, &member);
+        let is_found = found
+            .iter()
+            .any(|finding| finding.code == Code::NoNodeSelected);
+        assert_eq!(is_found, expected, "{selector:?}");
+        assert_eq!(stops(&found, false), expected, "{selector:?}");
+        assert_eq!(stops(&found, true), expected, "{selector:?}");
+    }
+}
+
+#[test]
+fn what_blocks_an_install_does_not_stop_what_runs() {
+    let mut cluster = cluster();
+    cluster.daemon_sets = vec![set("istio-system", "ztunnel", false)];
+    let found = findings(&cluster, &here());
+    assert!(stops(&found, false));
+    assert!(!stops(&found, true));
 }
 
 fn policy(namespace: &str, name: &str, spec: &Value) -> NetworkPolicy {
