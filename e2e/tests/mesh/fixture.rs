@@ -16,6 +16,8 @@ pub const OPERATOR: &str = "system:serviceaccount:applink-operator:applink-opera
 pub const INSTALL: Duration = Duration::from_mins(3);
 pub const LEAVE: Duration = Duration::from_mins(3);
 pub const SOON: Duration = Duration::from_secs(30);
+/// For what takes seconds, on a machine that does much else.
+pub const PATIENT: Duration = Duration::from_secs(90);
 
 /// One runtime for all tests: a client belongs to the runtime that made it.
 static RUNTIME: LazyLock<tokio::runtime::Runtime> =

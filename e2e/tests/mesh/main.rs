@@ -12,6 +12,13 @@
 
 mod fixture;
 mod input;
+mod input_cluster;
+mod input_definitions;
+mod input_fault;
+mod input_nodes;
+mod input_rights;
+mod input_rows;
+mod input_versions;
 mod install;
 mod leave;
 mod steady;

@@ -145,11 +145,12 @@ fn every_right_was_used_or_is_listed_with_the_reason_it_is_there_for() {
     });
 }
 
-/// Whether the administrator had taken rights away then and not given them back for long enough.
+/// Whether the administrator had taken rights away then and not given them back for long enough. Tests take by deleting
+/// or updating, and give by patching.
 fn is_excused(refusal: &Entry, changes: &[Entry]) -> bool {
     let mut taken = false;
     for change in changes.iter().filter(|change| change.at <= refusal.at) {
-        if change.verb == "delete" {
+        if ["delete", "update"].contains(&change.verb.as_str()) {
             taken = true;
         } else if change.at + GRACE <= refusal.at {
             taken = false;
@@ -197,8 +198,17 @@ fn a_refusal_is_excused_only_while_rights_are_taken_away() {
         change(10, "patch"),
         change(100, "delete"),
         change(200, "patch"),
+        change(300, "update"),
+        change(400, "patch"),
     ];
-    for (second, excused) in [(99, false), (101, true), (209, true), (211, false)] {
+    for (second, excused) in [
+        (99, false),
+        (101, true),
+        (209, true),
+        (211, false),
+        (301, true),
+        (411, false),
+    ] {
         assert_eq!(
             is_excused(&change(second, "list"), &changes),
             excused,
