@@ -23,4 +23,5 @@ mod install;
 mod leave;
 mod steady;
 mod traffic;
+mod versions;
 mod zz_rights;
