@@ -1,8 +1,15 @@
 //! The catalogue in the binary.
 //!
-//! Our 1.4, 1.5 and 1.6 carry Istio 1.29, 1.30 and 1.31. Sources: release days are the tag days of istio/istio;
-//! Kubernetes ranges are those of istio.io's supported releases; fixes are istio.io's security bulletins, checked one by
-//! one because their ranges are irregular; Gateway API versions are those of istiod's go.mod.
+//! Our 1.4, 1.5 and 1.6 carry Istio 1.29, 1.30 and 1.31. Sources, as read in November 2026:
+//!
+//! - days of release: the days of the tags of istio/istio (announcements follow up to six days later);
+//! - Kubernetes ranges and ends of life: the table of istio.io's page of supported releases, column "supported";
+//! - fixes and scores: istio.io's security bulletins, checked one by one because their ranges are irregular; the patch
+//!   is the first that is safe in every reading of the bulletin;
+//! - Gateway API versions: istiod's go.mod of that minor;
+//! - channels and the days on which they list a release: our own, no source; see [`PROMOTION`].
+//!
+//! Where a figure has another source, or none, the comment beside it says so.
 
 use std::collections::BTreeMap;
 
@@ -35,19 +42,22 @@ struct Patch {
 /// One security bulletin: number, score in tenths, components.
 struct Bulletin(&'static str, u8, &'static [Component]);
 
-/// JWKS default keys and debug endpoints of istiod, five Envoy defects.
+/// Published 2026-03-10. Affects 1.29.0: JWKS default keys and debug endpoints of istiod, five Envoy defects.
 const B2026_001: Bulletin = Bulletin(
     "ISTIO-SECURITY-2026-001",
     87,
     &[Component::Pilot, Component::Proxyv2],
 );
-/// serviceAccounts matched as a pattern, jwksUri fetched without limits.
+/// Published 2026-04-20. Affects 1.29.0 and 1.29.1: serviceAccounts matched as a pattern, jwksUri fetched without limits.
 const B2026_003: Bulletin = Bulletin("ISTIO-SECURITY-2026-003", 54, &[Component::Pilot]);
-/// Envoy: HTTP/2 header amplification.
+/// Published 2026-06-04. Affects 1.30.0 and 1.29.0 to 1.29.3: HTTP/2 header amplification in Envoy, which the node proxies
+/// do not contain.
 const B2026_004: Bulletin = Bulletin("ISTIO-SECURITY-2026-004", 75, &[Component::Proxyv2]);
-/// Fourteen Envoy defects. The bulletin's ranges are unclear; the first patch that is safe in every reading is used.
+/// Published 2026-06-24, the day of 1.30.2: fourteen Envoy defects. "1.30.1 to 1.30.2; 1.29.4 to 1.29.5" may mean from the
+/// affected to the fixed; the first patch that is safe in both readings is used.
 const B2026_005: Bulletin = Bulletin("ISTIO-SECURITY-2026-005", 75, &[Component::Proxyv2]);
-/// istiod: a long proxyVersion pattern in an `EnvoyFilter` exhausts it.
+/// Published 2026-08-26. Affects 1.30.0 to 1.30.3 and 1.29.0 to 1.29.6: a long proxyVersion pattern in an `EnvoyFilter` exhausts
+/// istiod.
 const B2026_006: Bulletin = Bulletin("ISTIO-SECURITY-2026-006", 77, &[Component::Pilot]);
 // ISTIO-SECURITY-2026-002 is about the design of shared meshes; no release fixes it.
 

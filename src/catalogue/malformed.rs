@@ -49,6 +49,22 @@ pub enum Malformed {
     /// A channel is listed twice.
     #[error("channels: {0} is listed twice")]
     DuplicateChannel(&'static str),
+    /// A channel would list it before it is released.
+    #[error(
+        "channels: {channel} lists it before the release on {released}; since must not be before released"
+    )]
+    ChannelBeforeRelease {
+        /// The channel.
+        channel: &'static str,
+        /// The day of the release.
+        released: Date,
+    },
+    /// A fix is listed twice.
+    #[error("fixes: {id:?} is listed twice")]
+    DuplicateFix {
+        /// The fix.
+        id: String,
+    },
     /// A component that does not exist.
     #[error(
         "{field}: unknown component {name:?}; known are pilot, install-cni, ztunnel, proxyv2 and applink"

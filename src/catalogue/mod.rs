@@ -109,6 +109,38 @@ impl Catalogue {
         })
     }
 
+    /// Where a member of a release may go in one hop, latest first: the newest release of the next line, of its own and of
+    /// the one before, where both support some Kubernetes minor. What has run on the member before may forbid the way back.
+    pub fn one_hop(&self, from: &Release, now: Timestamp) -> Vec<&Release> {
+        let line = from.version.line();
+        let lines = [
+            line.minor.checked_add(1),
+            Some(line.minor),
+            line.minor.checked_sub(1),
+        ];
+        let newest = |minor| {
+            let line = Minor::new(line.major, minor);
+            self.newest_first().find(|release| {
+                release.version.line() == line
+                    && release.is_available(now)
+                    && release.kubernetes.overlaps(from.kubernetes)
+            })
+        };
+        lines
+            .into_iter()
+            .flatten()
+            .filter_map(newest)
+            .filter(|release| release.version != from.version)
+            .collect()
+    }
+
+    /// The next moment at which the catalogue means something else by the clock alone: a release's day comes or ends, or a
+    /// channel begins to list one.
+    pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
+        let moments = self.releases.values().flat_map(Release::moments);
+        moments.filter(|moment| *moment > now).min()
+    }
+
     /// Vulnerabilities of a version: what later patches of its line fix.
     pub fn vulnerabilities(&self, version: Version) -> Vec<&Fix> {
         let known = self

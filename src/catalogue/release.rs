@@ -65,6 +65,11 @@ impl KubernetesRange {
     pub fn contains(self, kubernetes: Minor) -> bool {
         (self.min..=self.max).contains(&kubernetes)
     }
+
+    /// Whether some minor is in both ranges.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.min <= other.max && other.min <= self.max
+    }
 }
 
 impl fmt::Display for KubernetesRange {
@@ -73,7 +78,7 @@ impl fmt::Display for KubernetesRange {
     }
 }
 
-/// A vulnerability that a release fixes.
+/// A vulnerability that a release fixes. It reads as its identifier and score: `CVE-2026-31837 (8.7)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fix {
     /// Its identifier.
@@ -82,6 +87,16 @@ pub struct Fix {
     pub cvss_tenths: Option<u8>,
     /// The components it concerns; empty means it is not said.
     pub components: Vec<Component>,
+}
+
+impl fmt::Display for Fix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.id)?;
+        match self.cvss_tenths {
+            Some(tenths) => write!(f, " ({}.{})", tenths / 10, tenths % 10),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Fix {
@@ -114,6 +129,19 @@ impl Release {
     /// Whether the last day of its life has passed.
     pub fn is_past_end_of_life(&self, now: Timestamp) -> bool {
         self.end_of_life.is_some_and(|day| day < utc(now))
+    }
+
+    /// The moments at which it means something else: its day comes, its support ends, a channel begins to list it.
+    pub fn moments(&self) -> impl Iterator<Item = Timestamp> + '_ {
+        let day_after = self.end_of_life.and_then(|day| day.tomorrow().ok());
+        let midnight = |day: Date| {
+            day.to_zoned(TimeZone::UTC)
+                .ok()
+                .map(|zoned| zoned.timestamp())
+        };
+        let days = [self.released, day_after].into_iter().flatten();
+        days.filter_map(midnight)
+            .chain(self.channels.values().copied())
     }
 
     /// Whether a channel lists it at this time.
@@ -162,6 +190,14 @@ impl Release {
         }
         let mut channels = BTreeMap::new();
         for entry in &spec.channels {
+            if let Some(released) = released
+                && utc(entry.since.0) < released
+            {
+                return Err(Malformed::ChannelBeforeRelease {
+                    channel: entry.name.as_str(),
+                    released,
+                });
+            }
             if channels.insert(entry.name, entry.since.0).is_some() {
                 return Err(Malformed::DuplicateChannel(entry.name.as_str()));
             }
@@ -179,7 +215,7 @@ impl Release {
             end_of_life,
             channels,
             images: images(&spec.images, version, istio)?,
-            fixes: spec.fixes.iter().map(fix).collect::<Result<_, _>>()?,
+            fixes: fixes(&spec.fixes)?,
             withdrawn: spec
                 .withdrawn
                 .as_ref()
@@ -217,6 +253,18 @@ fn images(
         images.insert(component, image);
     }
     Ok(images)
+}
+
+fn fixes(listed: &[ReleaseFix]) -> Result<Vec<Fix>, Malformed> {
+    let mut fixes: Vec<Fix> = Vec::new();
+    for one in listed {
+        let one = fix(one)?;
+        if fixes.iter().any(|other| other.id == one.id) {
+            return Err(Malformed::DuplicateFix { id: one.id });
+        }
+        fixes.push(one);
+    }
+    Ok(fixes)
 }
 
 fn fix(fix: &ReleaseFix) -> Result<Fix, Malformed> {

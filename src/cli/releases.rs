@@ -63,11 +63,11 @@ pub fn run(args: &Args, cluster: &connect::Flags) -> Result<ExitCode, Failure> {
     let text = match args.output {
         Output::Table => table(&catalogue, now),
         Output::Json => {
-            serde_json::to_string_pretty(&value(&catalogue))
+            serde_json::to_string_pretty(&value(&catalogue, now))
                 .map_err(|error| broken(error.to_string()))?
                 + "\n"
         }
-        Output::Yaml => serde_saphyr::to_string(&value(&catalogue))
+        Output::Yaml => serde_saphyr::to_string(&value(&catalogue, now))
             .map_err(|error| broken(error.to_string()))?,
     };
     print(&text)?;
@@ -92,12 +92,17 @@ pub fn table(catalogue: &Catalogue, now: Timestamp) -> String {
         "KUBERNETES",
         "RELEASED",
         "END OF LIFE",
+        "MOVES TO",
         "FIXES",
         "NOTE",
     ]
     .map(str::to_owned);
     let rows = std::iter::once(head)
-        .chain(catalogue.newest_first().map(|release| row(release, now)))
+        .chain(
+            catalogue
+                .newest_first()
+                .map(|release| row(catalogue, release, now)),
+        )
         .collect::<Vec<_>>();
     let mut text = columns(&rows);
     for (name, malformed) in catalogue.refused() {
@@ -107,7 +112,7 @@ pub fn table(catalogue: &Catalogue, now: Timestamp) -> String {
     text
 }
 
-fn row(release: &Release, now: Timestamp) -> [String; 8] {
+fn row(catalogue: &Catalogue, release: &Release, now: Timestamp) -> [String; 9] {
     let channels = release.channels.iter().map(|(channel, since)| {
         if *since <= now {
             format!("{channel:?}")
@@ -122,7 +127,13 @@ fn row(release: &Release, now: Timestamp) -> [String; 8] {
     let fixes = release
         .fixes
         .iter()
-        .map(|fix| fix.id.clone())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let hops = catalogue
+        .one_hop(release, now)
+        .iter()
+        .map(|hop| hop.version.to_string())
         .collect::<Vec<_>>()
         .join(", ");
     let mut notes = Vec::new();
@@ -143,6 +154,11 @@ fn row(release: &Release, now: Timestamp) -> [String; 8] {
         release.kubernetes.to_string(),
         day(&release.released),
         day(&release.end_of_life),
+        if hops.is_empty() {
+            "-".to_owned()
+        } else {
+            hops
+        },
         if fixes.is_empty() {
             "-".to_owned()
         } else {
@@ -172,8 +188,11 @@ fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     text
 }
 
-fn value(catalogue: &Catalogue) -> Value {
-    let releases: Vec<Value> = catalogue.newest_first().map(release_value).collect();
+fn value(catalogue: &Catalogue, now: Timestamp) -> Value {
+    let releases: Vec<Value> = catalogue
+        .newest_first()
+        .map(|release| release_value(catalogue, release, now))
+        .collect();
     let refused: Vec<Value> = catalogue
         .refused()
         .iter()
@@ -182,7 +201,12 @@ fn value(catalogue: &Catalogue) -> Value {
     json!({"releases": releases, "refused": refused})
 }
 
-fn release_value(release: &Release) -> Value {
+fn release_value(catalogue: &Catalogue, release: &Release, now: Timestamp) -> Value {
+    let hops: Vec<String> = catalogue
+        .one_hop(release, now)
+        .iter()
+        .map(|hop| hop.version.to_string())
+        .collect();
     let channels: Vec<Value> = release
         .channels
         .iter()
@@ -191,7 +215,7 @@ fn release_value(release: &Release) -> Value {
     let fixes: Vec<Value> = release
         .fixes
         .iter()
-        .map(|fix| json!({"id": fix.id, "cvss": fix.cvss_tenths.map(|tenths| f64::from(tenths) / 10.0), "components": fix.components.iter().map(|component| component.as_str()).collect::<Vec<_>>()}))
+        .map(|fix| json!({"id": fix.id, "cvss": fix.cvss_tenths.map(|tenths| f64::from(tenths) / 10.0), "components": fix.components.iter().map(|component| component.as_str()).collect::<Vec<_>>(), "touchesNodes": fix.touches_nodes()}))
         .collect();
     let images: serde_json::Map<String, Value> = release
         .images
@@ -211,6 +235,7 @@ fn release_value(release: &Release) -> Value {
         "released": release.released.map(|date| date.to_string()),
         "endOfLife": release.end_of_life.map(|date| date.to_string()),
         "channels": channels,
+        "movesTo": hops,
         "images": images,
         "fixes": fixes,
         "withdrawn": release.withdrawn,
@@ -231,7 +256,7 @@ mod tests {
         let good = release(
             "9.9.0",
             &json!({"istioVersion": "1.31.0", "kubernetes": {"min": "1.30", "max": "1.36"}, "released": "2026-11-01",
-            "channels": [{"name": "Rapid", "since": "2026-12-01T00:00:00Z"}], "fixes": [{"id": "CVE-1"}], "withdrawn": {"reason": "too new"}}),
+            "channels": [{"name": "Rapid", "since": "2026-12-01T00:00:00Z"}], "fixes": [{"id": "CVE-1", "cvss": 8.7}], "withdrawn": {"reason": "too new"}}),
         );
         let bad = release(
             "x",
@@ -257,7 +282,8 @@ mod tests {
                 "1.30 to 1.36",
                 "2026-11-01",
                 "-",
-                "CVE-1",
+                "-",
+                "CVE-1 (8.7)",
                 "withdrawn: too new; from the cluster"
             ]
         );
@@ -276,7 +302,16 @@ mod tests {
             &Catalogue::embedded(),
             "2026-11-21T12:00:00Z".parse().unwrap(),
         );
-        for expected in ["1.6.", "1.5.", "1.4.", "Rapid", "Stable", "Extended"] {
+        for expected in [
+            "1.6.",
+            "1.5.",
+            "1.4.",
+            "Rapid",
+            "Stable",
+            "Extended",
+            "ISTIO-SECURITY-2026-006 (7.7)",
+            "1.6.0, 1.5.4, 1.4.7",
+        ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
         }
     }

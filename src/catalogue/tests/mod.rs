@@ -394,3 +394,38 @@ fn resolution_tells_mode_channel_and_pin_in_effect() {
         (UpgradeMode::FullyManaged, Some(ReleaseChannel::Rapid), None)
     );
 }
+
+#[test]
+fn one_hop_leads_to_the_newest_of_the_next_line_of_its_own_and_of_the_one_before() {
+    let mut apart = object("1.7.0");
+    apart.spec.kubernetes = Range {
+        min: "1.37".into(),
+        max: "1.39".into(),
+    };
+    let catalogue = Catalogue::overlaid([&withdrawn("1.5.4"), &apart]);
+    let hops = |version: &str| {
+        catalogue
+            .one_hop(catalogue.get(v(version)).unwrap(), at(NOW))
+            .iter()
+            .map(|release| release.version.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(hops("1.4.5"), ["1.5.3", "1.4.7"]);
+    assert_eq!(hops("1.5.3"), ["1.6.0", "1.4.7"]);
+    assert_eq!(hops("1.5.4"), ["1.6.0", "1.5.3", "1.4.7"]);
+    assert_eq!(hops("1.6.0"), ["1.5.3"]);
+}
+
+#[test]
+fn the_catalogue_tells_when_it_means_something_else_by_the_clock_alone() {
+    let catalogue = Catalogue::embedded();
+    let table = [
+        ("2026-09-20T23:00:00Z", Some("2026-09-21T00:00:00Z")),
+        // The day after the end of 1.4, on which Extended comes to 1.5 as well.
+        ("2026-10-12T12:00:00Z", Some("2026-10-13T00:00:00Z")),
+        ("2026-10-13T00:00:00Z", None),
+    ];
+    for (now, expected) in table {
+        assert_eq!(catalogue.next_change(at(now)), expected.map(at), "{now}");
+    }
+}

@@ -65,6 +65,8 @@ fn a_malformed_object_is_named_and_the_others_still_work() {
         (broken("1.6.5", |spec| spec.released = Some("2026-02-30".into())), "released: \"2026-02-30\" is not a day"),
         (broken("1.6.5", |spec| { spec.released = Some("2026-02-01".into()); spec.end_of_life = Some("2026-01-01".into()); }), "endOfLife: 2026-01-01 is before the release"),
         (broken("1.6.5", |spec| spec.channels = [1, 2].map(|_| ChannelEntry { name: ReleaseChannel::Rapid, since: Time(Timestamp::UNIX_EPOCH) }).into()), "channels: Rapid is listed twice"),
+        (broken("1.6.5", |spec| { spec.released = Some("2026-02-02".into()); spec.channels = vec![ChannelEntry { name: ReleaseChannel::Rapid, since: Time(at("2026-02-01T23:59:59Z")) }]; }), "channels: Rapid lists it before the release on 2026-02-02"),
+        (broken("1.6.5", |spec| spec.fixes = ["X", "X"].map(|id| ReleaseFix { id: id.into(), cvss: None, components: vec![] }).into()), "fixes: \"X\" is listed twice"),
         (broken("1.6.5", |spec| { spec.images.insert("istiod".into(), ReleaseImage { repository: "a".into(), tag: Some("b".into()), digest: None }); }), "images: unknown component \"istiod\""),
         (broken("1.6.5", |spec| { spec.images.insert("pilot".into(), ReleaseImage { repository: "a".into(), tag: None, digest: None }); }), "images.pilot: an image needs"),
         (broken("1.6.5", |spec| spec.fixes = vec![ReleaseFix { id: "X".into(), cvss: Some(11.0), components: vec![] }]), "the score of \"X\""),
