@@ -9,7 +9,7 @@
 //! plan, leave, status    decisions: facts and now -> what next
 //! desired, preflight     objects to be; checks before the first act
 //! blueprint, health      inputs of the above
-//! trust, platform, catalogue, facts
+//! trust, platform, catalogue, facts, window
 //! api
 //! names
 //! ```
@@ -33,3 +33,4 @@ pub mod preflight;
 pub mod status;
 pub mod telemetry;
 pub mod trust;
+pub mod window;

@@ -2,6 +2,7 @@
 
 pub mod conditions;
 mod crds;
+pub mod duration;
 mod effective;
 pub mod quantity;
 pub mod v1alpha1;

@@ -52,7 +52,7 @@ pub struct Upgrade {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     pub maintenance_windows: Option<Vec<MaintenanceWindow>>,
-    /// Times in which nothing, or no minor upgrade, starts.
+    /// Times in which no automatic work, or no automatic minor upgrade, starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub exclusions: Option<Vec<Exclusion>>,
@@ -135,15 +135,25 @@ impl UpgradeMode {
 /// One recurring time in which automatic work may start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = (
+        "duration(self.duration) >= duration('1m')",
+        "a maintenance window shorter than a minute lets nothing start"
+    ),
+    validation = (
+        "duration(self.duration) <= duration('168h')",
+        "a maintenance window longer than a week never closes: leave maintenanceWindows out to be always open"
+    )
+)]
 pub struct MaintenanceWindow {
     /// The days on which the window opens; absent means every day.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 7))]
+    #[schemars(length(min = 1, max = 7))]
     pub days: Vec<Day>,
-    /// Local time at which it opens: `22:30`.
+    /// Local time at which it opens: `22:30`; where the clock jumps over it, it opens with the jump.
     #[schemars(length(max = 5), regex(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
     pub start: String,
-    /// How long it stays open: `4h`, `90m`.
+    /// How long it stays open, in elapsed time: `4h`, `90m`; from a minute to a week.
     #[schemars(length(max = 16), regex(pattern = "^([0-9]{1,5}(h|m|s)){1,3}$"))]
     pub duration: String,
     /// An IANA zone such as `Europe/Berlin`; absent means UTC.
