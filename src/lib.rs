@@ -6,7 +6,7 @@
 //! cli, operator          the shell: has a client, does I/O
 //! metrics, telemetry     what the shell counts and writes
 //! ------------------------------------------------------------
-//! plan, leave, status    decisions: facts and now -> what next
+//! plan, leave, status, decide    decisions: facts and now -> what next
 //! desired, preflight     objects to be; checks before the first act
 //! blueprint, health      inputs of the above
 //! trust, platform, catalogue, facts, window
@@ -20,6 +20,7 @@ pub mod api;
 pub mod blueprint;
 pub mod catalogue;
 pub mod cli;
+pub mod decide;
 pub mod desired;
 pub mod facts;
 pub mod health;

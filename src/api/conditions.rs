@@ -78,6 +78,10 @@ names! {
         KubernetesOutOfRange,
         /// Accepted/False: the pinned release was withdrawn and is not what runs.
         ReleaseWithdrawn,
+        /// Accepted/False: the pin or channel is more than one minor back from what runs or has run here.
+        TooFarBack,
+        /// Accepted/False: a minor between what runs and what was asked for cannot be taken here.
+        NoUpgradePath,
         /// Accepted/False: another, older member already manages this cluster.
         ClusterAlreadyMember,
         /// Accepted/False: a Secret or object the spec names is missing or unusable.
@@ -112,6 +116,12 @@ names! {
         Paused,
         /// `UpToDate`/False: automatic work waits for a maintenance window.
         WaitingForWindow,
+        /// `UpToDate`/False: automatic work waits for the end of an exclusion.
+        Excluded,
+        /// `UpToDate`/False: automatic work waits for an earlier stage of the network.
+        WaitingForStage,
+        /// `UpToDate`/False: what was asked for is not done, and Accepted says why; what runs goes on running.
+        NotAccepted,
 
         // Reconciling and Stalled
         /// Checks before the first act.
