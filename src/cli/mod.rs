@@ -9,6 +9,7 @@ pub mod connect;
 pub mod failure;
 pub mod install;
 pub mod manifests;
+pub mod plan;
 pub mod program;
 pub mod redact;
 pub mod releases;
@@ -48,7 +49,9 @@ enum Command {
     Install(install::Args),
     /// Show members, components, nodes and certificates, and what is being waited for
     Status(status::Args),
-    /// List releases, channels, dates and what each fixes
+    /// Show what each member would do next with its version, when, in which steps, on which nodes; changes nothing
+    Plan(plan::Args),
+    /// List releases, channels, dates, what each fixes and where each may move
     Releases(releases::Args),
     /// Write what somebody needs to help you into one archive, without secrets
     SupportBundle(bundle::Args),
@@ -94,6 +97,7 @@ fn run(cli: Cli, called_as: &str) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Install(args) => install::run(&args, &cli.cluster),
         Command::Status(args) => status::run(&args, &cli.cluster),
+        Command::Plan(args) => plan::run(&args, &cli.cluster),
         Command::Releases(args) => releases::run(&args, &cli.cluster),
         Command::SupportBundle(args) => bundle::run(&args, &cli.cluster),
         Command::Completion(args) => completion::run(&args, called_as),

@@ -21,7 +21,7 @@ mod leaving;
 mod mirror;
 mod network;
 mod pass;
-mod project;
+pub(crate) mod project;
 mod release;
 mod report;
 mod resolution;

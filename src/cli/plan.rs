@@ -1,0 +1,546 @@
+//! `plan`: what each member would do next with its version: when, in which steps, touching which nodes. Changes nothing.
+
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZoneDatabase;
+use k8s_openapi::api::core::v1::{Node as K8sNode, Toleration};
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+use serde::Serialize;
+
+use super::tree::Branch;
+use super::{Failure, block_on, connect, print};
+use crate::api::conditions::Step;
+use crate::api::v1alpha1::{MeshMember, MeshRelease};
+use crate::blueprint::resolve::every_taint;
+use crate::catalogue::{Catalogue, Minor, Version, resolve};
+use crate::decide::{self, Decision, Move, Rest, Situation, Stage, Template, Why};
+use crate::facts::Node;
+use crate::names;
+use crate::operator::project;
+use crate::plan::NodeRules;
+use crate::window::Calendar;
+
+/// Whether the operator of this version carries out what is decided for a member that runs.
+const OPERATOR_MOVES: bool = false;
+/// Said with every move that the operator does not carry out.
+const NOT_BUILT: &str = "this version of applink does not move a running member to another version: nothing of this happens, \
+                         neither by itself nor by a change of spec.upgrade, which is refused while the member runs";
+/// Said with every plan.
+const NOT_SEEN: &str = "changes of per-node settings at the same version are not looked at here";
+/// Most nodes that are listed by name.
+const LISTED: usize = 20;
+
+/// Arguments of `plan`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this member
+    member: Option<String>,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = Output::Tree)]
+    output: Output,
+}
+
+/// Forms of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people
+    Tree,
+    /// For programs
+    Json,
+    /// For programs
+    Yaml,
+}
+
+/// What is read from the cluster.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Seen {
+    /// All members, by name.
+    pub members: Vec<MeshMember>,
+    /// All releases.
+    pub releases: Vec<MeshRelease>,
+    /// All nodes, by name.
+    pub nodes: Vec<Node>,
+    /// The API server's version, as it says it.
+    pub kubernetes: String,
+}
+
+/// What one member would do next.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outlook {
+    /// The member.
+    pub member: String,
+    /// The channel or pin it follows; empty when the spec means nothing.
+    pub follows: String,
+    /// What runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running: Option<String>,
+    /// What is done next and why, in one sentence.
+    pub next: String,
+    /// The release of the next rollout; absent when none is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Who would have started it: Spec, Channel or Operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initiated_by: Option<String>,
+    /// Every release on the way, one rollout each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hops: Vec<String>,
+    /// Listed vulnerabilities that the next rollout fixes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fixes: Vec<String>,
+    /// When it may start; absent when no clock tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts: Option<String>,
+    /// When the next maintenance window opens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_window: Option<String>,
+    /// The steps of the next rollout.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<String>,
+    /// The nodes it touches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
+    /// The nodes it leaves alone, with the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_alone: Vec<String>,
+    /// What somebody should know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Reads, decides and prints.
+///
+/// # Errors
+/// The cluster cannot be read, or the member named does not exist.
+pub fn run(args: &Args, cluster: &connect::Flags) -> Result<ExitCode, Failure> {
+    let mut seen = block_on(async {
+        let client = connect::client(cluster).await?;
+        read(&client).await
+    })?;
+    if let Some(name) = &args.member {
+        seen.members.retain(|member| member.name_any() == *name);
+        if seen.members.is_empty() {
+            return Err(Failure::new(
+                format!("cannot plan for meshmember {name}"),
+                "it does not exist",
+                "list them: kubectl get meshmembers",
+            ));
+        }
+    }
+    let outlooks = outlooks(&seen, jiff::tz::db(), Timestamp::now())?;
+    let broken = |reason: String| {
+        Failure::new(
+            "cannot print the plan",
+            reason,
+            "this is a defect of applink; please report it",
+        )
+    };
+    let text = match args.output {
+        Output::Tree => render(&outlooks),
+        Output::Json => {
+            serde_json::to_string_pretty(&outlooks).map_err(|error| broken(error.to_string()))?
+                + "\n"
+        }
+        Output::Yaml => {
+            serde_saphyr::to_string(&outlooks).map_err(|error| broken(error.to_string()))?
+        }
+    };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn read(client: &Client) -> Result<Seen, Failure> {
+    let params = ListParams::default();
+    let mut members = Api::<MeshMember>::all(client.clone())
+        .list(&params)
+        .await
+        .map_err(|error| Failure::of_kube("list meshmembers.applink.dev", &error))?
+        .items;
+    members.sort_by_key(ResourceExt::name_any);
+    let releases = Api::<MeshRelease>::all(client.clone())
+        .list(&params)
+        .await
+        .map_err(|error| Failure::of_kube("list meshreleases.applink.dev", &error))?
+        .items;
+    let nodes = Api::<K8sNode>::all(client.clone())
+        .list(&params)
+        .await
+        .map_err(|error| Failure::of_kube("list nodes", &error))?
+        .items;
+    let mut nodes: Vec<Node> = nodes
+        .into_iter()
+        .filter_map(project::node)
+        .map(|(_, node)| node)
+        .collect();
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    let kubernetes = client
+        .apiserver_version()
+        .await
+        .map_err(|error| Failure::of_kube("ask the API server for its version", &error))?
+        .git_version;
+    Ok(Seen {
+        members,
+        releases,
+        nodes,
+        kubernetes,
+    })
+}
+
+/// What every member would do next.
+///
+/// # Errors
+/// The API server's version cannot be read.
+pub fn outlooks(
+    seen: &Seen,
+    zones: &TimeZoneDatabase,
+    now: Timestamp,
+) -> Result<Vec<Outlook>, Failure> {
+    let kubernetes = Minor::of_kubernetes(&seen.kubernetes).ok_or_else(|| {
+        Failure::new(
+            "cannot plan",
+            format!("{:?} is no Kubernetes version", seen.kubernetes),
+            "look at what `kubectl version` says of the server",
+        )
+    })?;
+    let catalogue = Catalogue::overlaid(&seen.releases);
+    let outlook = |member| outlook(member, &seen.nodes, &catalogue, kubernetes, zones, now);
+    Ok(seen.members.iter().map(outlook).collect())
+}
+
+fn outlook(
+    member: &MeshMember,
+    nodes: &[Node],
+    catalogue: &Catalogue,
+    kubernetes: Minor,
+    zones: &TimeZoneDatabase,
+    now: Timestamp,
+) -> Outlook {
+    let upgrade = member.spec.upgrade.as_ref();
+    let running: Option<Version> = member.running_version().and_then(|text| text.parse().ok());
+    let status = member.status.clone().unwrap_or_default();
+    let calendar = Calendar::read(upgrade, zones);
+    let situation = Situation {
+        upgrade,
+        calendar: calendar.as_ref(),
+        running,
+        reached_by: None,
+        history: &status.history,
+        failed: &status.failed_releases,
+        paused_by_annotation: member.annotations().contains_key(names::PAUSED_ANNOTATION),
+        template: Template::Same,
+        catalogue,
+        kubernetes,
+        stage: Stage::Open,
+        now,
+    };
+    let decision = decide::decide(&situation);
+    let report = decide::report(&situation, &decision);
+    let mut outlook = Outlook {
+        member: member.name_any(),
+        follows: resolve(upgrade, running, catalogue, kubernetes, now)
+            .map(|resolution| decide::follows(&resolution))
+            .unwrap_or_default(),
+        running: running.map(|running| running.to_string()),
+        next: sentence(&decision),
+        next_window: report.next_window.map(|opening| opening.to_string()),
+        notes: notes(member, &decision),
+        ..Outlook::default()
+    };
+    if let Some(next) = decision.due() {
+        let starts = match &decision {
+            Decision::Wait(wait) => wait.until,
+            _ => Some(now),
+        };
+        outlook.starts = starts.map(|starts| starts.to_string());
+        fill(&mut outlook, next, member, nodes);
+    }
+    outlook
+}
+
+fn sentence(decision: &Decision) -> String {
+    match decision {
+        Decision::Stay {
+            rest: rest @ Rest::Refused(_),
+            ..
+        } => format!("nothing, the spec is not accepted: {rest}"),
+        Decision::Stay { rest, .. } => format!("nothing: {rest}"),
+        Decision::Wait(_) | Decision::Move(_) => decision.to_string(),
+    }
+}
+
+/// What the next rollout is made of.
+fn fill(outlook: &mut Outlook, next: &Move, member: &MeshMember, nodes: &[Node]) {
+    let texts = |versions: &[Version]| versions.iter().map(ToString::to_string).collect();
+    outlook.to = Some(next.to.version.to_string());
+    outlook.initiated_by = Some(next.by.as_str().to_owned());
+    outlook.hops = texts(&next.hops);
+    outlook.fixes.clone_from(&next.fixes);
+    outlook.steps = steps(next, member)
+        .into_iter()
+        .map(|step| step.as_str().to_owned())
+        .collect();
+    let rules = rules(member);
+    for node in nodes {
+        let why = if rules.supports(node) {
+            NodeRules::set_aside(node)
+        } else {
+            Some("not supported")
+        };
+        match why {
+            None => outlook.nodes.push(node.name.clone()),
+            Some(why) => outlook.left_alone.push(format!("{} ({why})", node.name)),
+        }
+    }
+}
+
+fn steps(next: &Move, member: &MeshMember) -> Vec<Step> {
+    use Step::{
+        ControlPlane, Crds, EastWest, Finish, Nodes, Preflight, Prepull, Retire, Verify, Waypoints,
+    };
+    if next.why == Why::Install {
+        return vec![Preflight, Crds, ControlPlane, Nodes, Verify];
+    }
+    let mut steps = vec![Preflight, Prepull, Crds, ControlPlane, Nodes];
+    if member.spec.east_west_gateway.is_some() {
+        steps.push(EastWest);
+    }
+    steps.extend([Waypoints, Verify, Finish, Retire]);
+    steps
+}
+
+fn rules(member: &MeshMember) -> NodeRules {
+    let data_plane = member.spec.data_plane.clone().unwrap_or_default();
+    NodeRules {
+        selector: data_plane.node_selector.into_iter().collect(),
+        tolerations: data_plane.tolerations.map_or_else(every_taint, |listed| {
+            listed.iter().map(Toleration::from).collect()
+        }),
+    }
+}
+
+fn notes(member: &MeshMember, decision: &Decision) -> Vec<String> {
+    let mut notes = Vec::new();
+    if member.metadata.deletion_timestamp.is_some() {
+        notes.push("the member is leaving: nothing of this happens".to_owned());
+    }
+    let is_move = decision.due().is_some_and(|next| next.why != Why::Install);
+    if is_move && !OPERATOR_MOVES {
+        notes.push(NOT_BUILT.to_owned());
+    }
+    if let Decision::Stay {
+        notices,
+        rest: Rest::Current { .. },
+    } = decision
+    {
+        notes.extend(
+            notices
+                .iter()
+                .map(|notice| format!("of what runs: {notice}")),
+        );
+    }
+    let status = member.status.as_ref();
+    if let Some(rollout) = status.and_then(|status| status.rollout.as_ref()) {
+        notes.push(format!(
+            "step {} is being worked on: see `applink status`",
+            rollout.step
+        ));
+    }
+    if status.and_then(|status| status.observed_generation) < member.metadata.generation {
+        notes.push("the operator has not seen the latest spec yet".to_owned());
+    }
+    notes.push(NOT_SEEN.to_owned());
+    notes
+}
+
+/// The outlooks as text.
+pub fn render(outlooks: &[Outlook]) -> String {
+    if outlooks.is_empty() {
+        return "no MeshMember exists; make one: applink install --apply --member NAME\n"
+            .to_owned();
+    }
+    let trees: Vec<String> = outlooks.iter().map(|one| branch(one).render()).collect();
+    trees.join("\n")
+}
+
+fn branch(outlook: &Outlook) -> Branch {
+    let row = |key: &str, text: String| Branch::row([key.to_owned(), text]);
+    let mut parts = vec![
+        row(
+            "runs",
+            outlook
+                .running
+                .clone()
+                .unwrap_or_else(|| "nothing yet".to_owned()),
+        ),
+        row("next", outlook.next.clone()),
+    ];
+    let starts = (outlook.to.is_some()).then(|| {
+        outlook
+            .starts
+            .clone()
+            .unwrap_or_else(|| "no clock tells".to_owned())
+    });
+    parts.extend(starts.map(|starts| row("when", starts)));
+    let window = outlook.next_window.clone();
+    parts.extend(window.map(|opening| row("next window", opening)));
+    let lists = [
+        ("hops", outlook.hops.join(", ")),
+        ("fixes", outlook.fixes.join(", ")),
+        ("steps", outlook.steps.join(", ")),
+        ("nodes touched", some_of(&outlook.nodes)),
+        ("nodes left alone", some_of(&outlook.left_alone)),
+    ];
+    parts.extend(
+        lists
+            .into_iter()
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(key, text)| row(key, text)),
+    );
+    parts.extend(outlook.notes.iter().map(|note| row("note", note.clone())));
+    let follows = if outlook.follows.is_empty() {
+        String::new()
+    } else {
+        format!("  follows {}", outlook.follows)
+    };
+    Branch::new(format!("MeshMember {}{follows}", outlook.member)).with(parts)
+}
+
+/// The count, and as many names as a person reads.
+fn some_of(names: &[String]) -> String {
+    match names.len() {
+        0 => String::new(),
+        count if count <= LISTED => format!("{count}: {}", names.join(", ")),
+        count => format!("{count}: {} and more", names[..LISTED].join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: &str = "2026-11-21T09:00:00Z";
+
+    fn member(spec: serde_json::Value, status: serde_json::Value) -> MeshMember {
+        serde_json::from_value(
+            json!({"apiVersion": "applink.dev/v1alpha1", "kind": "MeshMember",
+            "metadata": {"name": "edge"}, "spec": spec, "status": status}),
+        )
+        .unwrap()
+    }
+
+    fn seen(member: MeshMember) -> Seen {
+        let node = |name: &str, os: &str, ready| Node {
+            name: name.to_owned(),
+            os: os.to_owned(),
+            arch: "amd64".to_owned(),
+            ready,
+            ..Node::default()
+        };
+        Seen {
+            members: vec![member],
+            releases: Vec::new(),
+            nodes: vec![
+                node("a", "linux", true),
+                node("b", "linux", false),
+                node("c", "windows", true),
+            ],
+            kubernetes: "v1.33.4".to_owned(),
+        }
+    }
+
+    fn text(seen: &Seen) -> String {
+        let zones = TimeZoneDatabase::from_env();
+        render(&outlooks(seen, &zones, NOW.parse().unwrap()).unwrap())
+    }
+
+    #[test]
+    fn a_move_is_told_with_its_hops_steps_and_nodes_and_that_it_does_not_happen() {
+        let member = member(
+            json!({"upgrade": {"mode": "FullyManaged", "releaseChannel": "Rapid"}}),
+            json!({"version": {"current": "1.4.5"}}),
+        );
+        let expected = "\
+MeshMember edge  follows Rapid
+├─ runs              1.4.5
+├─ next              the move to 1.4.7 (of what runs: it is affected by ISTIO-SECURITY-2026-005, ISTIO-SECURITY-2026-006, fixed in 1.4.7), 1 of 3 hops to 1.6.0 now
+├─ when              2026-11-21T09:00:00Z
+├─ hops              1.4.7, 1.5.4, 1.6.0
+├─ fixes             ISTIO-SECURITY-2026-005, ISTIO-SECURITY-2026-006
+├─ steps             Preflight, Prepull, CRDs, ControlPlane, Nodes, Waypoints, Verify, Finish, Retire
+├─ nodes touched     1: a
+├─ nodes left alone  2: b (NodeNotReady), c (not supported)
+├─ note              NOT_BUILT
+└─ note              NOT_SEEN
+"
+        .replace("NOT_BUILT", NOT_BUILT)
+        .replace("NOT_SEEN", NOT_SEEN);
+        assert_eq!(text(&seen(member)), expected);
+    }
+
+    #[test]
+    fn an_install_is_told_without_the_steps_of_a_move() {
+        let member = member(json!({"upgrade": {"version": "1.6"}}), json!({}));
+        let text = text(&seen(member));
+        for expected in [
+            "runs              nothing yet",
+            "next              the move to 1.6.0 (first install) now",
+            "steps             Preflight, CRDs, ControlPlane, Nodes, Verify\n",
+        ] {
+            assert!(text.contains(expected), "{expected} is not in\n{text}");
+        }
+        assert!(!text.contains("does not move"), "{text}");
+    }
+
+    #[test]
+    fn nothing_to_do_and_a_spec_that_is_not_accepted_touch_no_node() {
+        let rests = member(json!({}), json!({"version": {"current": "1.5.4"}}));
+        let refused = member(
+            json!({"upgrade": {"version": "1.9"}}),
+            json!({"version": {"current": "1.5.4"}}),
+        );
+        let table = [
+            (rests, "nothing: 1.5.4 runs"),
+            (
+                refused,
+                "nothing, the spec is not accepted: spec.upgrade.version 1.9 is in no catalogue",
+            ),
+        ];
+        for (member, expected) in table {
+            let text = text(&seen(member));
+            assert!(text.contains(expected), "{expected} is not in\n{text}");
+            assert!(!text.contains("nodes touched"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_waits_says_until_when() {
+        let window = json!([{"start": "22:00", "duration": "1h"}]);
+        let member = member(
+            json!({"upgrade": {"mode": "FullyManaged", "releaseChannel": "Rapid", "maintenanceWindows": window}}),
+            json!({"version": {"current": "1.5.4"}}),
+        );
+        let text = text(&seen(member));
+        assert!(
+            text.contains("when              2026-11-21T22:00:00Z\n├─ next window       2026-11-21T22:00:00Z\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_server_that_tells_no_version_is_a_failure_with_a_remedy() {
+        let mut seen = seen(member(json!({}), json!({})));
+        seen.kubernetes = "unknown".to_owned();
+        let zones = TimeZoneDatabase::from_env();
+        let failure = outlooks(&seen, &zones, NOW.parse().unwrap()).unwrap_err();
+        assert!(
+            failure
+                .reason
+                .contains("\"unknown\" is no Kubernetes version")
+        );
+    }
+}
