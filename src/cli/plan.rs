@@ -130,7 +130,10 @@ pub fn run(args: &Args, cluster: &connect::Flags) -> Result<ExitCode, Failure> {
             ));
         }
     }
-    let outlooks = outlooks(&seen, jiff::tz::db(), Timestamp::now())?;
+    let now = Timestamp::now();
+    // Nobody reads fractions of a second.
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let outlooks = outlooks(&seen, jiff::tz::db(), now)?;
     let broken = |reason: String| {
         Failure::new(
             "cannot print the plan",
