@@ -134,7 +134,7 @@ impl Cluster {
         self.start_ground()?;
         let around = self.surroundings();
         self.launch("etcd", etcd, &site.etcd_arguments())?;
-        self.launch_kubernetes("kube-apiserver", &site.arguments())?;
+        self.launch_kubernetes(ground::API_SERVER, &site.arguments())?;
         self.save()?;
         self.progress.say("etcd and kube-apiserver started");
         let images = self.state.images.clone();

@@ -4,13 +4,17 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::apiserver::Site;
 use crate::command::command;
-use crate::network;
 use crate::node::Surroundings;
-use crate::process;
+use crate::{control_plane, network, process};
 
-use super::{Cluster, Error};
+use super::{Cluster, Error, alone};
+
+/// The API server's program, and the name of its process.
+pub(super) const API_SERVER: &str = "kube-apiserver";
 
 impl Cluster {
     /// Where the API server is.
@@ -128,6 +132,33 @@ impl Cluster {
             self.launch_kubernetes(name, &arguments)?;
         }
         self.save()
+    }
+
+    /// Ends the API server like a power cut. Everything else of the cluster runs on without it.
+    pub fn halt_api_server(&mut self) -> Result<(), Error> {
+        let _alone = alone(&self.name)?;
+        let Some(record) = self.state.process(API_SERVER) else {
+            return Ok(());
+        };
+        process::signal(record, Signal::SIGKILL);
+        let limit = Duration::from_secs(20);
+        process::eventually("the API server's end", limit, None, || !record.is_running())?;
+        self.progress.say("the API server is stopped");
+        Ok(())
+    }
+
+    /// Starts the API server again and waits until it is ready.
+    pub async fn start_api_server(&mut self) -> Result<(), Error> {
+        let _alone = alone(&self.name)?;
+        let site = self.site();
+        self.state
+            .processes
+            .retain(|record| record.name != API_SERVER);
+        self.launch_kubernetes(API_SERVER, &site.arguments())?;
+        self.save()?;
+        control_plane::ready(&site).await?;
+        self.progress.say("the API server is ready");
+        Ok(())
     }
 
     /// Writes the routes for the nodes that run now.

@@ -4,7 +4,8 @@ use std::future::Future;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use e2e::cluster::Options;
+use applink::api::v1alpha1::MeshMember;
+use e2e::cluster::{Cluster, Options};
 use e2e::progress::Progress;
 use e2e::stage::{self, Stage};
 use kube::api::{Api, DeleteParams};
@@ -25,6 +26,16 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> =
 
 static STAGE: Mutex<Option<&'static Stage>> = Mutex::new(None);
 
+fn options() -> Options {
+    let name = std::env::var("APPLINK_E2E_NAME");
+    Options::new(name.as_deref().unwrap_or("mesh-test"))
+}
+
+/// A handle of one's own on the stage's cluster, for those who take parts of it away and bring them back.
+pub fn cluster() -> Cluster {
+    Cluster::open(&options(), Progress::new()).unwrap()
+}
+
 /// Runs a test on the stage; the first one sets it up.
 pub fn on_stage<F: Future<Output = ()>>(test: impl FnOnce(&'static Stage) -> F) {
     // A test that failed has poisoned the lock; the cluster is still there for the others.
@@ -33,9 +44,7 @@ pub fn on_stage<F: Future<Output = ()>>(test: impl FnOnce(&'static Stage) -> F) 
         let stage = if let Some(stage) = *slot {
             stage
         } else {
-            let name = std::env::var("APPLINK_E2E_NAME");
-            let options = Options::new(name.as_deref().unwrap_or("mesh-test"));
-            let made = Stage::up(&options, Progress::new()).await.unwrap();
+            let made = Stage::up(&options(), Progress::new()).await.unwrap();
             // It lives as long as the process.
             *slot.insert(Box::leak(Box::new(made)))
         };
@@ -43,13 +52,8 @@ pub fn on_stage<F: Future<Output = ()>>(test: impl FnOnce(&'static Stage) -> F) 
     });
 }
 
-/// The operator runs and one member, pinned to the minor that can be run here, is up to date.
-pub async fn installed(stage: &Stage) {
-    installed_with(stage, json!({})).await;
-}
-
-/// The same with more in the member's spec.
-pub async fn installed_with(stage: &Stage, more: Value) {
+/// The operator runs.
+pub async fn operator(stage: &Stage) {
     stage.install_operator().unwrap();
     stage
         .until_pods_ready(
@@ -59,6 +63,16 @@ pub async fn installed_with(stage: &Stage, more: Value) {
         )
         .await
         .unwrap();
+}
+
+/// The operator runs and one member, pinned to the minor that can be run here, is up to date.
+pub async fn installed(stage: &Stage) {
+    installed_with(stage, json!({})).await;
+}
+
+/// The same with more in the member's spec.
+pub async fn installed_with(stage: &Stage, more: Value) {
+    operator(stage).await;
     stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
     let mut spec = json!({"upgrade": {"version": "1.6"}});
     if let (Value::Object(spec), Value::Object(more)) = (&mut spec, more) {
@@ -112,13 +126,19 @@ pub async fn remove_namespace(stage: &Stage, name: &str) {
     .unwrap();
 }
 
-/// Removes the member, which nobody may be enrolled in, and waits until it has left.
+/// Removes the member, which nobody may be enrolled in, if there is one, and waits until it has left.
 pub async fn left(stage: &Stage) {
-    let members: Api<applink::api::v1alpha1::MeshMember> = Api::all(stage.client.clone());
-    members
-        .delete(MEMBER, &DeleteParams::default())
-        .await
-        .unwrap();
+    let members: Api<MeshMember> = Api::all(stage.client.clone());
+    match members.delete(MEMBER, &DeleteParams::default()).await {
+        Ok(_) => until_left(stage).await,
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        Err(error) => panic!("the member cannot be deleted: {error}"),
+    }
+}
+
+/// Waits until the member, which is being deleted, has left.
+pub async fn until_left(stage: &Stage) {
+    let members: Api<MeshMember> = Api::all(stage.client.clone());
     stage::eventually("the member has left", LEAVE, || async {
         match members.get_opt(MEMBER).await {
             Ok(None) => Ok(()),

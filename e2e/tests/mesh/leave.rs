@@ -5,27 +5,7 @@ use kube::api::{Api, DeleteParams};
 use serde_json::json;
 
 use crate::fixture::{MEMBER, SOON, installed_with, left, on_stage, remove_namespace, shop};
-
-fn assert_nodes_clean(stage: &e2e::stage::Stage) {
-    for node in ["node-1", "node-2"] {
-        let configuration = stage
-            .cluster
-            .run_on(
-                node,
-                &["sh", "-c", "cat /etc/cni/net.d/* 2>/dev/null || true"],
-            )
-            .unwrap();
-        assert!(
-            !configuration.contains("istio"),
-            "{node} still has istio-cni configured:\n{configuration}"
-        );
-        let plugins = stage.cluster.run_on(node, &["ls", "/opt/cni/bin"]).unwrap();
-        assert!(
-            !plugins.contains("istio-cni"),
-            "{node} still has the plugin:\n{plugins}"
-        );
-    }
-}
+use crate::running::{assert_nodes_clean, assert_nothing_left};
 
 #[test]
 fn leaving_is_refused_while_enrolled_and_leaves_nothing_behind() {
@@ -72,6 +52,7 @@ fn leaving_is_refused_while_enrolled_and_leaves_nothing_behind() {
         .unwrap();
         left(stage).await;
         assert_nodes_clean(stage);
+        assert_nothing_left(stage);
         // Those who were enrolled talk on, plainly, and new pods start.
         let get = ["/usr/local/bin/shop", "get", "http://cart:8080/", "5"];
         let (success, text) = stage.exec(namespace, "web", &get);

@@ -3,6 +3,21 @@
 //! Needs root, and the release builds of `applink` and `shop`. All tests share one cluster, so
 //! they run one at a time; each brings about what it starts from, so their order does not matter,
 //! but for the last module, which judges what the others made the operator do.
+//!
+//! Defects that other operators of meshes had to mend after their release, and the test here that would show each:
+//!
+//! | defect | shown by |
+//! |---|---|
+//! | a member's deletion disturbs another one | `input::a_second_member_for_the_same_cluster_...` |
+//! | a deletion during the install collides with it | `images_missing::...`: deleted while an image is waited for |
+//! | an operation is stuck for ever | `nodes_lost::...` (install, leave); each stage's limit: `applink::leave`, its tests |
+//! | a deletion loops because the cluster or a part of it is gone | `nodes_lost::a_leave_...`; "not found" is success: `applink::operator::apply`, its tests |
+//! | retries on what only the user can fix | `images_missing::...`, `trust_lost::...`: Stalled at once; growing delays: `applink::operator::backoff`, its tests |
+//! | a vague error where the reason is known | `images_missing::...` (image and node), `trust_lost::...` (Secret and fingerprint); refusals of the API server: `applink::operator::error`, its tests |
+//! | no precondition is named at the join | `input`; `applink::preflight`, its tests |
+//! | two owners fight for the Gateway API | `e2e::desired`, `applink::desired::crds`, their tests |
+//! | leftovers after leaving | `leave::...`, `images_missing::...`, `nodes_lost::...` by `running::assert_nothing_left` |
+//! | a lost or new authority takes the mesh down | `trust_lost::...`, `operator_lost::a_lost_namespace_...` |
 
 #![allow(
     clippy::unwrap_used,
@@ -10,7 +25,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod api_away;
+mod definitions_lost;
 mod fixture;
+mod images_missing;
 mod input;
 mod input_cluster;
 mod input_definitions;
@@ -21,7 +39,12 @@ mod input_rows;
 mod input_versions;
 mod install;
 mod leave;
+mod nodes_lost;
+mod operator_lost;
+mod running;
 mod steady;
+mod told;
 mod traffic;
+mod trust_lost;
 mod versions;
 mod zz_rights;

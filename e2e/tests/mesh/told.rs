@@ -1,0 +1,98 @@
+//! What the operator says of a fault: a condition, an Event and a message, and that they end with it.
+
+use applink::api::v1alpha1::MeshMember;
+use e2e::stage::{self, Stage};
+use jiff::Timestamp;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, ListParams};
+
+use crate::fixture::{MEMBER, SOON};
+
+/// Waits until the member is Stalled for that reason with all these words; what it says.
+pub async fn until_stalled(stage: &Stage, reason: &str, words: &[&str]) -> String {
+    stage::eventually(&format!("Stalled/{reason}"), SOON, || async {
+        let text = said(stage, "Stalled").await?;
+        let found = text.as_deref().filter(|text| {
+            text.starts_with(&format!("{reason}: ")) && words.iter().all(|word| text.contains(word))
+        });
+        found.map(str::to_owned).ok_or_else(|| format!("{text:?}"))
+    })
+    .await
+    .unwrap()
+}
+
+/// Waits until the member is neither Stalled nor Reconciling, and Ready.
+pub async fn until_healed(stage: &Stage) {
+    stage::eventually("the member is healed", SOON, || async {
+        for condition in ["Stalled", "Reconciling"] {
+            if let Some(text) = said(stage, condition).await? {
+                return Err(format!("{condition} {text}"));
+            }
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+    stage
+        .until_condition(MEMBER, "Ready", "True", SOON)
+        .await
+        .unwrap();
+}
+
+/// Waits for an Event about the member since then, of that reason, with all these words.
+pub async fn until_event(stage: &Stage, since: Timestamp, reason: &str, words: &[&str]) {
+    let events: Api<Event> = Api::all(stage.client.clone());
+    stage::eventually(&format!("Event {reason}"), SOON, || async {
+        let list = events
+            .list(&ListParams::default())
+            .await
+            .map_err(|error| error.to_string())?;
+        let notes: Vec<String> = list
+            .items
+            .into_iter()
+            .filter(|event| {
+                event.regarding.as_ref().is_some_and(|object| {
+                    object.kind.as_deref() == Some("MeshMember")
+                        && object.name.as_deref() == Some(MEMBER)
+                })
+            })
+            .filter(|event| event.reason.as_deref() == Some(reason))
+            .filter(|event| last(event).is_some_and(|at| at >= since))
+            .filter_map(|event| event.note)
+            .collect();
+        let told = notes
+            .iter()
+            .any(|note| words.iter().all(|word| note.contains(word)));
+        if told {
+            Ok(())
+        } else {
+            Err(format!("{notes:?}"))
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// When an Event was last seen: one that repeats is counted up.
+fn last(event: &Event) -> Option<Timestamp> {
+    let repeated = event
+        .series
+        .as_ref()
+        .map(|series| series.last_observed_time.0);
+    repeated.or_else(|| event.event_time.as_ref().map(|time| time.0))
+}
+
+/// `reason: message` of a condition while it is True.
+async fn said(stage: &Stage, condition: &str) -> Result<Option<String>, String> {
+    let member: MeshMember = stage
+        .read_member(MEMBER)
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(member
+        .status
+        .unwrap_or_default()
+        .conditions
+        .into_iter()
+        .find(|held| held.type_ == condition && held.status == "True")
+        .map(|held| format!("{}: {}", held.reason, held.message)))
+}
