@@ -12,7 +12,7 @@ E2E := $(CARGO) run --quiet --release -p e2e --bin e2e --
 DEMO := $(CARGO) run --quiet --release -p e2e --bin demo --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint fmt deny advisories gen build build-arm64 image bench-operator prerequisites cargo-deny
+.PHONY: help demo demo-down test lint fmt deny advisories gen build build-arm64 image bench-operator chaos prerequisites cargo-deny
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ image: ## Build the container image with docker or podman
 
 bench-operator: prerequisites ## Print what the operator costs: memory, CPU, requests, time to Ready
 	@$(E2E) bench-operator
+
+chaos: prerequisites ## Kill the operator before and after every write of install and leave, on a real cluster
+	@$(CARGO) build --quiet --release -p applink -p shop
+	@$(E2E) chaos
 
 prerequisites:
 	@scripts/prerequisites.sh

@@ -85,7 +85,9 @@ pub fn plan(
     progress: &mut Progress,
     now: Timestamp,
 ) -> Leave {
-    if let Some(problem) = blocked(terms, membership) {
+    let stands = facts.objects.values().any(|live| is_ours(live));
+    // Where nothing stands nobody is served, so nobody holds the leave.
+    if stands && let Some(problem) = blocked(terms, membership) {
         // A label that comes back starts the clocks anew.
         *progress = Progress::default();
         return Leave::Blocked(problem);
@@ -96,7 +98,13 @@ pub fn plan(
         now,
         plan: Plan::new(Step::Leave),
     };
-    match leave.stages(terms, membership) {
+    let wait = if stands {
+        leave.stages(terms, membership)
+    } else {
+        // An operator before this one came so far, or nothing was ever installed.
+        leave.rest()
+    };
+    match wait {
         Some(wait) => Leave::Going(Box::new(leave.plan.waiting(Step::Leave, wait))),
         None if !leave.plan.acts.is_empty() => Leave::Going(Box::new(leave.plan)),
         None if !progress.swept => Leave::Sweep,
@@ -234,8 +242,8 @@ impl Course<'_> {
             return self.workload(Stage::CheckGone, "app", CHECK);
         }
         let Some(live) = self.facts.object(key) else {
-            if self.progress.since.contains_key(&Stage::Check) {
-                // It was there and somebody took it away: no reason to stay.
+            if self.progress.since.contains_key(&Stage::Check) || self.rest_has_begun() {
+                // It was there and somebody took it away, or an operator before this one was past it: no reason to stay.
                 self.progress.since.insert(Stage::CheckGone, self.now);
                 return None;
             }
@@ -314,6 +322,13 @@ impl Course<'_> {
             "Node {} not Ready, so not looked at: when it is back, remove what `applink verify-node-clean` names on it, else no pod starts there",
             some(&silent)
         ));
+    }
+
+    /// The first that goes with the rest is gone: nodes were found clean before.
+    fn rest_has_begun(&self) -> bool {
+        let kinds = ["Deployment", "ValidatingWebhookConfiguration"];
+        let mut objects = self.facts.objects.iter();
+        !objects.any(|(key, live)| kinds.contains(&key.kind.as_str()) && is_ours(live))
     }
 
     /// Webhooks before who answers them, rights last; then what is not ours to delete is let go.

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod bench_operator;
 pub mod certificates;
 pub mod cgroup;
+pub mod chaos;
 pub mod cluster;
 pub mod command;
 pub mod control_plane;

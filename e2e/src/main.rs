@@ -8,7 +8,7 @@ use e2e::cluster::{self, Cluster, Error, Options};
 use e2e::images::Image;
 use e2e::programs::{self, Module};
 use e2e::progress::Progress;
-use e2e::{bench_operator, command, files, prerequisites};
+use e2e::{bench_operator, chaos, command, files, prerequisites};
 
 /// A real Kubernetes cluster on one Linux machine, without Docker.
 #[derive(Parser)]
@@ -88,6 +88,12 @@ enum Verb {
     },
     /// Measure what the operator costs, on a cluster of its own; fail when a limit is broken.
     BenchOperator,
+    /// Kill the operator before and after every write of install and leave, on a cluster of its own; fail on a difference.
+    Chaos {
+        /// Deaths in one run.
+        #[arg(long, default_value_t = 40)]
+        deaths: usize,
+    },
     /// Change nodes.
     Node {
         #[command(subcommand)]
@@ -208,6 +214,13 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error
             let report = bench_operator::run(&options, progress).await?;
             print!("{report}");
             if !report.keeps_limits() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Verb::Chaos { deaths } => {
+            let report = chaos::run(&options, deaths, progress).await?;
+            println!("{report}");
+            if !report.is_good() {
                 return Ok(ExitCode::FAILURE);
             }
         }

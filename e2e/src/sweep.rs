@@ -2,17 +2,21 @@
 //! one run that must still end where an undisturbed one does.
 //!
 //! The operator runs as a process of its own behind the counting proxy, under the identity that
-//! its manifests give it, so its rights are those of the cluster. Nothing has to be recorded
-//! first: the first write of a target that is seen is stopped before the server sees it, the next
-//! one of the same target after the server did it.
+//! its manifests give it, so its rights are those of the cluster.
 
-use std::collections::{BTreeMap, BTreeSet};
+pub mod course;
+pub mod deaths;
+pub mod inventory;
+pub mod step;
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::Method;
+pub use course::Course;
+pub use deaths::Deaths;
+pub use step::Phase;
 
 use crate::cluster;
 use crate::command;
@@ -28,10 +32,6 @@ const GROUP: &str = "system:serviceaccounts";
 const BEAT: Duration = Duration::from_millis(50);
 /// How long the operator in the cluster may take to go.
 const GONE: Duration = Duration::from_mins(1);
-/// Kinds that an installation consists of, besides definitions.
-const KINDS: &str = "namespaces,deployments,daemonsets,serviceaccounts,services,configmaps,secrets,\
-roles,rolebindings,clusterroles,clusterrolebindings,networkpolicies,poddisruptionbudgets,\
-horizontalpodautoscalers,mutatingwebhookconfigurations,validatingwebhookconfigurations";
 
 /// What can go wrong in a sweep.
 #[derive(Debug, thiserror::Error)]
@@ -64,57 +64,16 @@ pub enum Error {
     Differs(String),
 }
 
-/// What happens while writes are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Phase {
-    /// From a new member to a mesh that is up to date.
-    Install,
-    /// From a deleted member to a clean cluster.
-    Leave,
-}
-
-/// Which writes are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// One write in each step.
-    Steps,
-    /// Every method on every path.
-    Writes,
-}
-
-/// One target: its phase, its step and, in [`Depth::Writes`], the write itself.
-pub type Target = (Phase, &'static str, String);
-
-/// The step of install or leave that a write belongs to, told from outside: by what is written.
-pub fn step(phase: Phase, method: &Method, path: &str) -> &'static str {
-    let is = |part: &str| path.contains(part);
-    if is("/meshmembers/") || is("/meshreleases/") {
-        return "Status";
-    }
-    match phase {
-        Phase::Install if is("/customresourcedefinitions") => "CRDs",
-        Phase::Install if is("/daemonsets/") || is("/nodes/") || is("/pods/") => "Nodes",
-        Phase::Install => "ControlPlane",
-        Phase::Leave if is("applink-leave-check") && *method == Method::DELETE => "CheckGone",
-        Phase::Leave if is("applink-leave-check") => "Check",
-        Phase::Leave if is("/namespaces/") && *method == Method::PATCH => "Unenrol",
-        Phase::Leave if is("/daemonsets/ztunnel") => "Proxies",
-        Phase::Leave if is("/daemonsets/istio-cni") => "Agents",
-        Phase::Leave => "Rest",
-    }
-}
-
-#[derive(Default)]
+#[derive(Debug)]
 struct Shared {
     operator: Option<Child>,
     phase: Option<Phase>,
-    hits: BTreeMap<Target, BTreeSet<&'static str>>,
-    kills: u32,
+    deaths: Deaths,
 }
 
 impl Shared {
-    /// Kills the operator if this write at this moment is one that was not tried yet.
-    fn judge(&mut self, depth: Depth, moment: Moment, write: &Write) -> Verdict {
+    /// Kills the operator if it is due at this write.
+    fn judge(&mut self, moment: Moment, write: &Write) -> Verdict {
         let Some(phase) = self.phase else {
             return Verdict::Pass;
         };
@@ -122,21 +81,9 @@ impl Shared {
             // The client is dead already; what it had under way is cut with it.
             return Verdict::Cut;
         }
-        let line = match depth {
-            Depth::Steps => String::new(),
-            Depth::Writes => format!("{} {}", write.method, write.path),
-        };
-        let target = (phase, step(phase, &write.method, &write.path), line);
-        let seen = self.hits.entry(target).or_default();
-        let due = match moment {
-            Moment::Before => seen.insert("before"),
-            // The same write that was let through; never without the kill before it.
-            Moment::After => seen.contains("before") && seen.insert("after"),
-        };
-        if !due {
+        if !self.deaths.is_due(phase, moment, write) {
             return Verdict::Pass;
         }
-        self.kills += 1;
         self.kill();
         Verdict::Cut
     }
@@ -164,7 +111,8 @@ impl Drop for Sweep<'_> {
     }
 }
 
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+/// A lock that somebody died with is still a lock.
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -173,7 +121,7 @@ impl<'a> Sweep<'a> {
     ///
     /// # Errors
     /// When the operator in the cluster does not go, or the one outside cannot be prepared.
-    pub async fn start(stage: &'a Stage, depth: Depth) -> Result<Self, Error> {
+    pub async fn start(stage: &'a Stage, deaths: Deaths) -> Result<Self, Error> {
         let folder = stage.cluster.folder().join("sweep");
         files::create_dir(&folder)?;
         for (name, from) in recipes::definitions()? {
@@ -181,11 +129,15 @@ impl<'a> Sweep<'a> {
         }
         let identity = stage.cluster.kubeconfig_of(USER, Some(GROUP))?;
         let upstream = crate::control_plane::client(&identity).await?;
-        let shared = Arc::<Mutex<Shared>>::default();
+        let shared = Arc::new(Mutex::new(Shared {
+            operator: None,
+            phase: None,
+            deaths,
+        }));
         let judge = shared.clone();
         let proxy = WriteProxy::start(
             upstream,
-            Arc::new(move |moment, write| lock(&judge).judge(depth, moment, write)),
+            Arc::new(move |moment, write| lock(&judge).judge(moment, write)),
         )
         .await
         .map_err(|source| Error::Io {
@@ -228,27 +180,30 @@ impl<'a> Sweep<'a> {
     ) -> Result<T, Error> {
         lock(&self.shared).phase = Some(phase);
         tokio::pin!(goal);
-        loop {
+        let found = loop {
             self.revive()?;
             tokio::select! {
-                found = &mut goal => return Ok(found?),
+                found = &mut goal => break found,
                 () = tokio::time::sleep(BEAT) => {}
             }
-        }
+        };
+        lock(&self.shared).phase = None;
+        // It may have died in the very last write.
+        self.revive()?;
+        Ok(found?)
     }
 
     fn revive(&self) -> Result<(), Error> {
         let io = |doing| move |source| Error::Io { doing, source };
         let mut shared = lock(&self.shared);
-        let ended = match &mut shared.operator {
-            None => true,
-            Some(child) => child
-                .try_wait()
-                .map_err(io("look at the operator"))?
-                .is_some(),
-        };
-        if !ended {
-            return Ok(());
+        if let Some(child) = &mut shared.operator {
+            return match child.try_wait().map_err(io("look at the operator"))? {
+                None => Ok(()),
+                Some(status) => Err(Error::Differs(format!(
+                    "the operator ended by itself with {status}, see {}",
+                    self.folder.join("operator.log").display()
+                ))),
+            };
         }
         let log = std::fs::OpenOptions::new()
             .create(true)
@@ -270,24 +225,19 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
-    /// Every target that was met, and at which moments the operator died there.
-    pub fn hits(&self) -> BTreeMap<Target, BTreeSet<&'static str>> {
-        lock(&self.shared).hits.clone()
+    /// Where the operator has died.
+    pub fn deaths(&self) -> Deaths {
+        lock(&self.shared).deaths.clone()
     }
 
-    /// What was done, one line a target.
-    pub fn table(&self) -> String {
-        let shared = lock(&self.shared);
-        let mut lines: Vec<String> = (shared.hits.iter())
-            .map(|((phase, step, write), moments)| {
-                let moments: Vec<&str> = moments.iter().rev().copied().collect();
-                let phase = format!("{phase:?}");
-                format!("{phase:<8} {step:<13} {:<14} {write}", moments.join("+"))
-            })
-            .collect();
-        let (kills, writes) = (shared.kills, self.proxy.writes());
-        lines.push(format!("{kills} kills, {writes} writes"));
-        lines.join("\n")
+    /// Goes on with other deaths.
+    pub fn aim(&self, change: impl FnOnce(&mut Deaths)) {
+        change(&mut lock(&self.shared).deaths);
+    }
+
+    /// Writes that the proxy has seen.
+    pub fn writes(&self) -> u64 {
+        self.proxy.writes()
     }
 
     /// Stops the operator outside of the cluster and gives the cluster its own back.
@@ -295,132 +245,7 @@ impl<'a> Sweep<'a> {
     /// # Errors
     /// When its manifests are refused.
     pub fn end(self) -> Result<(), Error> {
-        {
-            let mut shared = lock(&self.shared);
-            shared.phase = None;
-            shared.kill();
-        }
+        lock(&self.shared).kill();
         Ok(self.stage.install_operator()?)
-    }
-}
-
-/// What is installed: kind, namespace and name, sorted. The random part of a root's name is left
-/// out, so that a second root still shows.
-///
-/// # Errors
-/// When the cluster cannot be asked.
-pub fn inventory(stage: &Stage) -> Result<Vec<String>, Error> {
-    let text = stage.cluster.kubectl(&[
-        "get",
-        KINDS,
-        "-A",
-        "-l",
-        "app.kubernetes.io/managed-by=applink",
-        "-o",
-        "jsonpath={range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name}{\"\\n\"}{end}",
-    ])?;
-    let mut lines: Vec<String> = text
-        .lines()
-        .map(|line| match line.find(applink::names::ROOT_SECRET_PREFIX) {
-            Some(at) => line[..at + applink::names::ROOT_SECRET_PREFIX.len()].to_owned(),
-            None => line.to_owned(),
-        })
-        .collect();
-    lines.sort();
-    Ok(lines)
-}
-
-/// Fails unless the nodes have nothing left of the network agent.
-///
-/// # Errors
-/// [`Error::Differs`] names the node and what it still has.
-pub fn assert_nodes_clean(stage: &Stage) -> Result<(), Error> {
-    for node in stage
-        .cluster
-        .state()
-        .nodes
-        .iter()
-        .map(crate::node::Node::name)
-    {
-        let look = "cat /etc/cni/net.d/* 2>/dev/null; ls /opt/cni/bin";
-        let found = stage.cluster.run_on(&node, &["sh", "-c", look])?;
-        if found.contains("istio") {
-            return Err(Error::Differs(format!("{node} is not clean:\n{found}")));
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_write_belongs_to_the_step_that_makes_it() {
-        let rows = [
-            (
-                Phase::Install,
-                Method::PATCH,
-                "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/a",
-                "CRDs",
-            ),
-            (
-                Phase::Install,
-                Method::PATCH,
-                "/apis/apps/v1/namespaces/s/deployments/istiod",
-                "ControlPlane",
-            ),
-            (
-                Phase::Install,
-                Method::PATCH,
-                "/apis/apps/v1/namespaces/s/daemonsets/ztunnel",
-                "Nodes",
-            ),
-            (
-                Phase::Install,
-                Method::PATCH,
-                "/apis/applink.dev/v1alpha1/meshmembers/m/status",
-                "Status",
-            ),
-            (
-                Phase::Leave,
-                Method::PATCH,
-                "/api/v1/namespaces/shop",
-                "Unenrol",
-            ),
-            (
-                Phase::Leave,
-                Method::DELETE,
-                "/apis/apps/v1/namespaces/s/daemonsets/ztunnel",
-                "Proxies",
-            ),
-            (
-                Phase::Leave,
-                Method::DELETE,
-                "/apis/apps/v1/namespaces/s/daemonsets/istio-cni-node",
-                "Agents",
-            ),
-            (
-                Phase::Leave,
-                Method::PATCH,
-                "/apis/apps/v1/namespaces/s/daemonsets/applink-leave-check",
-                "Check",
-            ),
-            (
-                Phase::Leave,
-                Method::DELETE,
-                "/apis/apps/v1/namespaces/s/daemonsets/applink-leave-check",
-                "CheckGone",
-            ),
-            (
-                Phase::Leave,
-                Method::DELETE,
-                "/apis/apps/v1/namespaces/s/deployments/istiod",
-                "Rest",
-            ),
-        ];
-        for (phase, method, path, expected) in rows {
-            assert_eq!(step(phase, &method, path), expected, "{method} {path}");
-        }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http_body_util::{BodyExt, Limited};
+use hyper::body::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -42,6 +43,10 @@ pub struct Write {
     pub method: Method,
     /// Path without the query.
     pub path: String,
+    /// What was sent.
+    pub body: Bytes,
+    /// Whether the server did it; unknown before it was asked.
+    pub done: Option<bool>,
 }
 
 /// What becomes of a write.
@@ -162,15 +167,33 @@ enum Refusal {
     Request(#[from] hyper::http::Error),
 }
 
-async fn forward(link: Arc<Link>, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+async fn forward(
+    link: Arc<Link>,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, Refusal> {
     link.requests.fetch_add(1, Ordering::SeqCst);
-    let write = is_write(request.method(), request.uri().path()).then(|| Write {
+    let upgrade = request
+        .headers()
+        .contains_key("upgrade")
+        .then(|| hyper::upgrade::on(&mut request));
+    let (head, body) = request.into_parts();
+    let body = Limited::new(body, MAX_BODY)
+        .collect()
+        .await
+        .map_err(Refusal::Body)?
+        .to_bytes();
+    let mut write = is_write(&head.method, head.uri.path()).then(|| Write {
         number: link.writes.fetch_add(1, Ordering::SeqCst) + 1,
-        method: request.method().clone(),
-        path: request.uri().path().to_owned(),
+        method: head.method.clone(),
+        path: head.uri.path().to_owned(),
+        body: body.clone(),
+        done: None,
     });
     judge(&link, Moment::Before, write.as_ref())?;
-    let answer = relay(&link, request).await?;
+    let answer = relay(&link, &head, body, upgrade).await?;
+    if let Some(write) = &mut write {
+        write.done = Some(answer.status().is_success());
+    }
     judge(&link, Moment::After, write.as_ref())?;
     Ok(answer)
 }
@@ -184,18 +207,13 @@ fn judge(link: &Link, moment: Moment, write: Option<&Write>) -> Result<(), Refus
     }
 }
 
-async fn relay(link: &Link, mut request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
-    let upgrade = request
-        .headers()
-        .contains_key("upgrade")
-        .then(|| hyper::upgrade::on(&mut request));
-    let (head, body) = request.into_parts();
-    let body = Limited::new(body, MAX_BODY)
-        .collect()
-        .await
-        .map_err(Refusal::Body)?
-        .to_bytes();
-    let mut onward = Request::builder().method(head.method).uri(
+async fn relay(
+    link: &Link,
+    head: &hyper::http::request::Parts,
+    body: Bytes,
+    upgrade: Option<hyper::upgrade::OnUpgrade>,
+) -> Result<Response<Body>, Refusal> {
+    let mut onward = Request::builder().method(head.method.clone()).uri(
         head.uri
             .path_and_query()
             .map_or("/", hyper::http::uri::PathAndQuery::as_str),

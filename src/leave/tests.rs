@@ -342,3 +342,48 @@ fn a_check_that_cannot_run_says_why_and_does_not_call_its_node_dirty() {
         ["Node a cannot be looked at: ImagePullBackOff of applink:1: not found"]
     );
 }
+
+#[test]
+fn an_operator_that_is_started_after_the_last_object_went_sweeps_before_it_lets_go() {
+    let mut facts = cluster();
+    facts.objects.clear();
+    facts.pods.clear();
+    let terms = terms(LeavePolicy::RefuseWhileEnrolled);
+    pod(&mut facts, "d", ("app", names::ISTIOD), "a", true);
+    let mut ending = facts.pods["d"].as_ref().clone();
+    ending
+        .labels
+        .insert(names::MEMBER_LABEL.to_owned(), "east".to_owned());
+    facts.pods.insert("d".to_owned(), Arc::new(ending));
+    // A namespace that was enrolled since then is served by nobody and holds nothing.
+    let go =
+        |facts: &Facts, progress: &mut Progress| plan(facts, &terms, &enrolled(), progress, at(0));
+    let mut progress = Progress::default();
+    let leave = go(&facts, &mut progress);
+    assert!(
+        matches!(&leave, Leave::Going(plan) if plan.acts.is_empty() && plan.wait.is_some()),
+        "istiod still writes: {leave:?}"
+    );
+    facts.pods.clear();
+    let mut progress = Progress::default();
+    assert_eq!(go(&facts, &mut progress), Leave::Sweep);
+    progress.swept = true;
+    assert_eq!(go(&facts, &mut progress), Leave::Done);
+}
+
+#[test]
+fn nodes_are_not_looked_at_again_once_the_rest_has_begun_to_go() {
+    let mut facts = cluster();
+    facts
+        .objects
+        .retain(|key, _| key.kind == "ClusterRoleBinding");
+    facts.pods.clear();
+    let leave = plan(
+        &facts,
+        &terms(LeavePolicy::UnenrolNamespaces),
+        &Membership::default(),
+        &mut Progress::default(),
+        at(0),
+    );
+    assert_eq!(deleted(&leave), ["applink-istio-cni"]);
+}

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
 use kube::Client;
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tracing::{debug, info};
 
@@ -280,73 +280,4 @@ pub async fn make_network(client: &Client, name: &str) -> Result<(), Error> {
         Err(Error::Request { source, .. }) if is_conflict(&source) => Ok(()),
         other => other.map(|_| ()),
     }
-}
-
-/// Deletes what istiod made at run time: leases and locks of its elections, the root certificate and the revoked
-/// ones in every namespace, its gateway classes, and `cacerts`, which is ours but is no watched object.
-pub async fn sweep(client: &Client, facts: &Facts) -> Result<(), Error> {
-    let system = names::SYSTEM_NAMESPACE;
-    for (kind, prefix) in [
-        (("coordination.k8s.io", "v1", "Lease", "leases"), "istio-"),
-        (("", "v1", "ConfigMap", "configmaps"), "istio-"),
-    ] {
-        let resource = resource(kind);
-        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), system, &resource);
-        let list = limited(
-            "list",
-            format!("{} in {system}", kind.3),
-            api.list_metadata(&ListParams::default()),
-        )
-        .await?;
-        for object in list.items {
-            let Some(name) = object.metadata.name else {
-                continue;
-            };
-            if name.starts_with(prefix) {
-                let key = ObjectKey::in_system(kind.2, &name);
-                apply::delete_of(client, &resource, &key, object.metadata.uid.as_deref()).await?;
-            }
-        }
-    }
-    let maps = resource(("", "v1", "ConfigMap", "configmaps"));
-    for namespace in facts.namespaces.keys() {
-        for name in [names::ROOT_CONFIG_MAP, names::REVOKED_CONFIG_MAP] {
-            let key = ObjectKey::new("ConfigMap", Some(namespace), name);
-            apply::delete_of(client, &maps, &key, None).await?;
-        }
-    }
-    if facts
-        .definitions
-        .contains_key("gatewayclasses.gateway.networking.k8s.io")
-    {
-        sweep_classes(client).await?;
-    }
-    let secrets = resource(("", "v1", "Secret", "secrets"));
-    let key = ObjectKey::in_system("Secret", names::CACERTS_SECRET);
-    apply::delete_of(client, &secrets, &key, None).await
-}
-
-async fn sweep_classes(client: &Client) -> Result<(), Error> {
-    let classes = resource((
-        "gateway.networking.k8s.io",
-        "v1",
-        "GatewayClass",
-        "gatewayclasses",
-    ));
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &classes);
-    for name in names::GATEWAY_CLASSES {
-        let key = ObjectKey::new("GatewayClass", None, name);
-        let Some(class) = limited("read", &key, api.get_opt(name)).await? else {
-            continue;
-        };
-        let by_istio = class
-            .data
-            .pointer("/spec/controllerName")
-            .and_then(serde_json::Value::as_str)
-            .is_some_and(|controller| controller.starts_with("istio.io/"));
-        if by_istio {
-            apply::delete_of(client, &classes, &key, class.metadata.uid.as_deref()).await?;
-        }
-    }
-    Ok(())
 }

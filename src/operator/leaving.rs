@@ -5,7 +5,7 @@ use tracing::info;
 
 use super::error::Error;
 use super::pass::{Operator, Seen, earlier};
-use super::{authority, check, execute, survey};
+use super::{authority, check, execute, survey, sweep};
 use crate::api::conditions::{Reason, Step};
 use crate::catalogue::Component;
 use crate::leave::{self, Leave, Terms};
@@ -101,7 +101,7 @@ impl Operator {
                     revision: None,
                     nodes: None,
                 });
-                execute::sweep(&self.client, seen.facts).await?;
+                sweep::sweep(&self.client, seen.facts).await?;
                 if let Some(progress) = self.leaving.get_mut(&seen.name) {
                     progress.swept = true;
                 }

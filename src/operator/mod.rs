@@ -28,6 +28,7 @@ mod resolution;
 mod settings;
 mod signals;
 mod survey;
+mod sweep;
 mod world;
 
 use std::sync::Arc;

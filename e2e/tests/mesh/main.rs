@@ -26,6 +26,7 @@
 )]
 
 mod api_away;
+mod deaths;
 mod definitions_lost;
 mod fixture;
 mod images_missing;
