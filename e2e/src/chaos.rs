@@ -132,6 +132,9 @@ async fn sweep(options: &Options, most: usize, progress: Progress) -> Result<Rep
             sweep.deaths().kills() - before,
             lines.len()
         ));
+        for line in &lines {
+            progress.say(line);
+        }
         differences.extend(lines.into_iter().map(|line| format!("run {runs}: {line}")));
     }
     Ok(Report {

@@ -19,13 +19,16 @@ const OPTIONAL: [&str; 2] = [
     "peerauthentications.security.istio.io",
 ];
 /// What differs between two installations that are the same: identity, time, keys, addresses, and what others fill in.
-const VARIES: [&str; 9] = [
+const VARIES: [&str; 11] = [
     "/metadata/uid",
     "/metadata/resourceVersion",
     "/metadata/creationTimestamp",
     "/metadata/managedFields",
     "/metadata/generation",
     "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration",
+    "/metadata/annotations/applink.dev~1member-uid",
+    // The digest of what was sent, the member's uid in it.
+    "/metadata/annotations/applink.dev~1applied",
     "/status",
     "/spec/clusterIP",
     "/spec/clusterIPs",
