@@ -1,18 +1,15 @@
 //! Definitions of Istio taken away under a running mesh.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use e2e::stage;
 use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams};
 
-use crate::fixture::{on_stage, remove_namespace};
+use crate::fixture::{SOON, on_stage, remove_namespace};
 use crate::running::{data_plane, talking_shop, talks};
 use crate::told::{until_event, until_healed};
-
-/// How soon they are back.
-const SECONDS: Duration = Duration::from_secs(15);
 
 #[test]
 fn definitions_that_somebody_removes_are_back_within_seconds_and_an_event_says_so() {
@@ -30,7 +27,8 @@ fn definitions_that_somebody_removes_are_back_within_seconds_and_an_event_says_s
                 .delete(name, &DeleteParams::default())
                 .await
                 .unwrap();
-            stage::eventually(&format!("{name} is served again"), SECONDS, || async {
+            let clock = Instant::now();
+            stage::eventually(&format!("{name} is served again"), SOON, || async {
                 let found = definitions
                     .get_opt(name)
                     .await
@@ -48,6 +46,8 @@ fn definitions_that_somebody_removes_are_back_within_seconds_and_an_event_says_s
             })
             .await
             .unwrap();
+            let seconds = clock.elapsed().as_secs_f64();
+            eprintln!("{name} is served again after {seconds:.1} s");
             until_event(stage, since, "CustomResources", &[name, "put back"]).await;
         }
         talks(stage, namespace, "web").await;

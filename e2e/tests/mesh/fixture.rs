@@ -114,12 +114,18 @@ pub async fn shop(stage: &Stage, namespace: &str) {
 /// Removes a namespace and waits until it is gone.
 pub async fn remove_namespace(stage: &Stage, name: &str) {
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(stage.client.clone());
-    let _ = namespaces.delete(name, &DeleteParams::default()).await;
     stage::eventually(&format!("namespace {name} gone"), LEAVE, || async {
-        match namespaces.get_opt(name).await {
-            Ok(None) => Ok(()),
-            Ok(Some(_)) => Err("still there".to_owned()),
-            Err(error) => Err(error.to_string()),
+        let found = namespaces.get_opt(name).await;
+        match found.map_err(|error| error.to_string())? {
+            None => Ok(()),
+            Some(found) if found.metadata.deletion_timestamp.is_some() => {
+                Err(format!("it ends: {:?}", found.status))
+            }
+            // Asked again until it is heard: after a loss of the API server the first request may be lost as well.
+            Some(_) => match namespaces.delete(name, &DeleteParams::default()).await {
+                Ok(_) => Err("it has been told to end".to_owned()),
+                Err(error) => Err(error.to_string()),
+            },
         }
     })
     .await
