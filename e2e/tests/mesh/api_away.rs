@@ -106,7 +106,7 @@ fn traffic_runs_on_without_the_api_server_and_the_operator_resumes_by_itself_and
         let mut arguments = vec!["delete"];
         arguments.extend(budget);
         stage.cluster.kubectl(&arguments).unwrap();
-        stage::eventually("what is missing is made anew", SOON, || async {
+        stage::eventually("what is missing is made anew", INSTALL, || async {
             let found = get();
             (found == wanted).then_some(()).ok_or(found)
         })

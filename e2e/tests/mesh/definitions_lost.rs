@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams};
 
-use crate::fixture::{SOON, on_stage, remove_namespace};
+use crate::fixture::{INSTALL, on_stage, remove_namespace};
 use crate::running::{data_plane, talking_shop, talks};
 use crate::told::{until_event, until_healed};
 
@@ -28,7 +28,7 @@ fn definitions_that_somebody_removes_are_back_within_seconds_and_an_event_says_s
                 .await
                 .unwrap();
             let clock = Instant::now();
-            stage::eventually(&format!("{name} is served again"), SOON, || async {
+            stage::eventually(&format!("{name} is served again"), INSTALL, || async {
                 let found = definitions
                     .get_opt(name)
                     .await

@@ -42,7 +42,7 @@ async fn repairs(stage: &Stage) {
     let wanted = with("get").unwrap();
     assert!(wanted.contains("poddisruptionbudget"), "{wanted}");
     with("delete").unwrap();
-    stage::eventually("what is missing is made anew", SOON, || async {
+    stage::eventually("what is missing is made anew", INSTALL, || async {
         let found = with("get")?;
         (found == wanted).then_some(()).ok_or(found)
     })

@@ -1,16 +1,21 @@
 //! What the operator says of a fault: a condition, an Event and a message, and that they end with it.
 
+use std::time::Duration;
+
 use applink::api::v1alpha1::MeshMember;
 use e2e::stage::{self, Stage};
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams};
 
-use crate::fixture::{MEMBER, SOON};
+use crate::fixture::MEMBER;
+
+/// How long something may take to be told, also on a machine that is busy with much else.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Waits until the member is Stalled for that reason with all these words; what it says.
 pub async fn until_stalled(stage: &Stage, reason: &str, words: &[&str]) -> String {
-    stage::eventually(&format!("Stalled/{reason}"), SOON, || async {
+    stage::eventually(&format!("Stalled/{reason}"), PATIENCE, || async {
         let text = said(stage, "Stalled").await?;
         let found = text.as_deref().filter(|text| {
             text.starts_with(&format!("{reason}: ")) && words.iter().all(|word| text.contains(word))
@@ -23,7 +28,7 @@ pub async fn until_stalled(stage: &Stage, reason: &str, words: &[&str]) -> Strin
 
 /// Waits until the member is neither Stalled nor Reconciling, and Ready.
 pub async fn until_healed(stage: &Stage) {
-    stage::eventually("the member is healed", SOON, || async {
+    stage::eventually("the member is healed", PATIENCE, || async {
         for condition in ["Stalled", "Reconciling"] {
             if let Some(text) = said(stage, condition).await? {
                 return Err(format!("{condition} {text}"));
@@ -34,7 +39,7 @@ pub async fn until_healed(stage: &Stage) {
     .await
     .unwrap();
     stage
-        .until_condition(MEMBER, "Ready", "True", SOON)
+        .until_condition(MEMBER, "Ready", "True", PATIENCE)
         .await
         .unwrap();
 }
@@ -42,7 +47,7 @@ pub async fn until_healed(stage: &Stage) {
 /// Waits for an Event about the member since then, of that reason, with all these words.
 pub async fn until_event(stage: &Stage, since: Timestamp, reason: &str, words: &[&str]) {
     let events: Api<Event> = Api::all(stage.client.clone());
-    stage::eventually(&format!("Event {reason}"), SOON, || async {
+    stage::eventually(&format!("Event {reason}"), PATIENCE, || async {
         let list = events
             .list(&ListParams::default())
             .await
