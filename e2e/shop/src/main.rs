@@ -4,14 +4,15 @@
 //! the caller at; every request and answer carries a marker that is easy to find on a wire.
 //!
 //! ```text
-//! shop serve              environment: SHOP_NAME, SHOP_PORT (8080), SHOP_NEXT (http://cart:8080, absent for the last), NODE_NAME
-//! shop get URL [TIMES]    prints the answers; exit code 1 when one of them is not 200
+//! shop serve                      environment: SHOP_NAME, SHOP_PORT (8080), SHOP_NEXT (http://cart:8080, absent for the last), NODE_NAME
+//! shop get URL [TIMES [PAUSE]]    prints the answers, PAUSE milliseconds between them; exit code 1 when one of them is not 200
 //! ```
 
 mod client;
 mod server;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// In every request and answer: whoever sees it on the wire reads the shop's traffic.
 pub const MARKER: &str = "applink-shop-plain-text-marker";
@@ -27,23 +28,30 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        ["get", url] => get(url, 1),
+        ["get", url] => get(url, 1, Duration::ZERO),
         ["get", url, times] => match times.parse() {
-            Ok(times) => get(url, times),
+            Ok(times) => get(url, times, Duration::ZERO),
             Err(_) => usage(),
+        },
+        ["get", url, times, pause] => match (times.parse(), pause.parse()) {
+            (Ok(times), Ok(pause)) => get(url, times, Duration::from_millis(pause)),
+            _ => usage(),
         },
         _ => usage(),
     }
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: shop serve | shop get URL [TIMES]");
+    eprintln!("usage: shop serve | shop get URL [TIMES [PAUSE]]");
     ExitCode::from(2)
 }
 
-fn get(url: &str, times: u32) -> ExitCode {
+fn get(url: &str, times: u32, pause: Duration) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
-    for _ in 0..times {
+    for number in 0..times {
+        if number > 0 {
+            std::thread::sleep(pause);
+        }
         match client::get(url) {
             Ok(answer) => {
                 println!("{} {}", answer.code, answer.body.trim_end());

@@ -26,6 +26,7 @@
 )]
 
 mod api_away;
+mod caller;
 mod deaths;
 mod definitions_lost;
 mod fixture;
@@ -44,6 +45,8 @@ mod nodes_lost;
 mod operator_lost;
 mod running;
 mod steady;
+mod template;
+mod template_watch;
 mod told;
 mod traffic;
 mod trust_lost;
