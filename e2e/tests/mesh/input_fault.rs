@@ -18,7 +18,7 @@ pub enum Fault {
     /// Command lines of kubectl that make it and mend it.
     Kubectl(&'static str, &'static str),
     /// Two that belong together.
-    Both(Box<Fault>, Box<Fault>),
+    Both(Box<Self>, Box<Self>),
     /// Every node says that this is its operating system. Its kubelet puts that right within seconds.
     System(&'static str),
 }

@@ -31,9 +31,9 @@ async fn take(stage: &Stage, resource: &str) -> Vec<PolicyRule> {
     before
 }
 
-async fn give_back(stage: &Stage, rules: &[PolicyRule]) {
+async fn give_back(stage: &Stage, before: &[PolicyRule]) {
     let roles: Api<ClusterRole> = Api::all(stage.client.clone());
-    let patch = Patch::Merge(json!({"rules": rules}));
+    let patch = Patch::Merge(json!({"rules": before}));
     (roles.patch(ROLE, &PatchParams::default(), &patch).await).unwrap();
 }
 
