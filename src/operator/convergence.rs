@@ -47,7 +47,13 @@ impl Operator {
         let blocks = preflight::stops(&outcome.findings, installed);
         // A target that is not gone for is no measure of what runs.
         if let Some(target) = target.as_ref().filter(|_| !(blocks && installed)) {
-            outcome.components = Some(survey::components(seen.facts, target, seen.now));
+            outcome.components = Some(survey::components(
+                seen.facts,
+                target,
+                &mut self.absences,
+                seen.now,
+            ));
+            earlier(next, self.absences.next_look(seen.now));
         }
         let rival = outcome
             .findings

@@ -60,7 +60,12 @@ impl Operator {
             Leave::Blocked(problem) => {
                 outcome.leave_blocked = Some(problem);
                 if let Some(target) = target {
-                    outcome.components = Some(survey::components(seen.facts, &target, seen.now));
+                    outcome.components = Some(survey::components(
+                        seen.facts,
+                        &target,
+                        &mut self.absences,
+                        seen.now,
+                    ));
                     let phase = if seen.member.running_version().is_some() {
                         Phase::Installed
                     } else {

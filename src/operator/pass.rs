@@ -50,6 +50,8 @@ pub struct Operator {
     pub reporter: Reporter,
     pub targets: BTreeMap<String, (Blueprint, Arc<Target>)>,
     pub leaving: BTreeMap<String, leave::Progress>,
+    /// Nodes that lack a pod, and since when.
+    pub absences: survey::Absences,
     backoff: Backoff,
 }
 
@@ -87,6 +89,7 @@ impl Operator {
             reporter,
             targets: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            absences: survey::Absences::default(),
             backoff: Backoff::default(),
         }
     }

@@ -24,6 +24,39 @@ const SAMPLE: usize = 8;
 /// How long a new pod may take before its node counts as not served.
 const REPLACED: SignedDuration = SignedDuration::from_secs(60);
 
+/// How long a node may lack a pod before it counts as not served: another one is made in a moment.
+const ABSENT: SignedDuration = SignedDuration::from_secs(20);
+
+/// Since when nodes lack a pod of a component, as far as this process has seen.
+#[derive(Clone, Debug, Default)]
+pub struct Absences {
+    known: BTreeMap<(String, String), Timestamp>,
+    seen: BTreeMap<(String, String), Timestamp>,
+}
+
+impl Absences {
+    /// Begins another look; who is not absent in it is forgotten.
+    fn look(&mut self) {
+        self.known = std::mem::take(&mut self.seen);
+    }
+
+    fn is_new(&mut self, component: &str, node: &str, now: Timestamp) -> bool {
+        let key = (component.to_owned(), node.to_owned());
+        let since = self.known.get(&key).copied().unwrap_or(now);
+        self.seen.insert(key, since);
+        now.duration_since(since) < ABSENT
+    }
+
+    /// When the next of them begins to count, if there is one.
+    pub fn next_look(&self, now: Timestamp) -> Option<Timestamp> {
+        self.seen
+            .values()
+            .filter_map(|since| since.checked_add(ABSENT).ok())
+            .filter(|at| *at > now)
+            .min()
+    }
+}
+
 /// What the checks before the first act look at.
 pub fn cluster(facts: &Facts, membership: &Membership, rivals: Vec<Rival>) -> Cluster {
     let workloads = |kind: &str| {
@@ -198,7 +231,13 @@ pub fn rivals<'a>(
 }
 
 /// Components as they are, and whether each does its work.
-pub fn components(facts: &Facts, target: &Target, now: Timestamp) -> Vec<Component> {
+pub fn components(
+    facts: &Facts,
+    target: &Target,
+    absences: &mut Absences,
+    now: Timestamp,
+) -> Vec<Component> {
+    absences.look();
     vec![
         istiod(facts, target),
         on_nodes(
@@ -207,6 +246,7 @@ pub fn components(facts: &Facts, target: &Target, now: Timestamp) -> Vec<Compone
             names::CNI_DAEMON_SET,
             ("k8s-app", names::CNI_DAEMON_SET),
             &|pod| pod.template_hash.as_deref() == Some(&target.agent_hash),
+            absences,
             now,
         ),
         on_nodes(
@@ -218,6 +258,7 @@ pub fn components(facts: &Facts, target: &Target, now: Timestamp) -> Vec<Compone
                 pod.labels.get(names::REVISION_LABEL).map(String::as_str)
                     == Some(target.revision.as_str())
             },
+            absences,
             now,
         ),
     ]
@@ -247,6 +288,7 @@ fn on_nodes(
     name: &str,
     label: (&'static str, &'static str),
     is_new: &dyn Fn(&crate::facts::Pod) -> bool,
+    absences: &mut Absences,
     now: Timestamp,
 ) -> Component {
     let mut by_node: BTreeMap<&str, Vec<&crate::facts::Pod>> = BTreeMap::new();
@@ -272,7 +314,11 @@ fn on_nodes(
             ready += 1;
         } else if let Some(reason) = NodeRules::set_aside(node) {
             aside.push((node.name.as_str(), reason));
-        } else if !is_replaced(pods, node, now) {
+        } else if pods.is_empty() {
+            if !absences.is_new(name, &node.name, now) {
+                silent.push(node.name.as_str());
+            }
+        } else if !is_replaced(pods, now) {
             silent.push(node.name.as_str());
         }
     }
@@ -303,9 +349,8 @@ fn on_nodes(
     }
 }
 
-/// The pod of a node is being replaced: the old one ends, the new one is young and nothing is wrong with it, or the node
-/// has just been told to carry another revision.
-fn is_replaced(pods: &[&crate::facts::Pod], node: &crate::facts::Node, now: Timestamp) -> bool {
+/// The pod of a node is being replaced: the old one ends, the new one is young and nothing is wrong with it.
+fn is_replaced(pods: &[&crate::facts::Pod], now: Timestamp) -> bool {
     let is_young = |pod: &&crate::facts::Pod| {
         pod.trouble.is_none()
             && pod
@@ -313,7 +358,6 @@ fn is_replaced(pods: &[&crate::facts::Pod], node: &crate::facts::Node, now: Time
                 .is_some_and(|created| now.duration_since(created) < REPLACED)
     };
     pods.iter().any(|pod| pod.deleting || is_young(pod))
-        || (pods.is_empty() && node.labels.contains_key(names::NODE_ZTUNNEL_LABEL))
 }
 
 /// When the readiness of a young pod begins to count, if there is one.
@@ -377,8 +421,12 @@ mod tests {
         };
         model.facts.pods.insert(proxy.name.clone(), proxy.into());
         let target = Target::of(&blueprint(LogLevel::Info, LogLevel::Info)).unwrap();
-        let of = |model: &Model| components(&model.facts, &target, model.now).pop().unwrap();
-        let proxies = of(&model);
+        let mut absences = Absences::default();
+        let mut of = |model: &Model, seconds: i64| {
+            let now = model.now + SignedDuration::from_secs(seconds);
+            (components(&model.facts, &target, &mut absences, now).pop()).unwrap()
+        };
+        let proxies = of(&model, 0);
         assert_eq!((proxies.status.desired, proxies.status.ready), (2, 1));
         assert!(proxies.serves);
         assert_eq!(
@@ -386,11 +434,28 @@ mod tests {
             Some("not waited for: node-1 (NodeNotReady)")
         );
         model.set_ready("node-1", true);
-        let proxies = of(&model);
+        assert!(of(&model, 1).serves, "another pod may be on its way");
+        let proxies = of(&model, 30);
         assert!(!proxies.serves);
         assert_eq!(
             proxies.status.message.as_deref(),
             Some("not ready on node-1")
         );
+    }
+
+    #[test]
+    fn a_node_counts_as_not_served_when_it_has_lacked_a_pod_for_a_while() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut absences = Absences::default();
+        for (second, is_new, next) in [(0, true, Some(20)), (19, true, Some(20)), (20, false, None)]
+        {
+            absences.look();
+            assert_eq!(absences.is_new("z", "n", at(second)), is_new, "{second}");
+            assert_eq!(absences.next_look(at(second)), next.map(at), "{second}");
+        }
+        // It was there in between.
+        absences.look();
+        absences.look();
+        assert!(absences.is_new("z", "n", at(60)));
     }
 }
