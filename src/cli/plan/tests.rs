@@ -1,0 +1,128 @@
+//! Plans as text, from members and nodes as the API server would send them.
+
+use serde_json::json;
+
+use super::*;
+
+const NOW: &str = "2026-11-21T09:00:00Z";
+
+fn member(spec: serde_json::Value, status: serde_json::Value) -> MeshMember {
+    serde_json::from_value(
+        json!({"apiVersion": "applink.dev/v1alpha1", "kind": "MeshMember",
+        "metadata": {"name": "edge"}, "spec": spec, "status": status}),
+    )
+    .unwrap()
+}
+
+fn seen(member: MeshMember) -> Seen {
+    let node = |name: &str, os: &str, ready| Node {
+        name: name.to_owned(),
+        os: os.to_owned(),
+        arch: "amd64".to_owned(),
+        ready,
+        ..Node::default()
+    };
+    Seen {
+        members: vec![member],
+        releases: Vec::new(),
+        nodes: vec![
+            node("a", "linux", true),
+            node("b", "linux", false),
+            node("c", "windows", true),
+        ],
+        kubernetes: "v1.33.4".to_owned(),
+    }
+}
+
+fn text(seen: &Seen) -> String {
+    let zones = TimeZoneDatabase::from_env();
+    render(&outlooks(seen, &zones, NOW.parse().unwrap()).unwrap())
+}
+
+#[test]
+fn a_move_is_told_with_its_hops_steps_and_nodes_and_that_it_does_not_happen() {
+    let member = member(
+        json!({"upgrade": {"mode": "FullyManaged", "releaseChannel": "Rapid"}}),
+        json!({"version": {"current": "1.4.5"}}),
+    );
+    let expected = "\
+MeshMember edge  follows Rapid
+├─ runs              1.4.5
+├─ next              the move to 1.4.7 (of what runs: it is affected by ISTIO-SECURITY-2026-005, ISTIO-SECURITY-2026-006, fixed in 1.4.7), 1 of 3 hops to 1.6.0 now
+├─ when              2026-11-21T09:00:00Z
+├─ hops              1.4.7, 1.5.4, 1.6.0
+├─ fixes             ISTIO-SECURITY-2026-005, ISTIO-SECURITY-2026-006
+├─ steps             Preflight, Prepull, CRDs, ControlPlane, Nodes, Waypoints, Verify, Finish, Retire
+├─ nodes touched     1: a
+├─ nodes left alone  2: b (NodeNotReady), c (not supported)
+├─ note              NOT_BUILT
+└─ note              NOT_SEEN
+"
+    .replace("NOT_BUILT", NOT_BUILT)
+    .replace("NOT_SEEN", NOT_SEEN);
+    assert_eq!(text(&seen(member)), expected);
+}
+
+#[test]
+fn an_install_is_told_without_the_steps_of_a_move() {
+    let member = member(json!({"upgrade": {"version": "1.6"}}), json!({}));
+    let text = text(&seen(member));
+    for expected in [
+        "runs              nothing yet",
+        "next              the move to 1.6.0 (first install) now",
+        "steps             Preflight, CRDs, ControlPlane, Nodes, Verify\n",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
+    }
+    assert!(!text.contains("does not move"), "{text}");
+}
+
+#[test]
+fn nothing_to_do_and_a_spec_that_is_not_accepted_touch_no_node() {
+    let rests = member(json!({}), json!({"version": {"current": "1.5.4"}}));
+    let refused = member(
+        json!({"upgrade": {"version": "1.9"}}),
+        json!({"version": {"current": "1.5.4"}}),
+    );
+    let table = [
+        (rests, "nothing: 1.5.4 runs"),
+        (
+            refused,
+            "nothing, the spec is not accepted: spec.upgrade.version 1.9 is in no catalogue",
+        ),
+    ];
+    for (member, expected) in table {
+        let text = text(&seen(member));
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
+        assert!(!text.contains("nodes touched"), "{text}");
+    }
+}
+
+#[test]
+fn what_waits_says_until_when() {
+    let window = json!([{"start": "22:00", "duration": "1h"}]);
+    let member = member(
+        json!({"upgrade": {"mode": "FullyManaged", "releaseChannel": "Rapid", "maintenanceWindows": window}}),
+        json!({"version": {"current": "1.5.4"}}),
+    );
+    let text = text(&seen(member));
+    assert!(
+        text.contains(
+            "when              2026-11-21T22:00:00Z\n├─ next window       2026-11-21T22:00:00Z\n"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_server_that_tells_no_version_is_a_failure_with_a_remedy() {
+    let mut seen = seen(member(json!({}), json!({})));
+    seen.kubernetes = "unknown".to_owned();
+    let zones = TimeZoneDatabase::from_env();
+    let failure = outlooks(&seen, &zones, NOW.parse().unwrap()).unwrap_err();
+    assert!(
+        failure
+            .reason
+            .contains("\"unknown\" is no Kubernetes version")
+    );
+}
