@@ -77,7 +77,7 @@ pub struct Blueprint {
     pub release: Release,
     /// Complete image references, after the registry rewrite.
     pub images: Images,
-    /// Names of the pull secrets in `applink-system`, sorted.
+    /// Names of the pull secrets in `applink-operator`, sorted.
     pub pull_secrets: Vec<String>,
     /// Kubernetes distribution.
     pub platform: Platform,

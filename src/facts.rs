@@ -3,6 +3,7 @@
 //! Filled by the shell from watches; every list is bounded by what the cluster holds, and nothing is kept of an object
 //! that no decision reads. Imports nothing but `names`.
 
+mod credentials;
 mod membership;
 mod signal;
 
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::Value;
 
+pub use credentials::{CREDENTIALS_KEY, CREDENTIALS_TYPE, Credentials, merged};
 pub use membership::{GRACE, Membership, Mode, NamespaceFact, PodMeta, membership};
 pub use signal::{Answer, Answers, Evidence, Question};
 
@@ -255,8 +257,12 @@ pub struct Facts {
     pub quotas: Vec<Quota>,
     /// Network policies.
     pub policies: Vec<Arc<NetworkPolicy>>,
-    /// Data of Cilium's `ConfigMap`, when that is the cluster's network: `cni-exclusive` and `enable-bpf-masquerade`.
+    /// Settings of Cilium that the mesh depends on, when that is the cluster's network.
     pub cilium: Option<BTreeMap<String, String>>,
+    /// Deployments of the data plane's namespace that an autoscaler targets, and the least replicas it keeps.
+    pub autoscaled: BTreeMap<String, i32>,
+    /// Pull secrets in the operator's namespace, and what is wrong with each that cannot be used.
+    pub pull_secrets: BTreeMap<String, Option<String>>,
     /// What the API server refuses us.
     pub denied: BTreeSet<Denied>,
     /// What components answered when asked.

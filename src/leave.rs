@@ -5,7 +5,7 @@
 //! then what istiod made at run time. Each stage ends when what it waits for is gone, or at its time limit: then what is
 //! left is told, and the leave goes on. A cluster or node that is gone counts as left.
 
-use std::collections::BTreeMap;
+mod progress;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,44 +16,13 @@ use crate::health;
 use crate::names;
 use crate::plan::{Act, Object, Plan};
 use crate::status::{Problem, Wait};
+pub use progress::{Progress, Stage};
 
 /// The longest a stage may wait.
 pub const LIMIT: SignedDuration = SignedDuration::from_secs(180);
 
 /// `app` of the pods that check nodes.
 pub const CHECK: &str = "applink-leave-check";
-
-/// A stage of the leave, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Stage {
-    /// Labels that enrol are taken off namespaces.
-    Unenrol,
-    /// Captured pods are let go.
-    Redirection,
-    /// Proxies end.
-    Proxies,
-    /// Network agents end.
-    Agents,
-    /// Nodes are looked at.
-    Check,
-    /// The check itself ends.
-    CheckGone,
-    /// Everything else of ours.
-    Rest,
-    /// What istiod made.
-    Sweep,
-}
-
-/// What is known about the leave itself; lost when the operator is started again, which only starts the clocks anew.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// When each stage was first waited in.
-    pub since: BTreeMap<Stage, Timestamp>,
-    /// What istiod made was swept.
-    pub swept: bool,
-    /// What a stage gave up on.
-    pub left: Vec<String>,
-}
 
 /// What to do about a member that is being deleted.
 #[derive(Clone, Debug, PartialEq)]

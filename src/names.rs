@@ -117,6 +117,9 @@ pub const ZTUNNEL: &str = "ztunnel";
 /// Value of label `app` on the control plane.
 pub const ISTIOD: &str = "istiod";
 
+/// The Secret in the data plane's namespace with the credentials of every pull secret that the spec names.
+pub const PULL_SECRET: &str = "applink-pull";
+
 /// The webhook that validates Istio objects, shared by all revisions. The name is Istio's.
 pub const DEFAULT_VALIDATOR: &str = "istiod-default-validator";
 

@@ -153,7 +153,7 @@ fn the_operator_cannot_widen_its_rights() {
 }
 
 #[test]
-fn the_operator_reads_no_secret_outside_its_own_namespace_but_cacerts() {
+fn the_operator_reads_no_secret_outside_its_own_namespace_but_what_it_wrote() {
     let objects = all();
     for role in of_kind(&objects, "ClusterRole") {
         if role["metadata"]["name"] == "applink-operator" {
@@ -176,7 +176,11 @@ fn the_operator_reads_no_secret_outside_its_own_namespace_but_cacerts() {
                 .iter()
                 .any(|verb| strings(&rule["verbs"]).contains(verb));
             if reads {
-                assert_eq!(strings(&rule["resourceNames"]), ["cacerts"], "{rule}");
+                assert_eq!(
+                    strings(&rule["resourceNames"]),
+                    ["cacerts", "applink-pull"],
+                    "{rule}"
+                );
             }
         }
     }
@@ -258,10 +262,9 @@ fn the_operator_may_apply_and_watch_every_object_it_builds() {
     let mut missing = std::collections::BTreeSet::new();
     for folder in case::folders().values() {
         for manifest in Case::read(folder).objects() {
-            // The namespace ships with the operator. The object for Multus is another's kind, there on OpenShift only.
+            // The namespace ships with the operator.
             let verbs: &[&str] = match manifest.resource.kind.as_str() {
                 "Namespace" => &["list", "watch", "patch"],
-                "NetworkAttachmentDefinition" => &["get", "create", "patch", "delete"],
                 _ => &["list", "watch", "create", "patch", "delete"],
             };
             for verb in verbs {

@@ -141,6 +141,7 @@ fn container(blueprint: &Blueprint) -> Container {
         mount_propagation: Some("HostToContainer".to_owned()),
         ..pod::mount(name, path)
     };
+    let readiness = pod::http_probe("/readyz", 8000);
     Container {
         command: Some(vec!["install-cni".to_owned()]),
         args: Some(vec![format!(
@@ -154,7 +155,8 @@ fn container(blueprint: &Blueprint) -> Container {
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
-        readiness_probe: Some(pod::http_probe("/readyz", 8000)),
+        startup_probe: Some(pod::startup_probe(&readiness)),
+        readiness_probe: Some(readiness),
         resources: Some(blueprint.cni.resources.clone()),
         security_context: Some(SecurityContext {
             // The field and not the annotation: every Kubernetes these releases support knows it (1.30 and later).

@@ -1,4 +1,4 @@
-//! What must be there before anything else: labels of the namespace, and what the platform asks for.
+//! What must be there before anything else: labels of the namespace, what the platform asks for, the proxies' account.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::manifest::{Error, Manifest};
 use super::meta::{self, Component};
+use super::rbac;
 use crate::blueprint::Blueprint;
 use crate::names;
 use crate::platform::Platform;
@@ -25,6 +26,12 @@ pub(super) fn objects(blueprint: &Blueprint) -> Result<Vec<Manifest>, Error> {
     if blueprint.platform.needs_critical_quota() {
         objects.push(Manifest::of(&quota(blueprint))?);
     }
+    // Before istiod: it is asked to sign for this account before any proxy is there.
+    objects.push(rbac::account(
+        blueprint,
+        Component::Ztunnel,
+        names::ZTUNNEL,
+    )?);
     Ok(objects)
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, ContainerPort, DownwardAPIVolumeFile, DownwardAPIVolumeSource,
-    EmptyDirVolumeSource, EnvVar, ObjectFieldSelector, PodSpec, Volume,
+    EmptyDirVolumeSource, EnvVar, LocalObjectReference, ObjectFieldSelector, PodSpec, Volume,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -175,13 +175,22 @@ fn typed(object: &impl Serialize) -> Result<Value, Error> {
 fn pod_spec(blueprint: &Blueprint) -> PodSpec {
     PodSpec {
         containers: vec![container(blueprint)],
-        // The Secret must be in the Gateway's namespace; the operator copies it there.
-        image_pull_secrets: pod::pull_secrets(blueprint),
+        // Gateways are in namespaces of the user's, where we write nothing: Secrets of these names must be there.
+        image_pull_secrets: user_pull_secrets(blueprint),
         node_selector: Some(meta::texts([("kubernetes.io/os", "linux")])),
         service_account_name: Some("{{ .ServiceAccount }}".to_owned()),
         volumes: Some(volumes()),
         ..PodSpec::default()
     }
+}
+
+fn user_pull_secrets(blueprint: &Blueprint) -> Option<Vec<LocalObjectReference>> {
+    let all: Vec<_> = blueprint
+        .pull_secrets
+        .iter()
+        .map(|name| LocalObjectReference { name: name.clone() })
+        .collect();
+    (!all.is_empty()).then_some(all)
 }
 
 fn container(blueprint: &Blueprint) -> Container {

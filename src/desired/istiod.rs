@@ -304,7 +304,6 @@ fn container(blueprint: &Blueprint) -> Container {
         ..ContainerPort::default()
     };
     let mut readiness = pod::http_probe("/ready", 8080);
-    readiness.initial_delay_seconds = Some(1);
     readiness.period_seconds = Some(3);
     readiness.timeout_seconds = Some(5);
     Container {
@@ -317,6 +316,7 @@ fn container(blueprint: &Blueprint) -> Container {
             port("https-webhooks", 15017),
             port("http-monitoring", 15014),
         ]),
+        startup_probe: Some(pod::startup_probe(&readiness)),
         readiness_probe: Some(readiness),
         resources: Some(blueprint.control_plane.resources.clone()),
         security_context: Some(pod::unprivileged()),

@@ -26,7 +26,7 @@ pub use manifest::{Error, Manifest};
 
 use crate::blueprint::{Blueprint, Revision};
 
-/// What must be there before anything else: labels of the namespace, and what the platform asks for.
+/// What must be there before anything else: labels of the namespace, what the platform asks for, the proxies' account.
 ///
 /// # Errors
 /// [`Error`] when an object does not serialise.
@@ -50,7 +50,7 @@ pub fn agent(blueprint: &Blueprint) -> Result<Vec<Manifest>, Error> {
     cni::objects(blueprint)
 }
 
-/// The node proxy of the blueprint's revision: account, rights, one DaemonSet placed as told.
+/// The node proxy of the blueprint's revision: rights, one DaemonSet placed as told.
 ///
 /// # Errors
 /// [`Error`] when an object does not serialise.

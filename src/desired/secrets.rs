@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::manifest::{Error, Manifest};
 use super::meta::{self, Component};
 use crate::blueprint::Blueprint;
+use crate::facts::{CREDENTIALS_KEY, CREDENTIALS_TYPE};
 use crate::names;
 use crate::trust::{Authority, Intermediate};
 
@@ -68,21 +69,18 @@ pub fn cacerts(blueprint: &Blueprint, intermediate: &Intermediate) -> Result<Man
     })
 }
 
-/// A pull secret of the operator's namespace, copied to `applink-system`; applied, so that a renewed one follows.
-///
-/// # Errors
-/// [`Error`] when it does not serialise.
-pub fn pull_secret(
-    blueprint: &Blueprint,
-    name: &str,
-    original: &Secret,
-) -> Result<Manifest, Error> {
-    Manifest::of(&Secret {
-        metadata: meta::namespaced(blueprint, Component::Foundation, name),
-        data: original.data.clone(),
-        type_: original.type_.clone(),
+/// Registry credentials where the data plane's pods need them.
+#[must_use]
+pub fn pull_secret(blueprint: &Blueprint, credentials: Vec<u8>) -> Secret {
+    Secret {
+        metadata: meta::namespaced(blueprint, Component::Foundation, names::PULL_SECRET),
+        data: Some(BTreeMap::from([(
+            CREDENTIALS_KEY.to_owned(),
+            ByteString(credentials),
+        )])),
+        type_: Some(CREDENTIALS_TYPE.to_owned()),
         ..Secret::default()
-    })
+    }
 }
 
 fn opaque(data: BTreeMap<String, Vec<u8>>) -> Secret {

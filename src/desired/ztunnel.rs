@@ -37,11 +37,7 @@ pub(super) fn objects(
     blueprint: &Blueprint,
     placement: &Placement,
 ) -> Result<Vec<Manifest>, Error> {
-    let mut objects = vec![rbac::account(
-        blueprint,
-        Component::Ztunnel,
-        names::ZTUNNEL,
-    )?];
+    let mut objects = Vec::new();
     if blueprint.platform == Platform::OpenShift {
         let name = format!("{}-{}", rbac::OPENSHIFT_PRIVILEGED, names::ZTUNNEL);
         objects.push(rbac::bind(
@@ -161,6 +157,7 @@ fn container(blueprint: &Blueprint, istiod: &str, grace: u64) -> Container {
         ZtunnelImplementation::Applink => &["ztunnel"],
         ZtunnelImplementation::Istio => &["proxy", "ztunnel"],
     };
+    let readiness = pod::http_probe("/healthz/ready", names::ZTUNNEL_READY_PORT);
     Container {
         args: Some(
             arguments
@@ -175,7 +172,8 @@ fn container(blueprint: &Blueprint, istiod: &str, grace: u64) -> Container {
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
-        readiness_probe: Some(pod::http_probe("/healthz/ready", names::ZTUNNEL_READY_PORT)),
+        startup_probe: Some(pod::startup_probe(&readiness)),
+        readiness_probe: Some(readiness),
         resources: Some(blueprint.ztunnel.resources.clone()),
         security_context: Some(SecurityContext {
             // The API server forces it with SYS_ADMIN; said here so that the applied object equals the stored one.

@@ -1,5 +1,6 @@
 //! The order of a leave, and what may hold it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -236,6 +237,50 @@ fn a_stage_waits_for_its_limit_only_and_tells_what_is_left() {
         progress.left,
         ["Pod shop/web still redirected by the network agent"]
     );
+}
+
+#[test]
+fn an_operator_that_is_started_again_and_again_starts_no_clock_anew() {
+    let facts = cluster();
+    let terms = terms(LeavePolicy::UnenrolNamespaces);
+    let stuck = Membership {
+        redirected: vec!["shop/web".to_owned()],
+        ..Membership::default()
+    };
+    let mut written = Progress::default().write();
+    for second in (0..180).step_by(20) {
+        let mut progress = Progress::read(&written);
+        let leave = plan(&facts, &terms, &stuck, &mut progress, at(second));
+        assert!(deleted(&leave).is_empty(), "after {second} s");
+        written = progress.write();
+    }
+    let mut progress = Progress::read(&written);
+    let leave = plan(&facts, &terms, &stuck, &mut progress, at(180));
+    assert_eq!(deleted(&leave), ["ztunnel-1"]);
+    assert_eq!(
+        Progress::read(&progress.write()),
+        progress,
+        "nothing is lost"
+    );
+}
+
+#[test]
+fn stages_are_read_by_the_names_they_are_written_with_and_others_are_passed_over() {
+    let since = Stage::ALL
+        .iter()
+        .zip(0..)
+        .map(|(stage, second)| (*stage, at(second)))
+        .collect();
+    let progress = Progress {
+        since,
+        swept: true,
+        left: vec!["Node a is not clean".to_owned()],
+    };
+    let mut written = progress.write();
+    written.stages[0].name = "Farewell".to_owned();
+    let read = Progress::read(&written);
+    assert_eq!(read.since.len(), progress.since.len() - 1);
+    assert!(read.swept && read.left == progress.left);
 }
 
 #[test]

@@ -92,6 +92,27 @@ pub async fn object(
     Ok((live, accepted))
 }
 
+/// Keeps the replicas of a Deployment when we stop saying how many there are: a field that nobody owns falls back to its
+/// default, which is one. Whoever changes it later, an autoscaler, owns it then.
+pub async fn hand_over(client: &Client, object: &Object, replicas: i64) -> Result<(), Error> {
+    let manifest = &object.manifest;
+    let api = api(client, &manifest.resource, manifest.namespace.as_deref());
+    let body = json!({
+        "apiVersion": manifest.resource.api_version,
+        "kind": manifest.resource.kind,
+        "metadata": {"name": manifest.name},
+        "spec": {"replicas": replicas},
+    });
+    let params = PatchParams::apply(INITIAL_MANAGER);
+    let patch = Patch::Apply(&body);
+    let request = api.patch(&manifest.name, &params, &patch);
+    match limited("hand over the replicas of", &object.key, request).await {
+        // It has another number already: somebody else owns it.
+        Err(Error::Request { source, .. }) if is_conflict(&source) || is_gone(&source) => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
 /// Creates an object with the fields that only its creation gets. Whether it is ours is returned: it was made now.
 async fn create(api: &Api<DynamicObject>, object: &Object) -> Result<bool, Error> {
     let body: DynamicObject =

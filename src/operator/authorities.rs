@@ -5,10 +5,12 @@ use rustls::pki_types::pem::PemObject;
 
 use super::error::Error;
 use super::pass::{Operator, Seen};
+use super::signing::Mesh;
 use super::world::Keys;
 use super::{authority, survey};
 use crate::api::v1alpha1::ApplicationNetwork;
 use crate::names;
+use crate::plan::Target;
 use crate::status::Outcome;
 use crate::trust::{Fingerprint, Recorded};
 
@@ -62,8 +64,23 @@ impl Operator {
         }
     }
 
-    /// Roots that istiod's certificate must be under.
-    pub(super) fn roots(&self) -> Vec<CertificateDer<'static>> {
+    /// What istiod of this target must be.
+    pub(super) fn mesh(&self, target: &Target) -> Mesh {
+        let member = &target.owner.name;
+        let trust_domain = self
+            .targets
+            .get(member)
+            .map(|(blueprint, _)| blueprint.trust_domain.clone())
+            .unwrap_or_default();
+        Mesh {
+            roots: self.roots(),
+            host: format!("{}.{}.svc", target.istiod, names::SYSTEM_NAMESPACE),
+            cluster: member.clone(),
+            trust_domain,
+        }
+    }
+
+    fn roots(&self) -> Vec<CertificateDer<'static>> {
         match self
             .world
             .cacerts

@@ -36,12 +36,7 @@ pub fn root_name(network: &str) -> String {
 
 /// The root of a network as it is found.
 pub fn root(world: &World, network: &str) -> Found<Certificate> {
-    match world
-        .roots
-        .all()
-        .get(&root_name(network))
-        .map(AsRef::as_ref)
-    {
+    match world.home.all().get(&root_name(network)).map(AsRef::as_ref) {
         Some(Keys::Root(read)) => Some(read.clone()).into(),
         _ => Found::Nothing,
     }

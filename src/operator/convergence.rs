@@ -7,8 +7,10 @@ use tracing::debug;
 
 use super::error::Error;
 use super::pass::{Operator, Seen, earlier};
+use super::world::{ATTACHMENT_KIND, Late};
 use super::{execute, survey};
 use crate::api::conditions::{Reason, Step};
+use crate::facts::Facts;
 use crate::names;
 use crate::plan::{self, Phase, Plan, Target};
 use crate::preflight;
@@ -85,7 +87,12 @@ impl Operator {
             outcome.progress = working(&Plan::new(Step::ControlPlane), &target);
             return Ok(());
         }
+        self.copy_pull_secrets(seen).await?;
         self.definitions().await?;
+        if !self.watches_late(seen.facts, &target) {
+            // What is there wakes us.
+            return Ok(());
+        }
         let bundle = self.bundle.clone().unwrap_or_default();
         let plan = plan::plan(seen.facts, &target, &bundle, phase, seen.now);
         self.carry_out(seen, &target, plan, outcome, next).await
@@ -124,22 +131,39 @@ impl Operator {
                 is_terminal: true,
             });
         }
-        if !target.policy.is_empty()
-            && seen
-                .facts
-                .definitions
-                .get("peerauthentications.security.istio.io")
-                .is_some_and(|definition| definition.established)
-        {
-            self.world.watch_policy(&self.client, &mut self.tasks);
-        }
         for act in &plan.acts {
             self.act(act, seen.facts, target).await?;
             if installed && let Some(note) = plan::restored(act, seen.facts) {
                 self.reporter.restored(seen.member, note).await;
             }
         }
+        if matches!(outcome.progress, Progress::Settled { .. }) {
+            // Pods of the template before may need it until then.
+            self.drop_pull_secrets(seen).await?;
+        }
         Ok(())
+    }
+
+    /// Watches what of this target not every cluster serves. False until what is there has been seen: else it would be
+    /// applied as if it were missing.
+    pub(super) fn watches_late(&mut self, facts: &Facts, target: &Target) -> bool {
+        let is_served = facts
+            .definitions
+            .get("peerauthentications.security.istio.io")
+            .is_some_and(|definition| definition.established);
+        let attaches = target
+            .agent
+            .iter()
+            .any(|object| object.key.kind == ATTACHMENT_KIND.2);
+        let wanted = [
+            (is_served && !target.policy.is_empty(), Late::Policy),
+            (attaches, Late::Attachment),
+        ];
+        let mut all = true;
+        for (_, late) in wanted.into_iter().filter(|(is_wanted, _)| *is_wanted) {
+            all &= self.world.watch_late(late, &self.client, &mut self.tasks);
+        }
+        all
     }
 }
 

@@ -14,10 +14,12 @@ use super::pass::Operator;
 use super::signals;
 use super::world::resource;
 use crate::api::v1alpha1::{ApplicationNetwork, MeshMember};
-use crate::desired::crds;
 use crate::facts::{Answer, Facts, ObjectKey, Question};
 use crate::names;
 use crate::plan::{Act, Target, difference, exclusion};
+
+/// Where a Deployment says how many replicas there are.
+const REPLICAS: &str = "/spec/replicas";
 
 impl Operator {
     /// Carries out one act of an install or a move.
@@ -57,6 +59,7 @@ impl Operator {
 
     /// Carries out an act that needs no target.
     pub(super) async fn act_of_leave(&mut self, act: &Act) -> Result<(), Error> {
+        self.worked = true;
         match act {
             Act::Apply(object) => {
                 let facts = self.world.facts();
@@ -68,6 +71,14 @@ impl Operator {
                 if let Some(live) = facts.object(&object.key) {
                     let at = difference(&live.body, &object.manifest.body);
                     info!(object = %object.key, at = at.as_deref(), "differs");
+                }
+                if object.key.kind == "Deployment"
+                    && object.manifest.body.pointer(REPLICAS).is_none()
+                    && let Some(replicas) = facts
+                        .object(&object.key)
+                        .and_then(|live| live.body.pointer(REPLICAS)?.as_i64())
+                {
+                    apply::hand_over(&self.client, object, replicas).await?;
                 }
                 self.metrics.act("apply");
                 let (live, accepted) = apply::object(&self.client, object, is_ours).await?;
@@ -122,40 +133,6 @@ impl Operator {
         }
     }
 
-    /// Applies definitions. The folder is read again: their schemas are megabytes, and are not kept.
-    async fn define(&mut self, wanted: &[String]) -> Result<(), Error> {
-        let folder = self.crds.clone();
-        let names: Vec<String> = wanted.to_vec();
-        let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
-        let reader = tokio::task::spawn_blocking(move || {
-            for one in crds::bundled(&folder)? {
-                let one = one?;
-                if names.contains(&one.manifest.name) && sender.blocking_send(one.manifest).is_err()
-                {
-                    break;
-                }
-            }
-            Ok::<_, crds::Error>(())
-        });
-        while let Some(manifest) = receiver.recv().await {
-            self.metrics.act("define");
-            let generation = apply::definition(&self.client, &manifest).await?;
-            info!(object = %manifest.display_name(), "applied");
-            if let Some(entry) = self
-                .bundle
-                .iter_mut()
-                .flat_map(|bundle| &mut bundle.entries)
-                .find(|entry| entry.bundled.manifest.name == manifest.name)
-            {
-                entry.generation = generation;
-            }
-        }
-        if let Ok(read) = reader.await {
-            read?;
-        }
-        Ok(())
-    }
-
     /// Asks in the background; the answer wakes the loop.
     fn ask(&mut self, question: &Question, facts: &Facts, target: &Arc<Target>) {
         let asked = self.asked.clone();
@@ -171,12 +148,11 @@ impl Operator {
         let wake = Arc::clone(&self.world.wake);
         let metrics = self.metrics.clone();
         let namespaces = facts.namespaces.clone();
-        let roots = self.roots();
-        let host = format!("{}.{}.svc", target.istiod, names::SYSTEM_NAMESPACE);
+        let mesh = self.mesh(target);
         let question = question.clone();
         self.tasks.spawn(async move {
             let seen = match &question {
-                Question::ControlPlane { pod, .. } => signals.control_plane(pod, roots, host).await,
+                Question::ControlPlane { pod, .. } => signals.control_plane(pod, &mesh).await,
                 Question::Proxy { node, pod, .. } => {
                     match (signals.served(pod).await, signals.on_node(node).await) {
                         (Ok(served), Ok(on_node)) => Ok(signals::compare(

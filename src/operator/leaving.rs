@@ -30,6 +30,11 @@ impl Operator {
             .map(|network| network.spec)
             .unwrap_or_default();
         let target = self.resolve(seen, &network, outcome)?;
+        if let Some(target) = &target
+            && !self.watches_late(seen.facts, target)
+        {
+            return Ok(false);
+        }
         let rival = outcome
             .findings
             .iter()
@@ -41,7 +46,11 @@ impl Operator {
                 .and_then(serde_json::Value::as_str)
                 == Some(seen.name.as_str())
         });
-        let leaving = owns || self.leaving.contains_key(&seen.name);
+        let begun = self.leaving.remove(&seen.name).or_else(|| {
+            let status = self.reporter.newest(seen.member).status?;
+            status.leave.as_ref().map(leave::Progress::read)
+        });
+        let leaving = owns || begun.is_some();
         if rival || !(leaving || authority::is_there(&self.client, &seen.name).await?) {
             // Another member stands for this cluster, or nothing was ever installed.
             execute::remove_finalizer(&self.client, seen.member).await?;
@@ -51,9 +60,10 @@ impl Operator {
             policy: seen.member.spec.effective_leave_policy(),
             check: self.check(seen, outcome),
         };
-        let mut progress = self.leaving.remove(&seen.name).unwrap_or_default();
+        let mut progress = begun.unwrap_or_default();
         let decided = leave::plan(seen.facts, &terms, seen.membership, &mut progress, seen.now);
         let left = progress.left.clone();
+        outcome.leave = Some(progress.write());
         self.leaving.insert(seen.name.clone(), progress);
         outcome.findings.clear();
         match decided {
@@ -107,8 +117,10 @@ impl Operator {
                     nodes: None,
                 });
                 sweep::sweep(&self.client, seen.facts).await?;
+                self.delete_copy().await?;
                 if let Some(progress) = self.leaving.get_mut(&seen.name) {
                     progress.swept = true;
+                    outcome.leave = Some(progress.write());
                 }
                 self.world.wake.notify_one();
                 Ok(false)

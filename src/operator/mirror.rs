@@ -68,6 +68,7 @@ pub fn version(text: &str) -> u64 {
 pub struct Mirror<Key, V> {
     map: Mutex<BTreeMap<Key, Arc<V>>>,
     synced: AtomicBool,
+    tried: AtomicBool,
     denied: Mutex<Option<Denied>>,
 }
 
@@ -77,6 +78,7 @@ impl<Key: Ord + Clone + Send + 'static, V: Fact> Mirror<Key, V> {
         Arc::new(Self {
             map: Mutex::new(BTreeMap::new()),
             synced: AtomicBool::new(false),
+            tried: AtomicBool::new(false),
             denied: Mutex::new(None),
         })
     }
@@ -89,6 +91,11 @@ impl<Key: Ord + Clone + Send + 'static, V: Fact> Mirror<Key, V> {
     /// The first list is complete, or refused.
     pub fn is_synced(&self) -> bool {
         self.synced.load(Ordering::Acquire) || lock(&self.denied).is_some()
+    }
+
+    /// The first list is complete, or could not be had; it is tried again then.
+    pub fn was_tried(&self) -> bool {
+        self.tried.load(Ordering::Acquire)
     }
 
     /// Why nothing is seen.
@@ -162,6 +169,9 @@ pub async fn follow<K, Key, V>(
             Ok(event) => event,
             Err(error) => {
                 refused(&error, &place, &mirror, &wake);
+                if !mirror.tried.swap(true, Ordering::AcqRel) {
+                    wake.notify_one();
+                }
                 continue;
             }
         };
@@ -179,6 +189,7 @@ pub async fn follow<K, Key, V>(
             Event::InitDone => {
                 *lock(&mirror.denied) = None;
                 let changed = mirror.replace(fresh.take().unwrap_or_default());
+                mirror.tried.store(true, Ordering::Release);
                 let first = !mirror.synced.swap(true, Ordering::AcqRel);
                 changed || first
             }

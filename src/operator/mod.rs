@@ -18,15 +18,18 @@ mod execute;
 mod gauge;
 mod leader;
 mod leaving;
+mod memory;
 mod mirror;
 mod network;
 mod pass;
 pub(crate) mod project;
+mod pull;
 mod release;
 mod report;
 mod resolution;
 mod settings;
 mod signals;
+mod signing;
 mod survey;
 mod sweep;
 mod world;
@@ -55,6 +58,8 @@ use world::World;
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Everything is looked at again after this long, though nothing changed. It writes nothing when nothing is to be done.
 const SLOW: Duration = Duration::from_hours(2);
+/// After work, and as long without any, memory is given back.
+const QUIET: Duration = Duration::from_secs(3);
 /// How long a first list may take before the operator works with what it has.
 const SYNC: Duration = Duration::from_mins(1);
 /// How long the last pass may take at the end.
@@ -203,11 +208,20 @@ async fn operate(
                 .unwrap_or_default()
                 .min(SLOW)
         });
+        let worked = &mut operator.worked;
         tokio::select! {
             () = tokio::time::sleep(pause.max(DEBOUNCE)) => {}
             () = async {
                 wake.notified().await;
                 tokio::time::sleep(DEBOUNCE).await;
+            } => {}
+            () = async {
+                if *worked {
+                    tokio::time::sleep(QUIET).await;
+                    memory::give_back();
+                    *worked = false;
+                }
+                std::future::pending().await
             } => {}
             _ = stop.changed() => {}
         }

@@ -52,6 +52,8 @@ pub struct Operator {
     pub leaving: BTreeMap<String, leave::Progress>,
     /// Nodes that lack a pod, and since when.
     pub absences: survey::Absences,
+    /// Something was done since memory was given back.
+    pub worked: bool,
     backoff: Backoff,
 }
 
@@ -90,6 +92,7 @@ impl Operator {
             targets: BTreeMap::new(),
             leaving: BTreeMap::new(),
             absences: survey::Absences::default(),
+            worked: false,
             backoff: Backoff::default(),
         }
     }
@@ -175,7 +178,12 @@ impl Operator {
         let is_deleted = seen.member.metadata.deletion_timestamp.is_some();
         if let Some(until) = self
             .backoff
-            .waits_until(&seen.name, generation, seen.now)
+            .waits_until(
+                &seen.name,
+                generation,
+                || survey::fingerprint(seen.facts),
+                seen.now,
+            )
             .filter(|_| !is_deleted)
         {
             return Some(until);
@@ -206,7 +214,13 @@ impl Operator {
             Ok(false) => self.backoff.succeeded(&seen.name),
             Err(error) => {
                 failed = Some(error.reason());
-                let until = self.backoff.failed(&seen.name, generation, seen.now);
+                let until = if error.is_terminal() {
+                    let facts = survey::fingerprint(seen.facts);
+                    self.backoff
+                        .stopped(&seen.name, generation, facts, seen.now)
+                } else {
+                    self.backoff.failed(&seen.name, generation, seen.now)
+                };
                 warn!(member = seen.name, error = %super::chain(&error), reason = %error.reason(), "pass failed");
                 outcome.failure = Some(error.failure());
                 earlier(&mut next, Some(until));

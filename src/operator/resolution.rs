@@ -11,6 +11,7 @@ use crate::api::conditions::Reason;
 use crate::api::v1alpha1::{ApplicationNetworkSpec, PlatformStatus};
 use crate::blueprint::resolve::{Surroundings, blueprint};
 use crate::catalogue::{self, Minor, Release, Resolution};
+use crate::names;
 use crate::plan::Target;
 use crate::platform;
 use crate::preflight;
@@ -86,6 +87,11 @@ impl Operator {
         let surroundings = Surroundings {
             platform: detection.platform,
             families: survey::families(seen.facts),
+            autoscaler_least: seen
+                .facts
+                .autoscaled
+                .get(&format!("{}-{}", names::ISTIOD, release.version.dashed()))
+                .copied(),
             ..Surroundings::default()
         };
         let made = match blueprint(seen.member, network, &release, &surroundings) {

@@ -12,12 +12,11 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, ListParams};
-use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
 
 use super::project;
+use super::signing::Mesh;
 use crate::facts::{Evidence, NamespaceFact, PodMeta, Question};
 use crate::names;
 
@@ -30,12 +29,11 @@ const ISTIOD_READY_PORT: u16 = 8080;
 
 /// Asks components. One implementation reaches them through the API server; tests have others.
 pub trait Signals: Send + Sync {
-    /// istiod takes TLS for xDS with a certificate of the mesh's root, and says that it is ready.
+    /// istiod says that it is ready, takes TLS for xDS with a certificate of the mesh's root, and signs under it.
     fn control_plane<'a>(
         &'a self,
         pod: &'a str,
-        roots: Vec<CertificateDer<'static>>,
-        host: String,
+        mesh: &'a Mesh,
     ) -> BoxFuture<'a, Result<Evidence, String>>;
     /// Uids of the pods a proxy serves.
     fn served<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<BTreeSet<String>, String>>;
@@ -122,8 +120,7 @@ impl Signals for PortForward {
     fn control_plane<'a>(
         &'a self,
         pod: &'a str,
-        roots: Vec<CertificateDer<'static>>,
-        host: String,
+        mesh: &'a Mesh,
     ) -> BoxFuture<'a, Result<Evidence, String>> {
         Box::pin(limited(async move {
             let (status, _) = self.get(pod, ISTIOD_READY_PORT, "/ready").await?;
@@ -134,13 +131,14 @@ impl Signals for PortForward {
                 });
             }
             let (forward, stream) = self.stream(pod, names::ISTIOD_XDS_PORT).await?;
-            let answer = hello(stream, roots, &host).await;
+            let signed = match mesh.connect(stream).await {
+                Ok(stream) => mesh.sign(&self.client, stream).await,
+                Err(error) => Err(error),
+            };
             forward.abort();
-            answer?;
             Ok(Evidence {
                 good: true,
-                text: "ready, and serves xDS with a certificate it signed under the mesh's root"
-                    .to_owned(),
+                text: format!("ready, and signed for {} under the mesh's root", signed?),
             })
         }))
     }
@@ -179,26 +177,6 @@ impl Signals for PortForward {
                 .collect())
         }))
     }
-}
-
-/// A TLS handshake that ends well only with a certificate under these roots.
-async fn hello(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
-    roots: Vec<CertificateDer<'static>>,
-    host: &str,
-) -> Result<(), String> {
-    let mut store = rustls::RootCertStore::empty();
-    store.add_parsable_certificates(roots);
-    let mut config = rustls::ClientConfig::builder()
-        .with_root_certificates(store)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-    TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
-        .map(|_| ())
-        .map_err(|error| format!("xDS over TLS: {error}"))
 }
 
 /// Uids in the answer of our proxy: a list of them, or an object with a list `pods`.

@@ -14,7 +14,9 @@ use crate::health::{self, Deployment};
 use crate::names;
 use crate::plan::{NodeRules, Target};
 use crate::platform;
-use crate::preflight::{Cluster, Crd, Injector, Node, Quota, Right, Rival, Taint, Workload};
+use crate::preflight::{
+    Cilium, Cluster, Crd, Injector, Node, Quota, Right, Rival, Taint, Workload,
+};
 use crate::status::Component;
 use crate::trust::Certificate;
 
@@ -156,7 +158,21 @@ pub fn cluster(facts: &Facts, membership: &Membership, rivals: Vec<Rival>) -> Cl
                 namespace: denied.namespace.clone(),
             })
             .collect(),
-        cilium: None,
+        pull_secrets: facts.pull_secrets.clone(),
+        cilium: facts.cilium.as_ref().map(cilium),
+    }
+}
+
+/// Cilium as its `ConfigMap` sets it up: its chart writes every one of these keys.
+fn cilium(data: &BTreeMap<String, String>) -> Cilium {
+    let is = |key: &str, value: &str| data.get(key).is_some_and(|text| text == value);
+    Cilium {
+        exclusive: is("cni-exclusive", "true"),
+        bpf_masquerade: is("enable-bpf-masquerade", "true"),
+        socket_lb: (is("kube-proxy-replacement", "true")
+            || is("kube-proxy-replacement", "strict")
+            || is("bpf-lb-sock", "true"))
+            && !is("bpf-lb-sock-hostns-only", "true"),
     }
 }
 
@@ -388,6 +404,29 @@ pub fn membership(found: &Membership) -> MembershipStatus {
         enrolled_names: first(&found.namespaces),
         broken: first(&found.broken),
     }
+}
+
+/// Fingerprint of what may make an act possible that was refused: our objects, definitions, the namespace's labels,
+/// quotas and rights.
+pub fn fingerprint(facts: &Facts) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    for (key, live) in &facts.objects {
+        (key, live.digest, live.deleting).hash(&mut hasher);
+    }
+    for (name, definition) in &facts.definitions {
+        (name, definition.generation, definition.established).hash(&mut hasher);
+    }
+    if let Some(namespace) = facts.namespaces.get(names::SYSTEM_NAMESPACE) {
+        (&namespace.labels, namespace.deleting).hash(&mut hasher);
+    }
+    for quota in &facts.quotas {
+        (&quota.name, quota.hard, quota.used).hash(&mut hasher);
+    }
+    for denied in &facts.denied {
+        (denied.verb, &denied.resource, &denied.namespace).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// A certificate, for status.

@@ -5,10 +5,11 @@ mod seen;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Namespace, Node as K8sNode, Pod as K8sPod, ResourceQuota, Secret,
 };
@@ -19,8 +20,8 @@ use kube::runtime::watcher::Config;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-pub use kind::{resource, resource_of};
-pub use seen::Keys;
+pub use kind::{ATTACHMENT_KIND, resource, resource_of};
+pub use seen::{Copy, Keys, copy, digest};
 
 use super::definition::{self, Lean};
 use super::mirror::Fact;
@@ -29,7 +30,7 @@ use crate::api::v1alpha1::{ApplicationNetwork, MeshMember, MeshRelease};
 use crate::facts::{Definition, Denied, Facts, Live, NamespaceFact, Node, ObjectKey, Pod, PodMeta};
 use crate::names;
 use kind::{CLUSTER_KINDS, POLICY_KIND, SYSTEM_KINDS};
-use seen::{OtherFact, Own, Policy, Present, QuotaFact};
+use seen::{Least, OtherFact, Own, Policy, Present, QuotaFact, Settings};
 use watch::{M, PAGE, Watch};
 
 /// Definitions a page has at most: each may be hundreds of kilobytes.
@@ -45,7 +46,7 @@ pub struct World {
     /// Releases.
     pub releases: M<String, Own<MeshRelease>>,
     own: Vec<(&'static str, M<ObjectKey, Live>)>,
-    policy: OnceLock<M<ObjectKey, Live>>,
+    late: Mutex<BTreeMap<&'static str, M<ObjectKey, Live>>>,
     definitions: M<String, Definition>,
     nodes: M<String, Node>,
     pods: M<String, Pod>,
@@ -55,8 +56,12 @@ pub struct World {
     policies: M<(String, String), Policy>,
     quotas: M<String, QuotaFact>,
     root_map: M<String, Present>,
-    /// Root Secrets by name.
-    pub roots: M<String, Keys>,
+    autoscalers: M<String, Least>,
+    cilium: M<String, Settings>,
+    /// Secrets of the operator's namespace by name: roots and pull secrets.
+    pub home: M<String, Keys>,
+    /// The copy of the pull secrets.
+    pub pull: M<String, Copy>,
     /// `cacerts`.
     pub cacerts: M<String, Keys>,
     /// `gitVersion` of the API server.
@@ -65,6 +70,15 @@ pub struct World {
     pub api_groups: Vec<String>,
     /// Wakes the loop.
     pub wake: Arc<Notify>,
+}
+
+/// Kinds that not every cluster serves.
+#[derive(Clone, Copy, Debug)]
+pub enum Late {
+    /// The mesh-wide policy: once its definition is served.
+    Policy,
+    /// What Multus reads: on OpenShift.
+    Attachment,
 }
 
 impl World {
@@ -135,7 +149,7 @@ impl World {
             networks: watch.guarded(),
             releases: watch.guarded(),
             own,
-            policy: OnceLock::new(),
+            late: Mutex::default(),
             definitions: watch.all::<Lean, _, _>(
                 Config::default().page_size(DEFINITIONS_PAGE),
                 definition::project,
@@ -160,10 +174,21 @@ impl World {
                 Config::default().fields(&format!("metadata.name={}", names::ROOT_CONFIG_MAP)),
                 |map: PartialObjectMeta<ConfigMap>| Some((map.metadata.name?, Present)),
             ),
-            roots: watch.namespaced::<Secret, _, _>(
+            autoscalers: watch
+                .system::<HorizontalPodAutoscaler, _, _>(Config::default(), seen::autoscaler),
+            cilium: watch.namespaced::<ConfigMap, _, _>(
+                "kube-system",
+                Config::default().fields("metadata.name=cilium-config"),
+                seen::cilium,
+            ),
+            pull: watch.system::<Secret, _, _>(
+                Config::default().fields(&format!("metadata.name={}", names::PULL_SECRET)),
+                seen::copy,
+            ),
+            home: watch.namespaced::<Secret, _, _>(
                 names::OPERATOR_NAMESPACE,
                 Config::default(),
-                seen::root,
+                seen::at_home,
             ),
             cacerts: watch.namespaced::<Secret, _, _>(
                 names::SYSTEM_NAMESPACE,
@@ -195,7 +220,10 @@ impl World {
             state(&self.policies),
             state(&self.quotas),
             state(&self.root_map),
-            state(&self.roots),
+            state(&self.autoscalers),
+            state(&self.cilium),
+            state(&self.home),
+            state(&self.pull),
             state(&self.cacerts),
         ];
         all.extend(self.own.iter().map(|(_, mirror)| state(mirror)));
@@ -210,29 +238,40 @@ impl World {
         }
     }
 
-    fn own_of(&self, kind: &str) -> Option<&M<ObjectKey, Live>> {
+    fn own_of(&self, kind: &str) -> Option<M<ObjectKey, Live>> {
         self.own
             .iter()
             .find(|(own, _)| *own == kind)
-            .map(|(_, mirror)| mirror)
-            .or_else(|| self.policy.get().filter(|_| kind == POLICY_KIND.2))
+            .map(|(_, mirror)| Arc::clone(mirror))
+            .or_else(|| self.late().get(kind).map(Arc::clone))
     }
 
-    /// Watches the mesh-wide policy from now on; a second call changes nothing. Only for when its kind is served: a watch
-    /// of a kind that is not would be refused again and again.
-    pub fn watch_policy(&self, client: &Client, tasks: &mut JoinSet<()>) {
-        self.policy.get_or_init(|| {
+    fn late(&self) -> MutexGuard<'_, BTreeMap<&'static str, M<ObjectKey, Live>>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Watches objects of a kind that not every cluster serves, from now on; a second call changes nothing. Returns
+    /// whether what is there has been seen, or cannot be.
+    pub fn watch_late(&self, late: Late, client: &Client, tasks: &mut JoinSet<()>) -> bool {
+        let (kind, namespace) = match late {
+            Late::Policy => (POLICY_KIND, names::SYSTEM_NAMESPACE),
+            Late::Attachment => (ATTACHMENT_KIND, "default"),
+        };
+        let mut all = self.late();
+        let mirror = all.entry(kind.2).or_insert_with(|| {
             let mut watch = Watch {
                 client,
                 tasks,
                 wake: &self.wake,
             };
-            watch.own(
-                POLICY_KIND,
-                Some(names::SYSTEM_NAMESPACE),
-                Config::default().labels(names::MEMBER_LABEL),
-            )
+            let config = match late {
+                Late::Policy => Config::default().labels(names::MEMBER_LABEL),
+                // The right to see it is bound to its name.
+                Late::Attachment => Config::default().fields("metadata.name=istio-cni"),
+            };
+            watch.own(kind, Some(namespace), config)
         });
+        mirror.was_tried()
     }
 
     /// The facts as of now, without what is not watched: answers and what was applied last.
@@ -242,8 +281,8 @@ impl World {
         for (_, mirror) in &self.own {
             objects.extend(mirror.all());
         }
-        if let Some(policy) = self.policy.get() {
-            objects.extend(policy.all());
+        for mirror in self.late().values() {
+            objects.extend(mirror.all());
         }
         Facts {
             server_version: self.server_version.clone(),
@@ -263,6 +302,27 @@ impl World {
                 .iter()
                 .flat_map(|mirror| mirror.all().into_values())
                 .map(|other| other.0.clone())
+                .collect(),
+            cilium: self
+                .cilium
+                .all()
+                .into_values()
+                .next()
+                .map(|settings| settings.0.clone()),
+            autoscaled: self
+                .autoscalers
+                .all()
+                .into_iter()
+                .map(|(name, least)| (name, least.0))
+                .collect(),
+            pull_secrets: self
+                .home
+                .all()
+                .into_iter()
+                .filter_map(|(name, keys)| match keys.as_ref() {
+                    Keys::Pull(read) => Some((name, read.as_ref().err().cloned())),
+                    _ => None,
+                })
                 .collect(),
             root_config_map: !self.root_map.all().is_empty(),
             quotas: self

@@ -36,6 +36,8 @@ pub struct Cluster {
     pub rivals: Vec<Rival>,
     /// What the operator may not do although it must.
     pub missing_rights: Vec<Right>,
+    /// Pull secrets in the operator's namespace, and what is wrong with each that cannot be used.
+    pub pull_secrets: BTreeMap<String, Option<String>>,
     /// The configuration of Cilium, when that is the cluster's network.
     pub cilium: Option<Cilium>,
 }
@@ -145,4 +147,6 @@ pub struct Cilium {
     pub exclusive: bool,
     /// `bpf.masquerade`: it breaks the probes' source address.
     pub bpf_masquerade: bool,
+    /// It translates service addresses inside pods: `socketLB` without `hostNamespaceOnly`.
+    pub socket_lb: bool,
 }

@@ -122,6 +122,15 @@ fn cilium(cluster: &Cluster) -> Vec<Finding> {
             remedy: "set bpf.masquerade=false in Cilium if probes of enrolled pods fail".to_owned(),
         });
     }
+    if setup.socket_lb {
+        findings.push(Finding {
+            code: Code::CiliumSocketLb,
+            severity: Severity::Warn,
+            object: object(),
+            message: "Cilium replaces the address of a service by that of a pod before the mesh sees it, so waypoints of services are passed by".to_owned(),
+            remedy: "set socketLB.hostNamespaceOnly=true in Cilium".to_owned(),
+        });
+    }
     findings
 }
 

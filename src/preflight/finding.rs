@@ -91,6 +91,10 @@ codes! {
     CiliumExclusive,
     /// Cilium rewrites the probes' source.
     CiliumMasquerade,
+    /// Cilium translates the addresses of services before the mesh sees them.
+    CiliumSocketLb,
+    /// A pull secret that the spec names is missing or cannot be used.
+    PullSecretMissing,
     /// `applink-system` refuses privileged pods.
     PodSecurity,
     /// `applink-system` is itself enrolled.

@@ -3,6 +3,7 @@
 mod cluster;
 mod components;
 mod finding;
+mod images;
 mod nodes;
 mod policies;
 
@@ -30,6 +31,7 @@ pub fn check(cluster: &Cluster, member: &MeshMember, release: Option<&Release>) 
     findings.extend(kubernetes(cluster, release));
     findings.extend(nodes::check(cluster, member));
     findings.extend(components::check(cluster, release));
+    findings.extend(images::check(cluster, member));
     findings.extend(system_namespace(cluster, member));
     findings.extend(policies::check(cluster));
     findings.sort_by_key(|finding| finding.severity);

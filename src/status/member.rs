@@ -8,8 +8,8 @@ use super::outcome::{Outcome, Progress, Work};
 use super::verdict::decide;
 use super::{bounds, seen};
 use crate::api::v1alpha1::{
-    HistoryEntry, MAX_AVAILABLE_UPGRADES, MAX_CERTIFICATES, MAX_COMPONENTS, MAX_HISTORY,
-    MeshMemberStatus, RolloutStatus, Upgrade, UpgradeStatus, VersionStatus,
+    HistoryEntry, LeaveStatus, MAX_AVAILABLE_UPGRADES, MAX_CERTIFICATES, MAX_COMPONENTS,
+    MAX_HISTORY, MeshMemberStatus, RolloutStatus, Upgrade, UpgradeStatus, VersionStatus,
 };
 use crate::catalogue::Version;
 
@@ -47,6 +47,9 @@ pub fn next(old: Option<&MeshMemberStatus>, outcome: &Outcome, now: Timestamp) -
         outcome.membership.as_ref().map(seen::membership),
     );
     keep_or(&mut status.upgrade, upgrade(outcome));
+    if let Some(leave) = &outcome.leave {
+        status.leave = Some(seen::leave(leave)).filter(|leave| *leave != LeaveStatus::default());
+    }
     advance(&mut status, outcome, whole_seconds(now));
     let mut conditions = Conditions::from(&status.conditions, status.observed_generation, now);
     decide(&mut conditions, &status, outcome);

@@ -4,8 +4,8 @@
 
 use crate::api::conditions::{Reason, Step};
 use crate::api::v1alpha1::{
-    AvailableUpgrade, CertificateStatus, ComponentStatus, MembershipStatus, PlatformStatus,
-    RolloutNodes, Upgrade,
+    AvailableUpgrade, CertificateStatus, ComponentStatus, LeaveStatus, MembershipStatus,
+    PlatformStatus, RolloutNodes, Upgrade,
 };
 use crate::catalogue::{Resolution, Unresolved, Version};
 use crate::preflight::Finding;
@@ -39,6 +39,8 @@ pub struct Outcome {
     pub certificates: Option<Vec<CertificateStatus>>,
     /// Who is in the mesh.
     pub membership: Option<MembershipStatus>,
+    /// How far a leave is; the default while it may not begin.
+    pub leave: Option<LeaveStatus>,
     /// What failed in this pass.
     pub failure: Option<Failure>,
     /// Set while a deleted member cannot leave: the reason and the message of condition `LeaveBlocked`.

@@ -1,9 +1,13 @@
 //! What was seen, cut to the limits of status.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::bounds;
+use super::conditions::whole_seconds;
 use crate::api::v1alpha1::{
-    AvailableUpgrade, CertificateStatus, ComponentStatus, MAX_MEMBERSHIP_NAMES, MAX_ROLLOUT_NODES,
-    MembershipStatus, NodeFailure, PlatformStatus, RolloutNodes,
+    AvailableUpgrade, CertificateStatus, ComponentStatus, LeaveStage, LeaveStatus, MAX_LEAVE,
+    MAX_MEMBERSHIP_NAMES, MAX_ROLLOUT_NODES, MembershipStatus, NodeFailure, PlatformStatus,
+    RolloutNodes,
 };
 
 pub(super) fn platform(seen: &PlatformStatus) -> PlatformStatus {
@@ -59,5 +63,17 @@ pub(super) fn nodes(seen: &RolloutNodes) -> RolloutNodes {
             reason: bounds::name(&failure.reason),
         }),
         ..*seen
+    }
+}
+
+/// Clocks to the second, as all times in status.
+pub(super) fn leave(seen: &LeaveStatus) -> LeaveStatus {
+    LeaveStatus {
+        stages: bounds::list(&seen.stages, MAX_LEAVE, |stage| LeaveStage {
+            name: bounds::name(&stage.name),
+            since: Time(whole_seconds(stage.since.0)),
+        }),
+        swept: seen.swept,
+        left: bounds::list(&seen.left, MAX_LEAVE, |text| bounds::message(text)),
     }
 }

@@ -27,7 +27,7 @@ fn a_registry_and_its_secrets_reach_every_pod() {
         if pods.is_object() {
             assert_eq!(
                 pods["imagePullSecrets"],
-                serde_json::json!([{"name": "mirror-a"}, {"name": "mirror-b"}])
+                serde_json::json!([{"name": "applink-pull"}])
             );
             let image = pods["containers"][0]["image"].as_str().unwrap();
             assert!(image.starts_with("mirror.example.com/mesh/"), "{image}");

@@ -6,6 +6,7 @@
 mod certificates;
 mod csr;
 mod istiod;
+mod once;
 mod prefetch;
 mod queue;
 pub mod schedule;
@@ -22,6 +23,7 @@ use crate::tls::{self, WorkloadCertificate};
 pub use certificates::Certificates;
 pub use csr::{Request, request};
 pub use istiod::{Istiod, Settings};
+pub use once::{Caller, issue_once};
 pub use prefetch::{node_identities, prefetch_node};
 
 /// Why there is no certificate.
@@ -41,7 +43,7 @@ pub enum Error {
         message: String,
     },
     /// istiod did not answer in time.
-    #[error("istiod did not sign for {0} within 10 s")]
+    #[error("istiod did not sign for {0} in time")]
     Timeout(Identity),
     /// The answer cannot be used.
     #[error("the signed certificate cannot be used")]

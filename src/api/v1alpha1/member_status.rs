@@ -23,6 +23,8 @@ pub const MAX_COMPONENTS: usize = 16;
 pub const MAX_CERTIFICATES: usize = 8;
 /// Most entries of `availableUpgrades`.
 pub const MAX_AVAILABLE_UPGRADES: usize = 10;
+/// Most entries of `leave.stages` and `leave.left`.
+pub const MAX_LEAVE: usize = 16;
 /// Longest message anywhere in status, in characters.
 pub const MAX_MESSAGE: usize = 1024;
 /// Longest name anywhere in status, in characters.
@@ -69,6 +71,9 @@ pub struct MeshMemberStatus {
     /// The work in progress: an install, an upgrade, a rollback or a leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
+    /// How far a leave is; absent unless the member is being deleted and may go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave: Option<LeaveStatus>,
     /// Who is in the mesh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub membership: Option<MembershipStatus>,
@@ -92,6 +97,33 @@ pub struct MeshMemberStatus {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub handled_requests: BTreeMap<String, String>,
+}
+
+/// How far a leave is. Written down so that an operator that is started again does not start its clocks anew.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaveStatus {
+    /// The stages that were begun.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub stages: Vec<LeaveStage>,
+    /// What istiod made at run time was removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub swept: bool,
+    /// What was not waited for any longer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub left: Vec<String>,
+}
+
+/// A stage of a leave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaveStage {
+    /// Unenrol, Redirection, Proxies, Agents, Check, CheckGone, Rest or Sweep.
+    pub name: String,
+    /// When it was first waited in; after 3 minutes the leave goes on.
+    pub since: Time,
 }
 
 /// What runs, and what it moves to.

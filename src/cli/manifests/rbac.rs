@@ -163,15 +163,24 @@ fn system_rules() -> Vec<PolicyRule> {
         ),
         rule(&[""], &["pods"], &["list", "watch", "delete"]),
         rule(&[""], &["pods/portforward"], &["get", "create"]),
-        // A create request carries no name when it is authorised, so it cannot be granted by name; and pull secrets,
-        // which are copied here, have names of the user's. Nothing but `cacerts` is read.
-        rule(&[""], &["secrets"], &["create", "patch"]),
+        // istiod is asked for a certificate as the node proxy asks: with a token of its account.
+        named(
+            &[""],
+            &["serviceaccounts/token"],
+            &[names::ZTUNNEL],
+            &["create"],
+        ),
+        // A create request carries no name when it is authorised, so it cannot be granted by name. Nothing is read but
+        // `cacerts` and the copy of the pull secrets.
+        rule(&[""], &["secrets"], &["create"]),
         named(
             &[""],
             &["secrets"],
-            &["cacerts"],
-            &["get", "list", "watch", "delete"],
+            &[names::CACERTS_SECRET, names::PULL_SECRET],
+            &["get", "list", "watch", "patch", "delete"],
         ),
+        // istiod's replicas are left to an autoscaler of the user's.
+        rule(&["autoscaling"], &["horizontalpodautoscalers"], &READ),
         rule(&["policy"], &["poddisruptionbudgets"], &OWN),
         rule(&["rbac.authorization.k8s.io"], &["rolebindings"], &OWN),
         rule(&["security.istio.io"], &["peerauthentications"], &OWN),
@@ -185,8 +194,18 @@ fn openshift_rules() -> Vec<PolicyRule> {
     const KIND: &[&str] = &["network-attachment-definitions"];
     vec![
         rule(GROUP, KIND, &["create"]),
-        named(GROUP, KIND, &["istio-cni"], &["get", "patch", "delete"]),
+        named(
+            GROUP,
+            KIND,
+            &["istio-cni"],
+            &["list", "watch", "patch", "delete"],
+        ),
     ]
+}
+
+/// What the operator may do in namespace `kube-system`: see how Cilium is set up.
+fn network_rules() -> Vec<PolicyRule> {
+    vec![named(&[""], &["configmaps"], &["cilium-config"], &READ)]
 }
 
 /// What the operator may do in its own namespace.
@@ -228,6 +247,7 @@ pub fn operator() -> Vec<Value> {
         (names::SYSTEM_NAMESPACE, system_rules()),
         (names::OPERATOR_NAMESPACE, home_rules()),
         ("default", openshift_rules()),
+        ("kube-system", network_rules()),
     ] {
         objects.push(json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",

@@ -48,6 +48,14 @@ pub const POLICY_KIND: (&str, &str, &str, &str) = (
     "peerauthentications",
 );
 
+/// What Multus reads on OpenShift, in namespace `default`: watched only there.
+pub const ATTACHMENT_KIND: (&str, &str, &str, &str) = (
+    "k8s.cni.cncf.io",
+    "v1",
+    "NetworkAttachmentDefinition",
+    "network-attachment-definitions",
+);
+
 /// The resource of a kind.
 pub fn resource((group, version, kind, plural): (&str, &str, &str, &str)) -> ApiResource {
     ApiResource {
@@ -70,6 +78,7 @@ pub fn resource_of(kind: &str) -> Option<ApiResource> {
         .chain(CLUSTER_KINDS)
         .chain([
             POLICY_KIND,
+            ATTACHMENT_KIND,
             ("", "v1", "Namespace", "namespaces"),
             ("", "v1", "Secret", "secrets"),
         ])

@@ -5,18 +5,28 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ResourceQuota, Secret};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{ConfigMap, ResourceQuota, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use serde::de::DeserializeOwned;
 
-use crate::facts::{Definition, Other, Pod, PodMeta, Quota};
+use crate::facts::{CREDENTIALS_KEY, Credentials, Definition, Other, Pod, PodMeta, Quota};
 use crate::names;
 use crate::operator::mirror::{self, Fact};
 use crate::operator::project::{self, Place};
 use crate::trust::{Authority, Certificate, Defect, Intermediate};
+
+/// Keys of Cilium's `ConfigMap` that are kept.
+const CILIUM_KEYS: [&str; 5] = [
+    "cni-exclusive",
+    "enable-bpf-masquerade",
+    "kube-proxy-replacement",
+    "bpf-lb-sock",
+    "bpf-lb-sock-hostns-only",
+];
 
 /// What is kept of an object of our own kinds.
 #[derive(Clone, Debug)]
@@ -38,13 +48,15 @@ macro_rules! facts {
     ($($kind:ty),+) => { $(impl Fact for $kind {})+ };
 }
 
-/// What a Secret holds: a root, or an intermediate and its root.
+/// What a Secret holds: a root, an intermediate and its root, or registry credentials.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Keys {
     /// The network's root.
     Root(Result<Certificate, Defect>),
     /// The member's intermediate, the root beside it, and that root's PEM text.
     Pair(Result<(Certificate, Certificate, Vec<u8>), Defect>),
+    /// Registry credentials.
+    Pull(Result<Credentials, String>),
 }
 
 /// Rules of a network policy; the rest is not kept.
@@ -59,12 +71,41 @@ pub struct QuotaFact(pub Quota);
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtherFact(pub Other);
 
+/// The copy of the pull secrets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Copy {
+    /// Its uid.
+    pub uid: String,
+    /// It carries our label.
+    pub is_ours: bool,
+    /// Fingerprint of what it holds.
+    pub digest: u64,
+    version: u64,
+}
+
+impl Fact for Copy {
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.uid, self.is_ours, self.digest) == (&other.uid, other.is_ours, other.digest)
+    }
+    fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+/// The least replicas an autoscaler keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Least(pub i32);
+
+/// Settings by key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings(pub BTreeMap<String, String>);
+
 /// Nothing but that it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Present;
 
 facts!(
-    Definition, Pod, PodMeta, Keys, Policy, QuotaFact, OtherFact, Present
+    Definition, Pod, PodMeta, Keys, Policy, QuotaFact, OtherFact, Present, Least, Settings
 );
 
 /// An object of our own kinds, or why it cannot be read.
@@ -88,11 +129,13 @@ pub fn own<K: DeserializeOwned + Resource>(guard: DeserializeGuard<K>) -> Option
     }
 }
 
-/// The certificate of a network's root; its key is not kept.
-pub fn root(secret: Secret) -> Option<(String, Keys)> {
+/// The certificate of a network's root, whose key is not kept, or the credentials of a pull secret.
+pub fn at_home(secret: Secret) -> Option<(String, Keys)> {
     let name = secret.metadata.name.clone()?;
     if !name.starts_with(names::ROOT_SECRET_PREFIX) {
-        return None;
+        let kind = secret.type_.clone()?;
+        let credentials = Credentials::read(&kind, &bytes(secret))?;
+        return Some((name, Keys::Pull(credentials)));
     }
     let read = Authority::read(&bytes(secret), Timestamp::now());
     Some((name, Keys::Root(read.map(|root| root.certificate))))
@@ -108,6 +151,50 @@ pub fn pair(secret: Secret) -> Option<(String, Keys)> {
         name,
         Keys::Pair(read.map(|own| (own.certificate, own.root, root))),
     ))
+}
+
+/// The copy of the pull secrets, as a fingerprint.
+pub fn copy(secret: Secret) -> Option<(String, Copy)> {
+    let name = secret.metadata.name.clone()?;
+    let copy = Copy {
+        uid: secret.metadata.uid.clone().unwrap_or_default(),
+        is_ours: secret
+            .metadata
+            .labels
+            .as_ref()
+            .is_some_and(|labels| labels.contains_key(names::MEMBER_LABEL)),
+        version: mirror::version(
+            secret
+                .metadata
+                .resource_version
+                .as_deref()
+                .unwrap_or_default(),
+        ),
+        digest: digest(bytes(secret).get(CREDENTIALS_KEY).map(Vec::as_slice)),
+    };
+    Some((name, copy))
+}
+
+/// Fingerprint of credentials, within this process.
+pub fn digest(text: Option<&[u8]>) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The Deployment that an autoscaler targets, and how many replicas it keeps at least.
+pub fn autoscaler(autoscaler: HorizontalPodAutoscaler) -> Option<(String, Least)> {
+    let spec = autoscaler.spec?;
+    let target = spec.scale_target_ref;
+    (target.kind == "Deployment").then(|| (target.name, Least(spec.min_replicas.unwrap_or(1))))
+}
+
+/// The settings that the mesh depends on.
+pub fn cilium(map: ConfigMap) -> Option<(String, Settings)> {
+    let mut data = map.data.unwrap_or_default();
+    data.retain(|key, _| CILIUM_KEYS.contains(&key.as_str()));
+    Some((map.metadata.name?, Settings(data)))
 }
 
 /// The rules of a network policy.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::conditions::Reason;
-use crate::api::v1alpha1::{MeshRelease, MeshReleaseSpec, Withdrawn};
+use crate::api::v1alpha1::{LeaveStatus, MeshRelease, MeshReleaseSpec, Withdrawn};
 use crate::status::{Failure, Problem};
 
 #[test]
@@ -401,4 +401,22 @@ fn a_leaving_member_is_not_ready() {
         condition(&status, ConditionType::Ready).unwrap().reason,
         "Leaving"
     );
+}
+
+#[test]
+fn how_far_a_leave_is_stays_through_a_pass_that_failed_and_goes_when_it_is_held() {
+    let leave = |leave: Option<LeaveStatus>| Outcome {
+        leave,
+        ..working(Step::Leave)
+    };
+    let begun = LeaveStatus {
+        swept: true,
+        ..LeaveStatus::default()
+    };
+    let status = next(Some(&installed()), &leave(Some(begun.clone())), at(60));
+    assert_eq!(status.leave, Some(begun.clone()));
+    let status = next(Some(&status), &leave(None), at(61));
+    assert_eq!(status.leave, Some(begun));
+    let held = leave(Some(LeaveStatus::default()));
+    assert_eq!(next(Some(&status), &held, at(62)).leave, None);
 }

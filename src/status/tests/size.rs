@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
 use crate::api::conditions::Reason;
 use crate::api::v1alpha1::{
-    AvailableUpgrade, CertificateStatus, MAX_COMPONENTS, MAX_HISTORY, MAX_MESSAGE, MAX_NAME,
-    NodeFailure, PlatformStatus,
+    AvailableUpgrade, CertificateStatus, LeaveStage, LeaveStatus, MAX_COMPONENTS, MAX_HISTORY,
+    MAX_MESSAGE, MAX_NAME, NodeFailure, PlatformStatus,
 };
 use crate::status::{Failure, Problem};
 
@@ -68,6 +69,11 @@ proptest! {
                 membership: Some(MembershipStatus { namespaces: 1, enrolled_names: names(), broken: names(), ..MembershipStatus::default() }),
                 findings: vec![finding; many],
                 failure: Some(Failure { reason: Reason::Refused, message: text(6), is_terminal: round % 2 == 0 }),
+                leave: Some(LeaveStatus {
+                    stages: (0..many).map(|number| LeaveStage { name: text(number), since: Time(at(0)) }).collect(),
+                    swept: true,
+                    left: names(),
+                }),
                 leave_blocked: Some(Problem { reason: Reason::Leftovers, message: text(7) }),
                 ..resolved(pinned("1.6"), None)
             };

@@ -8,6 +8,7 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use tokio::time::timeout;
 use tonic::client::Grpc;
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 
@@ -55,31 +56,42 @@ impl Istiod {
     }
 
     async fn call(&self, identity: &Identity) -> Result<WorkloadCertificate, Error> {
-        let request = request(identity)?;
-        let mut call = tonic::Request::new(message(identity, request.pem, self.settings));
-        *call.metadata_mut() = self.control.metadata().await?;
-        let refused = |message: &str, code| Error::Refused {
-            identity: identity.clone(),
-            code,
-            message: message.to_owned(),
-        };
-        let mut client = Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER);
-        client
-            .ready()
-            .await
-            .map_err(|error| refused(&chain(&error), tonic::Code::Unavailable))?;
-        let path = PathAndQuery::from_static(CREATE_CERTIFICATE);
-        let codec = ProstCodec::<IstioCertificateRequest, IstioCertificateResponse>::default();
-        let answer = client
-            .unary(call, path, codec)
-            .await
-            .map_err(|status| refused(&status_text(&status), status.code()))?;
-        Ok(WorkloadCertificate::from_pem(
-            identity,
-            &answer.into_inner().cert_chain,
-            request.key,
-        )?)
+        let metadata = self.control.metadata().await?;
+        sign(self.channel.clone(), metadata, identity, self.settings).await
     }
+}
+
+/// One call of the signing service.
+pub(super) async fn sign(
+    channel: Channel,
+    metadata: MetadataMap,
+    identity: &Identity,
+    settings: Settings,
+) -> Result<WorkloadCertificate, Error> {
+    let request = request(identity)?;
+    let mut call = tonic::Request::new(message(identity, request.pem, settings));
+    *call.metadata_mut() = metadata;
+    let refused = |message: &str, code| Error::Refused {
+        identity: identity.clone(),
+        code,
+        message: message.to_owned(),
+    };
+    let mut client = Grpc::new(channel).max_decoding_message_size(MAX_ANSWER);
+    client
+        .ready()
+        .await
+        .map_err(|error| refused(&chain(&error), tonic::Code::Unavailable))?;
+    let path = PathAndQuery::from_static(CREATE_CERTIFICATE);
+    let codec = ProstCodec::<IstioCertificateRequest, IstioCertificateResponse>::default();
+    let answer = client
+        .unary(call, path, codec)
+        .await
+        .map_err(|status| refused(&status_text(&status), status.code()))?;
+    Ok(WorkloadCertificate::from_pem(
+        identity,
+        &answer.into_inner().cert_chain,
+        request.key,
+    )?)
 }
 
 impl Issuer for Istiod {

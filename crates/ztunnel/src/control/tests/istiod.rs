@@ -243,6 +243,31 @@ async fn a_certificate_is_signed_over_tls_with_the_token() {
 }
 
 #[tokio::test]
+async fn one_certificate_is_signed_over_a_connection_that_is_already_open() {
+    let server = Server::start().await;
+    let control = server.control();
+    let caller = |token: &str| crate::ca::Caller {
+        token: token.to_owned(),
+        cluster_id: "north".to_owned(),
+    };
+    for token in ["secret", "another"] {
+        let stream = control.clone().connect().await.unwrap();
+        let caller = caller(token);
+        let answer =
+            crate::ca::issue_once(stream, &caller, &cart(), settings(), CONNECT_TIMEOUT).await;
+        assert_eq!(answer.is_ok(), token == "secret", "{answer:?}");
+    }
+    assert_eq!(server.fake.signed.lock().unwrap().len(), 1);
+    // Who never answers is not waited for.
+    let (stream, _silent) = tokio::io::duplex(64);
+    let patience = Duration::from_millis(10);
+    let error = crate::ca::issue_once(stream, &caller("secret"), &cart(), settings(), patience)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, crate::ca::Error::Timeout(_)), "{error}");
+}
+
+#[tokio::test]
 async fn a_refusal_carries_istiods_words() {
     let server = Server::start().await;
     let control = Control::new(Target {
