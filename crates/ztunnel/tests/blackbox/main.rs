@@ -14,32 +14,21 @@
 mod agent;
 mod authority;
 mod capture;
+mod eventually;
 mod istiod;
 mod mesh;
 mod netns;
 mod proxy;
+mod redirection;
 mod scenarios;
 mod traffic;
 mod tunnel;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Tries until it works; panics with the last reason at the deadline.
-fn eventually(what: &str, limit: Duration, mut attempt: impl FnMut() -> Result<(), String>) {
-    let deadline = Instant::now() + limit;
-    loop {
-        match attempt() {
-            Ok(()) => return,
-            Err(reason) if Instant::now() >= deadline => {
-                panic!("not in {limit:?}: {what}; last: {reason}")
-            }
-            // What is waited for is in another process, which cannot wake this one.
-            Err(_) => std::thread::park_timeout(Duration::from_millis(5)),
-        }
-    }
-}
+use eventually::eventually;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -7,11 +7,13 @@
 //!     client neighbour stranger      web-1 web-2 legacy
 //! ```
 //!
-//! `stranger` and `legacy` are not captured. Needs the Debian packages `iproute2` and `iptables`.
+//! Everything has an IPv6 address too: `fd00::x` on the bridge, `fd00:1:<node>::x` for pods. `stranger` and `legacy` are not
+//! captured. Needs the Debian packages `iproute2` and `iptables`.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use applink_ztunnel::proto::workload::{
     NetworkAddress, Port, PortList, Service, TunnelProtocol, Workload,
@@ -22,6 +24,7 @@ use crate::authority::Root;
 use crate::istiod::Istiod;
 use crate::netns::{Netns, join};
 use crate::proxy::{Proxy, program};
+use crate::redirection::redirect;
 use crate::traffic::{serve_lines, serve_names};
 
 /// istiod's and the resolver's address.
@@ -30,6 +33,8 @@ const LAN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
 pub const CLUSTER_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10));
 /// The virtual address of the service `web`.
 pub const WEB_VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 80);
+/// The same in IPv6.
+pub const WEB_VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0x80);
 /// Port of the line servers.
 pub const PORT: u16 = 8080;
 /// Host name of the service `web`.
@@ -43,6 +48,7 @@ pub struct Pod {
     pub name: &'static str,
     pub netns: Netns,
     pub ip: Ipv4Addr,
+    pub ip6: Ipv6Addr,
     pub node: usize,
     pub service_account: &'static str,
     pub captured: bool,
@@ -52,6 +58,11 @@ impl Pod {
     /// Where its line server listens.
     pub fn server(&self) -> SocketAddr {
         SocketAddr::from((self.ip, PORT))
+    }
+
+    /// The same in IPv6.
+    pub fn server6(&self) -> SocketAddr {
+        SocketAddr::from((self.ip6, PORT))
     }
 
     /// The uid by which the agent calls it.
@@ -100,7 +111,7 @@ impl Pod {
             uid: self.resource(),
             name: self.name.into(),
             namespace: "shop".into(),
-            addresses: vec![self.ip.octets().to_vec()],
+            addresses: vec![self.ip.octets().to_vec(), self.ip6.octets().to_vec()],
             tunnel_protocol: protocol as i32,
             trust_domain: "cluster.local".into(),
             service_account: self.service_account.into(),
@@ -145,7 +156,9 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("blackbox-{}", std::process::id()));
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("blackbox-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -158,8 +171,13 @@ impl Drop for Folder {
 }
 
 impl Mesh {
-    /// Brings everything up and waits until both proxies are ready.
+    /// Brings everything up with the program under test and waits until both proxies are ready.
     pub fn up() -> Self {
+        Self::up_with(&program())
+    }
+
+    /// The same with this program.
+    pub fn up_with(program: &Path) -> Self {
         let folder = Folder::new();
         let write = |name: &str, text: &str| {
             let path = folder.0.join(name);
@@ -171,6 +189,7 @@ impl Mesh {
             "link add br0 type bridge forward_delay 0",
             &format!("addr add {LAN}/24 dev br0"),
             "link set br0 up",
+            "-6 addr add fd00::fe/64 dev br0 nodad",
         ]);
         let netns: Vec<Netns> = (1..=2).map(|node| new_node(&lan, node)).collect();
         let pods: Vec<Pod> = [
@@ -184,16 +203,17 @@ impl Mesh {
         .into_iter()
         .enumerate()
         .map(|(index, (name, node, service_account, captured))| {
-            let ip = Ipv4Addr::new(
-                10,
-                1,
+            let (n, last) = (
                 u8::try_from(node).unwrap(),
                 u8::try_from(10 + index).unwrap(),
             );
+            let ip = Ipv4Addr::new(10, 1, n, last);
+            let ip6 = Ipv6Addr::new(0xfd00, 1, n.into(), 0, 0, 0, 0, last.into());
             let pod = Pod {
                 name,
                 netns: Netns::new(),
                 ip,
+                ip6,
                 node,
                 service_account,
                 captured,
@@ -222,7 +242,6 @@ impl Mesh {
             write("root.pem", &root.pem()),
             write("resolv.conf", &format!("nameserver {LAN}\n")),
         );
-        let program = program();
         let nodes: Vec<Node> = netns
             .into_iter()
             .enumerate()
@@ -252,7 +271,7 @@ impl Mesh {
                     ),
                 ]);
                 let proxy =
-                    Proxy::start(&program, &node_name(node), &netns, &environment, &resolvers);
+                    Proxy::start(program, &node_name(node), &netns, &environment, &resolvers);
                 Node {
                     netns,
                     agent,
@@ -268,7 +287,7 @@ impl Mesh {
             runtime,
             nodes,
             pods,
-            program,
+            program: program.to_owned(),
             resolvers,
             _folder: folder,
         };
@@ -321,10 +340,12 @@ pub fn web() -> Service {
         name: "web".into(),
         namespace: "shop".into(),
         hostname: WEB.into(),
-        addresses: vec![NetworkAddress {
-            address: WEB_VIP.octets().to_vec(),
-            ..NetworkAddress::default()
-        }],
+        addresses: [WEB_VIP.octets().to_vec(), WEB_VIP6.octets().to_vec()]
+            .map(|address| NetworkAddress {
+                address,
+                ..NetworkAddress::default()
+            })
+            .into(),
         ports: vec![Port {
             service_port: 80,
             target_port: u32::from(PORT),
@@ -342,12 +363,15 @@ fn new_node(lan: &Netns, node: usize) -> Netns {
         &format!("link set {port} master br0"),
         &format!("link set {port} up"),
         &format!("route add 10.1.{node}.0/24 via 10.0.0.{node} dev br0"),
+        &format!("-6 route add fd00:1:{node}::/64 via fd00::{node} dev br0"),
     ]);
     let other = 3 - node;
     netns.ip(&[
         &format!("addr add 10.0.0.{node}/24 dev eth0"),
         "link set eth0 up",
         &format!("route add 10.1.{other}.0/24 via 10.0.0.{other}"),
+        &format!("-6 addr add fd00::{node}/64 dev eth0 nodad"),
+        &format!("-6 route add fd00:1:{other}::/64 via fd00::{other}"),
     ]);
     netns
 }
@@ -360,51 +384,18 @@ fn plug(node: &Netns, pod: &Pod) {
         &format!("addr add {gateway}/32 dev {port}"),
         &format!("link set {port} up"),
         &format!("route add {}/32 dev {port}", pod.ip),
+        &format!("-6 addr add fe80::1/64 dev {port} nodad"),
+        &format!("-6 route add {}/128 dev {port}", pod.ip6),
     ]);
     pod.netns.ip(&[
         &format!("addr add {}/32 dev eth0", pod.ip),
         "link set eth0 up",
         &format!("route add {gateway} dev eth0 scope link"),
         &format!("route add default via {gateway}"),
+        &format!("-6 addr add {}/128 dev eth0 nodad", pod.ip6),
+        "-6 route add default via fe80::1 dev eth0",
     ]);
     if pod.captured {
-        capture(&pod.netns);
+        redirect(&pod.netns);
     }
-}
-
-/// What istio-cni puts into a pod: marks, redirections, and the way back for the proxy's packets.
-fn capture(pod: &Netns) {
-    const OWN: &str = "-m mark --mark 0x539/0xfff";
-    const NOT_OWN: &str = "-m mark ! --mark 0x539/0xfff";
-    const PROBE: &str = "169.254.7.127/32";
-    const LOOPBACK: &str = "127.0.0.1/32";
-    pod.ip(&[
-        "rule add fwmark 0x111/0xfff pref 32764 lookup 100",
-        "route add local 0.0.0.0/0 dev lo table 100",
-    ]);
-    let rules = [
-        "*mangle".to_owned(),
-        format!("-A PREROUTING {OWN} -j CONNMARK --set-xmark 0x111/0xfff"),
-        "-A OUTPUT -m connmark --mark 0x111/0xfff -j CONNMARK --restore-mark".to_owned(),
-        "COMMIT".to_owned(),
-        "*nat".to_owned(),
-        format!("-A PREROUTING -s {PROBE} -p tcp -j ACCEPT"),
-        format!(
-            "-A PREROUTING ! -d {LOOPBACK} -p tcp ! --dport 15008 {NOT_OWN} -j REDIRECT --to-ports 15006"
-        ),
-        format!("-A OUTPUT -d {PROBE} -p tcp -j ACCEPT"),
-        format!("-A OUTPUT ! -o lo -p udp {NOT_OWN} --dport 53 -j REDIRECT --to-ports 15053"),
-        format!(
-            "-A OUTPUT ! -d {LOOPBACK} -p tcp --dport 53 {NOT_OWN} -j REDIRECT --to-ports 15053"
-        ),
-        "-A OUTPUT -p tcp -m mark --mark 0x111/0xfff -j ACCEPT".to_owned(),
-        format!("-A OUTPUT ! -d {LOOPBACK} -o lo -j ACCEPT"),
-        format!("-A OUTPUT ! -d {LOOPBACK} -p tcp {NOT_OWN} -j REDIRECT --to-ports 15001"),
-        "COMMIT".to_owned(),
-        "*raw".to_owned(),
-        format!("-A OUTPUT -p udp {OWN} --dport 53 -j CT --zone 1"),
-        "-A PREROUTING -p udp --sport 53 -j CT --zone 1".to_owned(),
-        "COMMIT\n".to_owned(),
-    ];
-    pod.feed("iptables-restore", &[], &rules.join("\n"));
 }

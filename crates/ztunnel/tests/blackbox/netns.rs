@@ -29,8 +29,12 @@ impl Netns {
                 ("ipv4/ip_forward", "1"),
                 ("ipv4/conf/all/rp_filter", "0"),
                 ("ipv4/conf/default/rp_filter", "0"),
-                ("ipv6/conf/all/disable_ipv6", "1"),
-                ("ipv6/conf/default/disable_ipv6", "1"),
+                ("ipv6/conf/all/disable_ipv6", "0"),
+                ("ipv6/conf/default/disable_ipv6", "0"),
+                ("ipv6/conf/all/forwarding", "1"),
+                ("ipv6/conf/default/forwarding", "1"),
+                // Addresses are usable at once.
+                ("ipv6/conf/default/accept_dad", "0"),
             ] {
                 let path = format!("/proc/sys/net/{key}");
                 // A kernel without IPv6 has no such key.
@@ -66,9 +70,18 @@ impl Netns {
         self.0.as_fd()
     }
 
-    /// Runs `ip` commands inside, in one process.
+    /// Runs `ip` commands inside, in one process; those that begin with `-6` afterwards, in another.
     pub fn ip(&self, commands: &[&str]) {
-        self.feed("ip", &["-batch", "-"], &commands.join("\n"));
+        let (six, others): (Vec<&str>, Vec<&str>) = commands
+            .iter()
+            .partition(|command| command.starts_with("-6 "));
+        if !others.is_empty() {
+            self.feed("ip", &["-batch", "-"], &others.join("\n"));
+        }
+        if !six.is_empty() {
+            let six: Vec<&str> = six.iter().map(|command| &command[3..]).collect();
+            self.feed("ip", &["-6", "-batch", "-"], &six.join("\n"));
+        }
     }
 
     /// Runs a program inside with this input; it must succeed.

@@ -201,13 +201,14 @@ impl Proxy {
         )
     }
 
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        kill(
-            Pid::from_raw(i32::try_from(self.child.id()).unwrap()),
-            signal,
-        )
-        .unwrap();
+        kill(self.pid(), signal).unwrap();
     }
 
     /// Waits for its end.

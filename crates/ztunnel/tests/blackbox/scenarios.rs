@@ -2,6 +2,7 @@
 
 mod control;
 mod ending;
+mod ipv6;
 mod names;
 mod policies;
 mod traffic;
@@ -46,6 +47,22 @@ pub const ALL: &[Scenario] = &[
     (
         "the_source_of_a_connection_is_kept_in_the_access_log",
         traffic::access_log,
+    ),
+    (
+        "over_ipv6_a_captured_pod_reaches_one_on_another_node_in_a_tunnel",
+        ipv6::cross_node,
+    ),
+    (
+        "over_ipv6_plain_text_passes_to_and_from_pods_outside_the_mesh",
+        ipv6::passthrough,
+    ),
+    (
+        "over_ipv6_a_service_is_spread_over_its_endpoints",
+        ipv6::service,
+    ),
+    (
+        "over_ipv6_a_tunnel_leads_only_to_the_address_it_came_to",
+        ipv6::refused,
     ),
     ("an_allow_policy_lets_only_the_named_in", policies::allow),
     ("a_deny_policy_ends_live_connections", policies::live),

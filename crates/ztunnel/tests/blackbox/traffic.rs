@@ -1,7 +1,7 @@
 //! Applications in pods: a server that answers lines, and clients.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
@@ -10,9 +10,9 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use crate::netns::Netns;
 
-/// Starts a server that answers each line with its own name, the client's address as it sees it, and the line.
+/// Starts a server, for both families, that answers each line with its own name, the client's address as it sees it, and the line.
 pub fn serve_lines(netns: &Netns, port: u16, name: &str) {
-    let listener = netns.listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+    let listener = netns.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
     let name = name.to_owned();
     std::thread::spawn(move || {
         while let Ok((stream, peer)) = listener.accept() {
@@ -21,7 +21,9 @@ pub fn serve_lines(netns: &Netns, port: u16, name: &str) {
                 let mut writer = stream.try_clone().unwrap();
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
                     if writer
-                        .write_all(format!("{name} {} {line}\n", peer.ip()).as_bytes())
+                        .write_all(
+                            format!("{name} {} {line}\n", peer.ip().to_canonical()).as_bytes(),
+                        )
                         .is_err()
                     {
                         break;

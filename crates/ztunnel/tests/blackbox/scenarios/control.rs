@@ -85,7 +85,7 @@ pub fn dump(mesh: &mut Mesh) {
     let workload = find("workloads", "uid", &web.resource());
     assert_eq!(
         workload["workloadIps"],
-        serde_json::json!([web.ip.to_string()])
+        serde_json::json!([web.ip.to_string(), web.ip6.to_string()])
     );
     assert_eq!(
         (&workload["protocol"], &workload["serviceAccount"]),

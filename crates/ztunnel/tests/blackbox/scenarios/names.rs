@@ -3,12 +3,12 @@
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
-use crate::mesh::{CLUSTER_DNS, Mesh, WEB_VIP};
+use crate::mesh::{CLUSTER_DNS, Mesh, WEB_VIP, WEB_VIP6};
 use crate::traffic::{resolve, resolve_by_stream};
 
 pub fn capture(mesh: &mut Mesh) {
     let client = mesh.pod("client").netns;
-    let vip = WEB_VIP.to_string();
+    let (vip, vip6) = (WEB_VIP.to_string(), WEB_VIP6.to_string());
     for (name, asked, code, records) in [
         (
             "web.shop.svc.cluster.local.",
@@ -34,7 +34,7 @@ pub fn capture(mesh: &mut Mesh) {
             "web.shop.svc.cluster.local.",
             RecordType::AAAA,
             ResponseCode::NoError,
-            vec![],
+            vec![&vip6],
         ),
         (
             "outside.example.org.",
