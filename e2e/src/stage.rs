@@ -127,12 +127,16 @@ impl Stage {
         let applink = program("applink", "APPLINK_BIN")?;
         let shop = program("shop", "SHOP_BIN")?;
         let mut cluster = Cluster::up(options, progress).await?;
-        for (image, binary) in [
+        let mut images = vec![
             (Image::Pilot, None),
             (Image::InstallCni, None),
             (Image::Applink, Some(applink.as_path())),
             (Image::Shop, Some(shop.as_path())),
-        ] {
+        ];
+        if std::env::var_os("UPSTREAM_ZTUNNEL").is_some() {
+            images.push((Image::UpstreamZtunnel, None));
+        }
+        for (image, binary) in images {
             let archive = image.build(binary, progress)?;
             cluster.load(&archive)?;
         }

@@ -1,5 +1,7 @@
 //! What the mesh does to traffic.
 
+mod upstream;
+
 use e2e::stage::{self, Stage};
 use serde_json::json;
 
@@ -26,6 +28,7 @@ async fn until_answer(
     .unwrap()
 }
 
+/// What all node proxies have logged.
 fn proxy_logs(stage: &Stage) -> String {
     stage
         .cluster

@@ -82,6 +82,7 @@ fn suites() -> Vec<Suite> {
                 "upstream",
                 "--",
                 "--test-threads=1",
+                "--ignored",
             ],
         )
         .only_with("UPSTREAM_ZTUNNEL"),
