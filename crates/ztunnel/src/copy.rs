@@ -1,31 +1,56 @@
-//! Moves bytes between two streams, both ways at once, with half-close.
+//! Moves bytes between two ends of a connection, both ways at once, with half-close.
 //!
-//! Layer 5. Owns buffers and byte counts; knows nothing of sockets or tunnels. Buffers start small, grow with what a
-//! direction has moved, and shrink again while it is idle, so that thousands of quiet connections cost little.
+//! Layer 5. Owns byte counts and turns; knows nothing of sockets or tunnels. Bytes go from one end to the other without
+//! being copied, in pieces as large as there is something to move; while nothing moves, nothing is held.
 
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
 
-/// First buffer of a direction. Steps as istio/ztunnel `62d8265` takes them.
-const SMALL: usize = 1024;
-/// Buffer after [`MEDIUM_AFTER`] bytes.
-const MEDIUM: usize = 16 * 1024;
-/// Bytes after which a direction is no longer a short exchange.
-const MEDIUM_AFTER: u64 = 128 * 1024;
-/// Buffer after [`LARGE_AFTER`] bytes.
-const LARGE: usize = 256 * 1024;
-/// Bytes after which a direction is bulk.
-const LARGE_AFTER: u64 = 10 * 1024 * 1024;
-/// A direction that moved nothing for so long gives its large buffer back.
-const IDLE: Duration = Duration::from_secs(10);
-/// Reads of one direction before the other one and other tasks get their turn.
-const TURN: usize = 16;
+use crate::buffer;
+
+/// Pieces of one direction before the other one and other tasks get their turn: a millisecond or less.
+const TURN: usize = 4;
+
+/// One end of a connection.
+pub trait End {
+    /// The next bytes; none at the end.
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>>;
+
+    /// Takes from the front of `data` what can be sent now, at least one byte, and says how many.
+    fn poll_give(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<usize>>;
+
+    /// Says that no more will be given.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// An end that reads and writes plain buffers, such as a socket. What is written leaves at once.
+#[derive(Debug)]
+pub struct Plain<T>(pub T);
+
+impl<T: AsyncRead + AsyncWrite + Unpin> End for Plain<T> {
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let mut buffer = buffer::lend();
+        let mut space = ReadBuf::new(buffer.space());
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut space))?;
+        let count = space.filled().len();
+        Poll::Ready(Ok(buffer.into_bytes(count)))
+    }
+
+    fn poll_give(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.0).poll_write(cx, data))?;
+        drop(data.split_to(count.min(data.len())));
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
 
 /// Told about bytes as they are delivered.
 pub trait Meter: Send + Sync {
@@ -59,10 +84,10 @@ pub async fn both<A, B>(
     moved: &mut Moved,
 ) -> io::Result<()>
 where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    A: End,
+    B: End,
 {
-    let (mut forward, mut back) = (Half::new(), Half::new());
+    let (mut forward, mut back) = (Half::default(), Half::default());
     let end = poll_fn(|cx| {
         let there = forward.poll(cx, a, b, |bytes| {
             moved.forward += bytes;
@@ -97,122 +122,45 @@ pub fn is_reset(error: &io::Error) -> bool {
 }
 
 /// One direction.
+#[derive(Default)]
 struct Half {
-    buffer: Vec<u8>,
-    /// Delivered and filled parts of `buffer`.
-    start: usize,
-    end: usize,
-    total: u64,
+    /// Taken and not yet given.
+    unsent: Bytes,
     has_ended: bool,
     is_closed: bool,
-    needs_flush: bool,
-    idle_after: Duration,
-    idle: Option<(Pin<Box<Sleep>>, u64)>,
 }
 
 impl Half {
-    fn new() -> Self {
-        Self {
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-            total: 0,
-            has_ended: false,
-            is_closed: false,
-            needs_flush: false,
-            idle_after: IDLE,
-            idle: None,
-        }
-    }
-
-    fn poll<R, W>(
+    fn poll<R: End, W: End>(
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut R,
         writer: &mut W,
         mut delivered: impl FnMut(u64),
-    ) -> Poll<io::Result<()>>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
+    ) -> Poll<io::Result<()>> {
         if self.is_closed {
             return Poll::Ready(Ok(()));
         }
         for _ in 0..TURN {
-            while self.start < self.end {
-                let unsent = &self.buffer[self.start..self.end];
-                let written = ready!(Pin::new(&mut *writer).poll_write(cx, unsent))?;
-                if written == 0 {
+            while !self.unsent.is_empty() {
+                let count = ready!(writer.poll_give(cx, &mut self.unsent))?;
+                if count == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
-                self.start += written;
-                self.total += written as u64;
-                self.needs_flush = true;
-                delivered(written as u64);
+                delivered(count as u64);
             }
+            // Its buffer may be needed elsewhere.
+            self.unsent = Bytes::new();
             if self.has_ended {
-                ready!(Pin::new(&mut *writer).poll_shutdown(cx))?;
+                ready!(writer.poll_end(cx))?;
                 self.is_closed = true;
-                self.buffer = Vec::new();
-                self.idle = None;
                 return Poll::Ready(Ok(()));
             }
-            self.fit();
-            let mut space = ReadBuf::new(&mut self.buffer);
-            match Pin::new(&mut *reader).poll_read(cx, &mut space) {
-                Poll::Ready(read) => {
-                    read?;
-                    (self.start, self.end) = (0, space.filled().len());
-                    self.has_ended = self.end == 0;
-                }
-                Poll::Pending => {
-                    if self.needs_flush {
-                        ready!(Pin::new(&mut *writer).poll_flush(cx))?;
-                        self.needs_flush = false;
-                    }
-                    self.rest(cx);
-                    return Poll::Pending;
-                }
-            }
+            self.unsent = ready!(reader.poll_take(cx))?;
+            self.has_ended = self.unsent.is_empty();
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    /// The buffer that what was moved so far asks for. An idle direction has none and starts over with a small one.
-    fn fit(&mut self) {
-        let size = match self.total {
-            _ if self.buffer.is_empty() => SMALL,
-            moved if moved >= LARGE_AFTER => LARGE,
-            moved if moved >= MEDIUM_AFTER => MEDIUM,
-            _ => SMALL,
-        };
-        if size > self.buffer.len() {
-            self.buffer = vec![0; size];
-        }
-    }
-
-    /// Gives a buffer back when nothing has moved since the timer was armed. One timer per direction at most, and none
-    /// for short exchanges.
-    fn rest(&mut self, cx: &mut Context<'_>) {
-        if self.buffer.len() <= SMALL {
-            return;
-        }
-        let (total, after) = (self.total, self.idle_after);
-        let (timer, armed_at) = self
-            .idle
-            .get_or_insert_with(|| (Box::pin(tokio::time::sleep(after)), total));
-        while timer.as_mut().poll(cx).is_ready() {
-            if *armed_at == total {
-                self.buffer = vec![0; SMALL];
-                self.total = 0;
-                self.idle = None;
-                return;
-            }
-            *armed_at = total;
-            timer.as_mut().reset(Instant::now() + after);
-        }
     }
 }
 
@@ -237,7 +185,7 @@ mod tests {
         }
     }
 
-    /// Enough for the largest buffer.
+    /// Many pieces.
     const SIZE: usize = 12 * 1024 * 1024;
 
     /// A running copy and how it ended.
@@ -245,8 +193,9 @@ mod tests {
 
     /// A copy between two in-memory pipes; the returned ends are the client and the server.
     fn pipe() -> (DuplexStream, DuplexStream, Copying) {
-        let (client, mut a) = duplex(64 * 1024);
-        let (mut b, server) = duplex(64 * 1024);
+        let (client, a) = duplex(64 * 1024);
+        let (b, server) = duplex(64 * 1024);
+        let (mut a, mut b) = (Plain(a), Plain(b));
         let copy = tokio::spawn(async move {
             let (counts, mut moved) = (Counts::default(), Moved::default());
             let end = both(&mut a, &mut b, &counts, &mut moved).await;
@@ -281,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_byte_arrives_in_order_while_buffers_grow() {
+    async fn every_byte_arrives_in_order() {
         let (mut client, mut server, copy) = pipe();
         let sent: Vec<u8> = (0..SIZE)
             .map(|at| u8::try_from(at * 31 % 251).unwrap())
@@ -312,35 +261,40 @@ mod tests {
         copy.await.unwrap().0.unwrap();
     }
 
-    #[test]
-    fn buffers_follow_what_was_moved() {
-        let mut half = Half::new();
-        half.fit();
-        assert_eq!(half.buffer.len(), SMALL);
-        half.total = MEDIUM_AFTER;
-        half.fit();
-        assert_eq!(half.buffer.len(), MEDIUM);
-        half.total = LARGE_AFTER;
-        half.fit();
-        assert_eq!(half.buffer.len(), LARGE);
+    /// An end that gives one piece and then waits for ever.
+    struct Once(Option<Bytes>);
+
+    impl End for Once {
+        fn poll_take(&mut self, _: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+            self.0
+                .take()
+                .map_or(Poll::Pending, |data| Poll::Ready(Ok(data)))
+        }
+
+        fn poll_give(&mut self, _: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(std::mem::take(data).len()))
+        }
+
+        fn poll_end(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
     }
 
     #[tokio::test]
-    async fn an_idle_direction_gives_its_large_buffer_back() {
-        let mut half = Half::new();
-        half.buffer = vec![0; LARGE];
-        half.total = LARGE_AFTER;
-        half.idle_after = Duration::from_millis(1);
+    async fn a_direction_in_which_nothing_moves_holds_nothing() {
+        let (mut from, mut to) = (Once(Some(Bytes::from(vec![1; 100_000]))), Once(None));
+        let mut half = Half::default();
+        let mut moved = 0;
         poll_fn(|cx| {
-            half.rest(cx);
-            if half.buffer.len() == SMALL {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
+            assert!(
+                half.poll(cx, &mut from, &mut to, |bytes| moved += bytes)
+                    .is_pending()
+            );
+            Poll::Ready(())
         })
         .await;
-        assert_eq!(half.total, 0);
+        assert_eq!(moved, 100_000);
+        assert!(half.unsent.is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Layers, a lower number never imports a higher one:
 //!
 //! ```text
-//! 1 identity baggage addr error drain
+//! 1 identity baggage addr buffer error drain
 //! 2 proto
 //! 3 workload service policy
 //! 4 rbac store balance
@@ -19,6 +19,7 @@ pub mod admin;
 pub mod app;
 pub mod baggage;
 pub mod balance;
+pub mod buffer;
 pub mod ca;
 pub mod config;
 pub mod control;

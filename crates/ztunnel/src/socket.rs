@@ -131,6 +131,8 @@ impl Sockets {
         if self.options.reuse_port {
             socket.set_reuse_port(true)?;
         }
+        // Every stream that is accepted has what its listener has.
+        self.tune(&socket)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         TcpListener::from_std(socket.into())
@@ -199,19 +201,12 @@ impl Sockets {
             }
             socket.bind(&from.into())?;
         }
-        let stream = TcpSocket::from_std_stream(socket.into())
-            .connect(to)
-            .await?;
-        self.tune(&stream)?;
-        Ok(stream)
+        self.tune(&socket)?;
+        TcpSocket::from_std_stream(socket.into()).connect(to).await
     }
 
     /// Sets what every stream has: no delay, keepalive.
-    ///
-    /// # Errors
-    /// When the stream is broken already.
-    pub fn tune(&self, stream: &TcpStream) -> io::Result<()> {
-        let socket = SockRef::from(stream);
+    fn tune(&self, socket: &Socket) -> io::Result<()> {
         socket.set_tcp_nodelay(true)?;
         if let Some(keepalive) = self.options.keepalive {
             let parameters = TcpKeepalive::new()
@@ -233,12 +228,12 @@ impl Sockets {
         } else {
             Protocol::UDP
         };
+        let kind = kind.nonblocking();
         let make = || Socket::new(Domain::for_address(address), kind, Some(protocol));
         let socket = match &self.netns {
             Some(netns) => netns.enter(make)??,
             None => make()?,
         };
-        socket.set_nonblocking(true)?;
         if let Some(mark) = self.options.mark {
             socket.set_mark(mark)?;
         }

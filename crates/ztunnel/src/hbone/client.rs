@@ -13,10 +13,12 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use super::ahead::Ahead;
 use super::error::reason;
 use super::stream::Silence;
 use super::{
-    Answer, CLIENT_HEADER_LIST, CLIENT_SEND_BUFFER, Error, Request, Settings, Stream, keepalive,
+    Answer, CLIENT_HEADER_LIST, CLIENT_SEND_BUFFER, Error, Request, Settings, Stream, TLS_BUFFER,
+    keepalive,
 };
 use crate::identity::Identity;
 use crate::tls;
@@ -76,10 +78,11 @@ where
 {
     // The name is neither sent nor checked: the expected identities are part of the configuration.
     let name = ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into());
-    let io = TlsConnector::from(config)
-        .connect(name, io)
+    let mut io = TlsConnector::from(config)
+        .connect(name, Ahead::new(io))
         .await
         .map_err(|error| Error::Tls(reason(error)))?;
+    io.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let peer = io.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let peer = peer.ok_or_else(|| {
         Error::Tls(reason(std::io::Error::from(
@@ -119,7 +122,7 @@ where
 
 /// Moves the tunnel's bytes until it ends.
 async fn drive<T>(
-    connection: Connection<TlsStream<T>, Bytes>,
+    connection: Connection<TlsStream<Ahead<T>>, Bytes>,
     lost: keepalive::Lost,
     load: Arc<Load>,
     idle_release: Duration,
@@ -173,8 +176,21 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`] with the peer's status; [`Error::Closed`] when the tunnel is over or full.
     pub async fn open(&self, request: &Request) -> Result<(Stream, Answer), Error> {
+        self.open_with(request, &Bytes::new()).await
+    }
+
+    /// The same, and sends the first bytes of the stream along with the request: that saves waiting for an answer that is
+    /// nearly always yes. They are lost when it is no. They should be few, because the peer's window is not known yet.
+    ///
+    /// # Errors
+    /// As [`Client::open`].
+    pub async fn open_with(
+        &self,
+        request: &Request,
+        early: &Bytes,
+    ) -> Result<(Stream, Answer), Error> {
         let place = self.place().ok_or_else(|| Error::Closed(reason(Full)))?;
-        place.open(request).await
+        place.open(request, early).await
     }
 
     /// Resolves when the tunnel is over. Cancel safe.
@@ -223,13 +239,21 @@ impl Place {
     }
 
     /// Opens the stream.
-    pub(super) async fn open(self, request: &Request) -> Result<(Stream, Answer), Error> {
+    pub(super) async fn open(
+        self,
+        request: &Request,
+        early: &Bytes,
+    ) -> Result<(Stream, Answer), Error> {
         let wire = request.encode()?;
         let inner = Arc::clone(&self.client.0);
         let requests = inner.requests.clone().ready().await;
         let mut requests = requests.map_err(|error| Error::Closed(reason(error)))?;
         let opened = requests.send_request(wire, false);
-        let (response, send) = opened.map_err(|error| Error::Closed(reason(error)))?;
+        let (response, mut send) = opened.map_err(|error| Error::Closed(reason(error)))?;
+        if !early.is_empty() {
+            send.send_data(early.clone(), false)
+                .map_err(|error| Error::Closed(reason(error)))?;
+        }
         let response = response.await.map_err(unanswered)?;
         let answer = Answer::decode(&response)?;
         Ok((

@@ -4,6 +4,7 @@
 //! [`connect`] opens a tunnel and [`Client::open`] a stream in it; [`accept`] takes a tunnel and [`Server::next`] the next
 //! stream; [`Pool`] shares tunnels between the connections of a pod.
 
+mod ahead;
 mod authority;
 mod client;
 mod error;
@@ -28,14 +29,16 @@ pub use stream::Stream;
 const SERVER_HEADER_LIST: u32 = 64 * 1024;
 /// Longest list of response headers a client reads, bytes.
 const CLIENT_HEADER_LIST: u32 = 16 * 1024;
-/// Bytes a client keeps per stream before its writer waits.
-const CLIENT_SEND_BUFFER: usize = 4 * 1024 * 1024;
+/// Bytes a client keeps per stream before its writer waits: a few pieces, so that they are still in the cache when they leave.
+const CLIENT_SEND_BUFFER: usize = 1024 * 1024;
 /// Bytes a server keeps per stream before its writer waits.
 const SERVER_SEND_BUFFER: usize = 400 * 1024;
+/// Bytes of records that wait for one system call. With less than a whole piece, records leave in several calls.
+const TLS_BUFFER: usize = 2 * crate::buffer::SIZE;
 /// Streams a server allows per tunnel.
 const SERVER_STREAMS: u32 = 200;
 
-/// What can be tuned. Defaults and the constants above: istio/ztunnel `62d8265`.
+/// What can be tuned. Defaults, and the constants above but for the buffers: istio/ztunnel `62d8265`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Bytes a peer may send on a stream before they are read.

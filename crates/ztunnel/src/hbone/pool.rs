@@ -8,6 +8,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::client::{Place, Tunnel};
@@ -59,7 +60,8 @@ enum Step {
 }
 
 impl Pool {
-    /// Opens a stream in a tunnel of this key; `connect` makes the tunnel when there is none. Also tells who the peer is.
+    /// Opens a stream in a tunnel of this key; `connect` makes the tunnel when there is none. `early` goes along with the
+    /// request, see [`Client::open_with`]. Also tells who the peer is.
     ///
     /// # Errors
     /// What `connect` reports, to all that waited for it, or what [`Client::open`] reports. A tunnel that turns out to be
@@ -68,6 +70,7 @@ impl Pool {
         &self,
         key: &Key,
         request: &Request,
+        early: &Bytes,
         connect: C,
     ) -> Result<(Stream, Answer, Identity), Error>
     where
@@ -75,10 +78,10 @@ impl Pool {
         F: Future<Output = Result<Client, Error>> + Send + 'static,
     {
         let (place, is_fresh) = self.place(key, &connect).await?;
-        match self.open_at(key, place, request).await {
+        match self.open_at(key, place, request, early).await {
             Err(error) if error.is_stale_tunnel() && !is_fresh => {
                 let (place, _) = self.place(key, &connect).await?;
-                self.open_at(key, place, request).await
+                self.open_at(key, place, request, early).await
             }
             other => other,
         }
@@ -89,9 +92,10 @@ impl Pool {
         key: &Key,
         place: Place,
         request: &Request,
+        early: &Bytes,
     ) -> Result<(Stream, Answer, Identity), Error> {
         let (tunnel, peer) = (place.tunnel(), place.peer().clone());
-        match place.open(request).await {
+        match place.open(request, early).await {
             Ok((stream, answer)) => Ok((stream, answer, peer)),
             Err(error) => {
                 if error.is_stale_tunnel() {

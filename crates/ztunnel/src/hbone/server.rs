@@ -14,12 +14,13 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::ahead::Ahead;
 use super::error::reason;
 use super::request::status;
 use super::stream::Silence;
 use super::{
     Answer, Error, Request, SERVER_HEADER_LIST, SERVER_SEND_BUFFER, SERVER_STREAMS, Settings,
-    Stream, keepalive,
+    Stream, TLS_BUFFER, keepalive,
 };
 use crate::identity::Identity;
 use crate::tls;
@@ -29,7 +30,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A tunnel that a client made.
 pub struct Server<T> {
-    connection: Connection<TlsStream<T>, Bytes>,
+    connection: Connection<TlsStream<Ahead<T>>, Bytes>,
     peer: Identity,
     lost: keepalive::Lost,
     silence: Silence,
@@ -64,10 +65,11 @@ async fn shake<T>(io: T, config: Arc<ServerConfig>, settings: Settings) -> Resul
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let io = TlsAcceptor::from(config)
-        .accept(io)
+    let mut io = TlsAcceptor::from(config)
+        .accept(Ahead::new(io))
         .await
         .map_err(|error| Error::Tls(reason(error)))?;
+    io.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let peer = io.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let peer = peer.ok_or_else(|| {
         Error::Tls(reason(std::io::Error::from(

@@ -10,8 +10,7 @@ use bytes::{Buf as _, Bytes};
 use h2::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Largest piece that is handed to the tunnel at once: several TLS records, and small enough to be fair to other streams.
-const MAX_PIECE: usize = 64 * 1024;
+use crate::buffer::SIZE;
 
 /// Set when the peer was given up, so that streams can tell a silent death from an orderly end.
 pub(super) type Silence = Arc<AtomicBool>;
@@ -23,6 +22,8 @@ pub struct Stream {
     receive: RecvStream,
     /// Received and not yet read.
     unread: Bytes,
+    /// Bytes taken last, which the peer may not send again before they have been delivered.
+    taken: usize,
     has_sent_end: bool,
     silence: Silence,
     /// Whatever must live as long as the stream: its place in the tunnel.
@@ -40,6 +41,7 @@ impl Stream {
             send,
             receive,
             unread: Bytes::new(),
+            taken: 0,
             has_sent_end: false,
             silence,
             _place: Box::new(place),
@@ -74,6 +76,74 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// The next bytes as they were received, none at the end. The peer may send as many anew only when the next are asked
+    /// for: a slow reader slows its own peer, nobody else's.
+    pub fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        if self.taken > 0 {
+            let opened = self.receive.flow_control().release_capacity(self.taken);
+            self.taken = 0;
+            if let Err(error) = opened {
+                return Poll::Ready(Err(self.fault(error)));
+            }
+        }
+        if !self.unread.is_empty() {
+            return Poll::Ready(Ok(self.took()));
+        }
+        loop {
+            match ready!(self.receive.poll_data(cx)) {
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(data)) => {
+                    self.unread = data;
+                    return Poll::Ready(Ok(self.took()));
+                }
+                Some(Err(error)) => return Poll::Ready(Err(self.fault(error))),
+                None => return Poll::Ready(Ok(Bytes::new())),
+            }
+        }
+    }
+
+    fn took(&mut self) -> Bytes {
+        self.taken = self.unread.len();
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Sends from the front of `data` what the peer is ready for, without a copy.
+    pub fn poll_give(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<usize>> {
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.send.reserve_capacity(data.len());
+        // `poll_capacity` answers only when capacity has grown since it was last asked.
+        let mut granted = self.send.capacity();
+        while granted == 0 {
+            granted = match ready!(self.send.poll_capacity(cx)) {
+                Some(Ok(granted)) => granted,
+                Some(Err(error)) => return Poll::Ready(Err(self.fault(error))),
+                None => return Poll::Ready(Err(self.gone())),
+            };
+        }
+        let piece = data.split_to(data.len().min(granted));
+        let count = piece.len();
+        match self.send.send_data(piece, false) {
+            Ok(()) => Poll::Ready(Ok(count)),
+            Err(_) => Poll::Ready(Err(self.gone())),
+        }
+    }
+
+    /// Sends our half-close.
+    pub fn poll_end(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if std::mem::replace(&mut self.has_sent_end, true) {
+            return Poll::Ready(Ok(()));
+        }
+        self.send.reserve_capacity(0);
+        match self.send.send_data(Bytes::new(), true) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(_) => Poll::Ready(Err(self.gone())),
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -81,21 +151,13 @@ impl AsyncRead for Stream {
         space: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        while this.unread.is_empty() {
-            match ready!(this.receive.poll_data(cx)) {
-                Some(Ok(data)) => this.unread = data,
-                Some(Err(error)) => return Poll::Ready(Err(this.fault(error))),
-                None => return Poll::Ready(Ok(())),
-            }
-        }
-        let count = this.unread.len().min(space.remaining());
-        space.put_slice(&this.unread[..count]);
-        this.unread.advance(count);
-        // Only what was read opens the window again: a slow reader slows its own peer, nobody else's.
-        match this.receive.flow_control().release_capacity(count) {
-            Ok(()) => Poll::Ready(Ok(())),
-            Err(error) => Poll::Ready(Err(this.fault(error))),
-        }
+        let mut data = ready!(this.poll_take(cx))?;
+        let count = data.len().min(space.remaining());
+        space.put_slice(&data[..count]);
+        data.advance(count);
+        this.taken -= data.len();
+        this.unread = data;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -105,45 +167,17 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if data.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        let wanted = data.len().min(MAX_PIECE);
-        this.send.reserve_capacity(wanted);
-        // `poll_capacity` answers only when capacity has grown since it was last asked.
-        let mut granted = this.send.capacity();
-        while granted == 0 {
-            granted = match ready!(this.send.poll_capacity(cx)) {
-                Some(Ok(granted)) => granted,
-                Some(Err(error)) => return Poll::Ready(Err(this.fault(error))),
-                None => return Poll::Ready(Err(this.gone())),
-            };
-        }
-        let count = wanted.min(granted);
-        match this
-            .send
-            .send_data(Bytes::copy_from_slice(&data[..count]), false)
-        {
-            Ok(()) => Poll::Ready(Ok(count)),
-            Err(_) => Poll::Ready(Err(this.gone())),
-        }
+        let data = &data[..data.len().min(SIZE)];
+        self.get_mut()
+            .poll_give(cx, &mut Bytes::copy_from_slice(data))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if std::mem::replace(&mut this.has_sent_end, true) {
-            return Poll::Ready(Ok(()));
-        }
-        this.send.reserve_capacity(0);
-        match this.send.send_data(Bytes::new(), true) {
-            Ok(()) => Poll::Ready(Ok(())),
-            Err(_) => Poll::Ready(Err(this.gone())),
-        }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_end(cx)
     }
 }
 

@@ -129,6 +129,91 @@ async fn the_server_sees_the_request_and_its_refusal_has_a_reason() {
 }
 
 #[tokio::test]
+async fn first_words_travel_with_the_request_and_come_before_all_others() {
+    let (client, server) = pair(Settings::default()).await;
+    let _serving = echo(server);
+    let early = bytes::Bytes::from(vec![b'e'; 16 * 1024]);
+    let (mut stream, _) = client
+        .open_with(&request("10.0.0.1:80"), &early)
+        .await
+        .unwrap();
+    stream.write_all(b"later").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).await.unwrap();
+    assert!(got == [&early[..], b"later"].concat());
+}
+
+#[tokio::test]
+async fn first_words_are_there_before_the_server_answers_and_do_not_spoil_a_refusal() {
+    let (client, mut server) = pair(Settings::default()).await;
+    let call = tokio::spawn(async move {
+        let early = bytes::Bytes::from_static(b"let me in");
+        let refused = client.open_with(&request("10.0.0.1:80"), &early).await;
+        let (mut stream, _) = client
+            .open_with(&request("10.0.0.1:80"), &early)
+            .await
+            .unwrap();
+        stream.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        refused.map(|_| ())
+    });
+    server.next().await.unwrap().refuse(401);
+    let mut stream = server
+        .next()
+        .await
+        .unwrap()
+        .accept(&Answer::default())
+        .unwrap();
+    let work = tokio::spawn(async move {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        stream.shutdown().await.unwrap();
+        text
+    });
+    while server.next().await.is_some() {}
+    assert_eq!(work.await.unwrap(), "let me in");
+    let refusal = call.await.unwrap().unwrap_err();
+    assert!(matches!(refusal, Error::Refused(401)), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_stops_its_own_peer_only() {
+    let settings = Settings {
+        stream_window: 64 * 1024,
+        ..Settings::default()
+    };
+    let (client, mut server) = pair(settings).await;
+    let (hand_over, handed_over) = tokio::sync::oneshot::channel();
+    let serving = tokio::spawn(async move {
+        let first = server.next().await.unwrap();
+        let idle = first.accept(&Answer::default()).unwrap();
+        hand_over.send(idle).ok();
+        echo(server).await.unwrap();
+    });
+    let (mut stuck, _) = client.open(&request("10.0.0.1:80")).await.unwrap();
+    let idle = handed_over.await.unwrap();
+    let write = tokio::spawn(async move {
+        let written = stuck.write_all(&vec![1; 16 << 20]).await;
+        (written, stuck)
+    });
+    let (mut other, _) = client.open(&request("10.0.0.1:80")).await.unwrap();
+    let sent = vec![7; 1 << 20];
+    let (mut reader, mut writer) = tokio::io::split(&mut other);
+    let mut got = vec![0; sent.len()];
+    let (written, read) = tokio::join!(writer.write_all(&sent), reader.read_exact(&mut got));
+    written.unwrap();
+    read.unwrap();
+    assert!(got == sent);
+    assert!(!write.is_finished(), "nobody reads these bytes");
+    drop(idle);
+    assert!(write.await.unwrap().0.is_err(), "its reader has gone");
+    drop((other, client));
+    serving.await.unwrap();
+}
+
+#[tokio::test]
 async fn the_servers_end_leaves_the_clients_direction_open() {
     let (client, mut server) = pair(Settings::default()).await;
     let serving = tokio::spawn(async move {

@@ -1,17 +1,35 @@
 //! Moves the bytes of an established connection until an end, a cut or a policy stops it.
 
 use std::future::Future;
+use std::io;
+use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use bytes::Bytes;
 
 use super::Error;
 use super::pod::Pod;
-use crate::copy::{self, Meter, Moved};
+use crate::copy::{self, End, Meter, Moved};
+use crate::hbone::Stream;
 use crate::report::Live;
 
-struct Bytes<'a>(&'a Live);
+impl End for Stream {
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        Self::poll_take(self, cx)
+    }
 
-impl Meter for Bytes<'_> {
+    fn poll_give(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<usize>> {
+        Self::poll_give(self, cx, data)
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_end(self, cx)
+    }
+}
+
+/// Counts what is delivered.
+struct Count<'a>(&'a Live);
+
+impl Meter for Count<'_> {
     fn forward(&self, bytes: u64) {
         self.0.add_request_bytes(bytes);
     }
@@ -29,10 +47,10 @@ pub(super) async fn carry<A, B>(
     live: Live,
     denied: impl Future<Output = Error>,
 ) where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    A: End,
+    B: End,
 {
-    let (bytes, mut moved) = (Bytes(&live), Moved::default());
+    let (bytes, mut moved) = (Count(&live), Moved::default());
     let end = tokio::select! {
         biased;
         () = pod.drain.cut() => Err(pod.cut_reason()),

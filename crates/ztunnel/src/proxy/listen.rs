@@ -53,8 +53,6 @@ fn start<F>(
     F: Future<Output = ()> + Send + 'static,
 {
     let hold = pod.drain.hold();
-    // A stream that cannot be tuned is broken; the first read says so.
-    let _ = pod.sockets.tune(&stream);
     let work = work(Arc::clone(pod), stream, canonical(peer));
     tokio::spawn(async move {
         work.await;

@@ -16,6 +16,7 @@ use super::receive::source;
 use super::send::{dial, own};
 use super::{Error, GUARDED};
 use crate::access_log::Addresses;
+use crate::copy::Plain;
 use crate::metrics::{Reporter, Security};
 use crate::rbac::Connection;
 use crate::socket::{Source, original_destination};
@@ -94,7 +95,7 @@ pub(super) async fn plain(pod: Arc<Pod>, stream: TcpStream, peer: SocketAddr) {
         () = pod.drain.cut() => Err(pod.cut_reason()),
     };
     match server {
-        Ok(server) => carry(&pod, stream, server, live, watched.denied()).await,
+        Ok(server) => carry(&pod, Plain(stream), Plain(server), live, watched.denied()).await,
         Err(error) => finish(live, Err(error)),
     }
 }

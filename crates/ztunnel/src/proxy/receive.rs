@@ -17,6 +17,7 @@ use super::send::{dial, own};
 use super::{Error, proxy_header};
 use crate::access_log::Addresses;
 use crate::addr::NetworkAddress;
+use crate::copy::Plain;
 use crate::hbone::{self, Answer, Authority, Incoming, forwarded::Forwarded};
 use crate::identity::Identity;
 use crate::metrics::{Labels, Party, Reporter, Security};
@@ -176,7 +177,7 @@ async fn stream_in(pod: Arc<Pod>, tunnel: Arc<Tunnel>, incoming: Incoming) {
             .then(|| workload.baggage().encode()),
     };
     match incoming.accept(&answer) {
-        Ok(stream) => carry(&pod, stream, server, live, watched.denied()).await,
+        Ok(stream) => carry(&pod, stream, Plain(server), live, watched.denied()).await,
         Err(source) => finish(
             live,
             Err(Error::Tunnel {

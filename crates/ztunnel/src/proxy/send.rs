@@ -3,9 +3,13 @@
 use std::future::pending;
 use std::hash::BuildHasher as _;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use nix::sys::socket::MsgFlags;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -17,11 +21,16 @@ use super::pod::Pod;
 use super::{CONNECT_TIMEOUT, Error};
 use crate::access_log::Addresses;
 use crate::balance::Family;
+use crate::buffer;
+use crate::copy::Plain;
 use crate::hbone::{self, Client, Key, Request, Stream, forwarded::Forwarded};
 use crate::metrics::{Party, Reporter, Security};
 use crate::socket::{Source, original_destination};
 use crate::tls;
 use crate::workload::Workload;
+
+/// Most bytes that a client's first words may have to go along with the request: below every peer's first window.
+const EARLY: usize = 16 * 1024;
 
 /// Serves one captured connection.
 pub(super) async fn outbound(pod: Arc<Pod>, stream: TcpStream, peer: SocketAddr) {
@@ -68,15 +77,44 @@ pub(super) async fn outbound(pod: Arc<Pod>, stream: TcpStream, peer: SocketAddr)
         actual_dst: next,
         protocol,
     });
+    let early = match &route.hop {
+        Hop::Plain(_) => Bytes::new(),
+        Hop::Tunnel { .. } => early(&stream),
+    };
     let connected = tokio::select! {
-        connected = connect(&pod, &client, peer, &route) => connected,
+        connected = connect(&pod, &client, peer, &route, &early) => connected,
         () = pod.drain.cut() => Err(pod.cut_reason()),
     };
+    let client = Plain(stream);
     match connected {
-        Ok(Connected::Plain(server)) => carry(&pod, stream, server, live, pending()).await,
-        Ok(Connected::Tunnel(server)) => carry(&pod, stream, server, live, pending()).await,
-        Err(error) => finish(live, Err(error)),
+        Ok(Connected::Plain(server)) => carry(&pod, client, Plain(server), live, pending()).await,
+        Ok(Connected::Tunnel(server)) => {
+            live.add_request_bytes(early.len() as u64);
+            drop(early);
+            carry(&pod, client, server, live, pending()).await;
+        }
+        Err(error) => {
+            if !early.is_empty() {
+                // What the client sent is lost, and a reset tells it so, as it does for bytes that nobody has read.
+                let _ = SockRef::from(&client.0).set_linger(Some(Duration::ZERO));
+            }
+            finish(live, Err(error));
+        }
     }
+}
+
+/// What the client has sent by now; most have said something before they are even accepted.
+fn early(stream: &TcpStream) -> Bytes {
+    let mut buffer = buffer::lend();
+    let space = buffer.space();
+    let most = space.len().min(EARLY);
+    // Asked of the socket itself: the runtime has not heard of its bytes yet. A fault is found again by the next read.
+    let count = nix::sys::socket::recv(
+        stream.as_raw_fd(),
+        space.get_mut(..most).unwrap_or_default(),
+        MsgFlags::MSG_DONTWAIT,
+    );
+    buffer.into_bytes(count.unwrap_or(0))
 }
 
 enum Connected {
@@ -164,6 +202,7 @@ async fn connect(
     client: &Workload,
     peer: SocketAddr,
     route: &Route,
+    early: &Bytes,
 ) -> Result<Connected, Error> {
     let from = peer.ip();
     match &route.hop {
@@ -190,7 +229,7 @@ async fn connect(
             let make = || make_tunnel(Arc::clone(pod), key.clone());
             let (stream, ..) =
                 pod.pool
-                    .open(&key, &request, make)
+                    .open(&key, &request, early, make)
                     .await
                     .map_err(|error| match error {
                         hbone::Error::TimedOut => Error::TunnelTimedOut(*to),

@@ -70,6 +70,26 @@ async fn assert_talks(mut one: TcpStream, mut two: TcpStream) {
 }
 
 #[tokio::test]
+async fn both_ends_of_a_connection_have_no_delay_and_keepalive() {
+    let sockets = unmarked(&pod());
+    let listener = sockets.listen(7100).unwrap();
+    let made = sockets
+        .connect(at("10.7.0.1:7100"), Source::Any)
+        .await
+        .unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    let wanted = Options::default().keepalive.unwrap();
+    for stream in [&made, &accepted] {
+        let socket = SockRef::from(stream);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), wanted.time);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), wanted.interval);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), wanted.retries);
+    }
+}
+
+#[tokio::test]
 async fn a_redirected_connection_tells_where_it_wanted_to_go() {
     let netns = pod();
     let listener = Sockets::within(netns.clone(), Options::default())

@@ -12,6 +12,9 @@ use super::*;
 use crate::tls;
 use crate::tls::tests::Authority as Issuer;
 
+/// No first words.
+static NONE: bytes::Bytes = bytes::Bytes::new();
+
 /// A server on loopback and a way to reach it that counts how often it is used.
 struct Loopback {
     address: std::net::SocketAddr,
@@ -83,7 +86,7 @@ async fn connections_that_start_together_share_one_tunnel() {
         server.dial(Settings::default()),
     );
     let ask = request("10.0.0.1:80");
-    let all = futures::future::join_all((0..50).map(|_| pool.open(&key, &ask, &dial))).await;
+    let all = futures::future::join_all((0..50).map(|_| pool.open(&key, &ask, &NONE, &dial))).await;
     assert!(all.iter().all(Result::is_ok));
     assert_eq!(server.made.load(Ordering::Relaxed), 1);
     assert_eq!(pool.len(), 1);
@@ -98,13 +101,13 @@ async fn a_full_tunnel_leaves_the_pool_and_its_places_are_not_used_again() {
     let server = Loopback::start(settings).await;
     let (pool, key, dial) = (Pool::default(), server.key(), server.dial(settings));
     let ask = request("10.0.0.1:80");
-    let first = pool.open(&key, &ask, &dial).await.unwrap();
-    let second = pool.open(&key, &ask, &dial).await.unwrap();
-    let third = pool.open(&key, &ask, &dial).await.unwrap();
+    let first = pool.open(&key, &ask, &NONE, &dial).await.unwrap();
+    let second = pool.open(&key, &ask, &NONE, &dial).await.unwrap();
+    let third = pool.open(&key, &ask, &NONE, &dial).await.unwrap();
     assert_eq!(server.made.load(Ordering::Relaxed), 2);
     drop((first, second));
-    let fourth = pool.open(&key, &ask, &dial).await.unwrap();
-    let fifth = pool.open(&key, &ask, &dial).await.unwrap();
+    let fourth = pool.open(&key, &ask, &NONE, &dial).await.unwrap();
+    let fifth = pool.open(&key, &ask, &NONE, &dial).await.unwrap();
     assert_eq!(
         server.made.load(Ordering::Relaxed),
         3,
@@ -130,11 +133,11 @@ async fn a_failure_is_told_to_all_that_waited_and_then_forgotten() {
             Err::<Client, _>(Error::TimedOut)
         }
     };
-    let all = futures::future::join_all((0..10).map(|_| pool.open(&key, &ask, fail))).await;
+    let all = futures::future::join_all((0..10).map(|_| pool.open(&key, &ask, &NONE, fail))).await;
     assert!(all.iter().all(|one| matches!(one, Err(Error::TimedOut))));
     assert_eq!(attempts.load(Ordering::Relaxed), 1);
     assert!(pool.is_empty());
-    assert!(pool.open(&key, &ask, &dial).await.is_ok());
+    assert!(pool.open(&key, &ask, &NONE, &dial).await.is_ok());
 }
 
 #[tokio::test]
@@ -148,10 +151,10 @@ async fn an_attempt_that_dies_blocks_nobody() {
     let ask = request("10.0.0.1:80");
     let die = || async { panic!("a fault in the making of a tunnel") };
     assert!(matches!(
-        pool.open(&key, &ask, die).await,
+        pool.open(&key, &ask, &NONE, die).await,
         Err(Error::GivenUp)
     ));
-    assert!(pool.open(&key, &ask, &dial).await.is_ok());
+    assert!(pool.open(&key, &ask, &NONE, &dial).await.is_ok());
 }
 
 #[tokio::test]
@@ -163,9 +166,9 @@ async fn a_client_that_gives_up_does_not_stop_the_tunnel_others_wait_for() {
         server.dial(Settings::default()),
     );
     let ask = request("10.0.0.1:80");
-    let mut impatient = Box::pin(pool.open(&key, &ask, &dial));
+    let mut impatient = Box::pin(pool.open(&key, &ask, &NONE, &dial));
     assert!(futures::poll!(&mut impatient).is_pending());
-    let patient = pool.open(&key, &ask, &dial);
+    let patient = pool.open(&key, &ask, &NONE, &dial);
     drop(impatient);
     patient.await.unwrap();
     assert_eq!(server.made.load(Ordering::Relaxed), 1);
@@ -180,7 +183,7 @@ async fn an_idle_tunnel_is_closed_and_forgotten() {
     let server = Loopback::start(settings).await;
     let (pool, key, dial) = (Pool::default(), server.key(), server.dial(settings));
     let used = pool
-        .open(&key, &request("10.0.0.1:80"), &dial)
+        .open(&key, &request("10.0.0.1:80"), &NONE, &dial)
         .await
         .unwrap();
     drop(used);
@@ -192,7 +195,7 @@ async fn an_idle_tunnel_is_closed_and_forgotten() {
     tokio::time::timeout(Duration::from_secs(10), empty)
         .await
         .unwrap();
-    pool.open(&key, &request("10.0.0.1:80"), &dial)
+    pool.open(&key, &request("10.0.0.1:80"), &NONE, &dial)
         .await
         .unwrap();
 }
@@ -229,7 +232,7 @@ async fn a_peer_that_went_away_is_replaced_without_an_error() {
     );
     for _ in 0..3 {
         let (mut stream, ..) = pool
-            .open(&key, &request("10.0.0.1:80"), &dial)
+            .open(&key, &request("10.0.0.1:80"), &NONE, &dial)
             .await
             .unwrap();
         let mut rest = Vec::new();
