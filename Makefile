@@ -6,6 +6,11 @@ TOOLS := $(or $(APPLINK_CACHE),$(HOME)/.cache/applink)/tools
 # The version that deny.toml was written for.
 CARGO_DENY_VERSION := 0.20.2
 export CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+CARGO_FUZZ_VERSION := 0.13.1
+CARGO_FUZZ := $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
+# How long each fuzz target runs, and which ones.
+FUZZ_SECONDS ?= 60
+FUZZ ?= $(patsubst crates/ztunnel/fuzz/fuzz_targets/%.rs,%,$(wildcard crates/ztunnel/fuzz/fuzz_targets/*.rs))
 # local: the project's own cluster, no Docker. kind: a cluster of kind, where a Docker engine runs.
 CLUSTER ?= local
 E2E := $(CARGO) run --quiet --release -p e2e --bin e2e --
@@ -73,5 +78,25 @@ cargo-deny:
 		echo "Building cargo-deny $(CARGO_DENY_VERSION), once for this machine."; \
 		CARGO_TARGET_DIR=$(TOOLS)/build $(CARGO) install --quiet --locked --force \
 			--root $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION) cargo-deny@$(CARGO_DENY_VERSION) && \
+		rm -rf $(TOOLS)/build; \
+	}
+
+.PHONY: bench-proxy fuzz cargo-fuzz
+bench-proxy: ## Measure the node proxy, beside another one where UPSTREAM_ZTUNNEL=path is given
+	@$(CARGO) bench --quiet -p applink-ztunnel --bench paired
+
+fuzz: cargo-fuzz ## Fuzz every parser of the node proxy (FUZZ_SECONDS=60 each, FUZZ="target ...")
+	@cd crates/ztunnel/fuzz && for target in $(FUZZ); do \
+		echo "==> $$target"; mkdir -p corpus/$$target seeds/$$target; \
+		RUSTC_BOOTSTRAP=1 $(CARGO_FUZZ) fuzz run --fuzz-dir . $$target corpus/$$target seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 || exit 1; \
+	done
+
+# Used with RUSTC_BOOTSTRAP, which lets the pinned toolchain take the flags of the sanitizer.
+cargo-fuzz:
+	@test -x $(CARGO_FUZZ) || { \
+		echo "Building cargo-fuzz $(CARGO_FUZZ_VERSION), once for this machine."; \
+		CARGO_TARGET_DIR=$(TOOLS)/build $(CARGO) install --quiet --locked --force \
+			--root $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION) cargo-fuzz@$(CARGO_FUZZ_VERSION) && \
 		rm -rf $(TOOLS)/build; \
 	}
