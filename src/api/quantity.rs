@@ -76,7 +76,30 @@ impl JsonSchema for Quantity {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn integers_and_texts_are_kept_as_written(number in any::<i64>(), unsigned in any::<u64>(), text in ".{0,20}") {
+            for (written, kept) in [
+                (json!(number), number.to_string()),
+                (json!(unsigned), unsigned.to_string()),
+                (json!(text), text.clone()),
+            ] {
+                let read: Quantity = serde_json::from_value(written).unwrap();
+                prop_assert_eq!(&read.to_string(), &kept);
+                prop_assert_eq!(serde_json::to_value(&read).unwrap(), json!(kept));
+            }
+        }
+
+        #[test]
+        fn a_number_with_a_fraction_is_refused(number in any::<f64>()) {
+            prop_assert!(serde_json::from_value::<Quantity>(json!(number)).is_err());
+        }
+    }
 
     #[test]
     fn integers_and_strings_are_read_and_written_as_strings() {

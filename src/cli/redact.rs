@@ -133,9 +133,13 @@ fn looks_secret(string: &str) -> bool {
         || string.to_ascii_lowercase().contains("bearer ")
 }
 
-/// A JSON web token: three base64url parts, the first of which begins with an encoded brace.
+/// A word with a JSON web token in it: three base64url parts, the first of which begins with an encoded brace. Brackets and
+/// other marks may touch it.
 fn is_signed_token(word: &str) -> bool {
-    word.starts_with("eyJ") && word.len() >= 30 && word.matches('.').count() == 2
+    word.find("eyJ").is_some_and(|at| {
+        let token = word.get(at..).unwrap_or_default();
+        token.len() >= 30 && token.matches('.').count() >= 2
+    })
 }
 
 fn is_secret_name(name: &str) -> bool {
@@ -150,6 +154,7 @@ fn is_secret_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -211,6 +216,14 @@ mod tests {
     }
 
     #[test]
+    fn a_token_in_brackets_is_removed() {
+        assert_eq!(
+            text(&format!("refused ({TOKEN})\n")),
+            format!("refused {REMOVED}\n")
+        );
+    }
+
+    #[test]
     fn text_without_secrets_is_unchanged_byte_for_byte() {
         for line in [
             "",
@@ -228,5 +241,21 @@ mod tests {
             text("before\n-----BEGIN PRIVATE KEY-----\nabc\ndef"),
             format!("before\n{REMOVED}")
         );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_surrounds_a_secret_it_does_not_survive(before in "[ -~\\n]{0,40}", after in "[ -~\\n]{0,40}") {
+            let clean = text(&format!("{before}{TOKEN}{after}"));
+            prop_assert!(!clean.contains("c2lnbmF0dXJl"), "{}", clean);
+            let clean = text(&format!("{before}{KEY}{after}"));
+            prop_assert!(!clean.contains("MHcCAQEEIA"), "{}", clean);
+        }
+
+        #[test]
+        fn text_without_a_marker_of_secrets_is_kept(line in "[ -~\\n]{0,80}") {
+            let plain = line.to_ascii_lowercase().replace("bearer", "");
+            prop_assert_eq!(text(&plain), plain);
+        }
     }
 }

@@ -32,3 +32,6 @@ pub enum Error {
     #[error("the root certificate authority cannot sign: {0}")]
     Root(Defect),
 }
+
+#[cfg(test)]
+mod properties;
