@@ -6,7 +6,7 @@ TOOLS := $(or $(APPLINK_CACHE),$(HOME)/.cache/applink)/tools
 # The version that deny.toml was written for.
 CARGO_DENY_VERSION := 0.20.2
 export CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
-CARGO_FUZZ_VERSION := 0.13.1
+CARGO_FUZZ_VERSION := 0.13.2
 CARGO_FUZZ := $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 # How long each fuzz target runs, and which ones.
 FUZZ_SECONDS ?= 60

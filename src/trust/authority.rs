@@ -302,6 +302,13 @@ mod tests {
         assert_eq!(member.certificate.not_after, root.certificate.not_after);
     }
 
+    fn without_last_dash(key: &str) -> Vec<u8> {
+        let text = String::from_utf8(intermediate().secret_data()[key].clone()).unwrap();
+        text.replacen("CERTIFICATE-----\n", "CERTIFICATE----\n", 2)
+            .replacen("CERTIFICATE----\n", "CERTIFICATE-----\n", 1)
+            .into_bytes()
+    }
+
     #[test]
     fn what_is_wrong_with_cacerts_is_named() {
         let other = intermediate().secret_data();
@@ -311,6 +318,11 @@ mod tests {
             (with(CHAIN, None), Defect::Absent(CHAIN)),
             (
                 with(CA_CERTIFICATE, Some(b"hello".to_vec())),
+                Defect::NotPem(CA_CERTIFICATE),
+            ),
+            // A frame that is not whole: some readers take it, istiod does not.
+            (
+                with(CA_CERTIFICATE, Some(without_last_dash(CA_CERTIFICATE))),
                 Defect::NotPem(CA_CERTIFICATE),
             ),
             (

@@ -4,6 +4,8 @@ use std::fmt::{self, Write};
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -118,6 +120,11 @@ pub(super) fn authority(
         .ok_or(Defect::NotPem(key))?;
     if block.label != "CERTIFICATE" {
         return Err(Defect::NotACertificate(key));
+    }
+    // The text is handed on as it is, to readers that are stricter about its frame than this one.
+    let strict = CertificateDer::from_pem_slice(pem).map_err(|_| Defect::NotPem(key))?;
+    if *strict != *block.contents {
+        return Err(Defect::NotPem(key));
     }
     let certificate = parsed(&block.contents).ok_or(Defect::NotACertificate(key))?;
     if !certificate.is_ca() {
