@@ -133,6 +133,8 @@ pub struct Pod {
     pub template_hash: Option<String>,
     /// Condition Ready is True.
     pub ready: bool,
+    /// Since when condition Ready has the value it has.
+    pub ready_since: Option<Timestamp>,
     /// It is being deleted.
     pub deleting: bool,
     /// It has ended.
@@ -143,6 +145,18 @@ pub struct Pod {
     pub trouble: Option<Trouble>,
     /// How often its containers were started again.
     pub restarts: i32,
+}
+
+impl Pod {
+    /// It is ready, and stays.
+    pub fn runs(&self) -> bool {
+        self.ready && !self.deleting
+    }
+
+    /// What tells one run of its containers from the next: an answer of the one says nothing about the other.
+    pub fn incarnation(&self) -> String {
+        format!("{}:{}", self.uid, self.restarts)
+    }
 }
 
 /// What keeps a pod from running.

@@ -319,9 +319,10 @@ impl Course<'_> {
         }
         for node in self.facts.nodes.values() {
             if node.labels.contains_key(names::NODE_ZTUNNEL_LABEL) {
-                self.plan.acts.push(Act::LabelNode {
+                self.plan.acts.push(Act::MarkNode {
                     name: node.name.clone(),
-                    value: None,
+                    label: Some(None),
+                    taint: Some(false),
                     resource_version: node.resource_version.clone(),
                 });
             }

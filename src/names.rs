@@ -44,6 +44,17 @@ pub const TEMPLATE_HASH_ANNOTATION: &str = "applink.dev/template-hash";
 /// Node label: absent = settled proxy only, `<rev>.moving` = both, `<rev>` = arriving only.
 pub const NODE_ZTUNNEL_LABEL: &str = "applink.dev/ztunnel";
 
+/// Value of [`NODE_ZTUNNEL_LABEL`] on a node that carries the settled proxy and this revision's.
+pub fn moving(revision: &str) -> String {
+    format!("{revision}.moving")
+}
+
+/// Annotation of a revision's proxy `DaemonSet`: the network agent that belongs to it, as JSON.
+pub const AGENT_ANNOTATION: &str = "applink.dev/agent";
+
+/// Annotation of an arriving proxy `DaemonSet`, present once the first nodes have proved its revision.
+pub const CANARY_ANNOTATION: &str = "applink.dev/canary";
+
 /// Taint (`NoSchedule`) on a node while its network agent is being replaced.
 pub const MOVING_TAINT: &str = "applink.dev/moving";
 

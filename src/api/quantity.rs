@@ -74,6 +74,48 @@ impl JsonSchema for Quantity {
     }
 }
 
+/// A quantity in thousandths, rounded up; 0 for a text that is none.
+/// Source: apimachinery `pkg/api/resource`, the suffixes of a quantity.
+pub fn thousandths(text: &str) -> u64 {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let part = format!("{part:0<9}");
+    let Ok(billionths) = format!("{whole}{}", &part[..9]).parse::<u128>() else {
+        return 0;
+    };
+    let exponent = suffix
+        .strip_prefix(['e', 'E'])
+        .and_then(|digits| digits.parse::<u32>().ok())
+        .and_then(|digits| 10_u128.checked_pow(digits));
+    // In billionths.
+    let factor: u128 = match suffix {
+        "n" => 1,
+        "u" => 1_000,
+        "m" => 1_000_000,
+        "" => 1_000_000_000,
+        "k" => 1_000_000_000_000,
+        "M" => 1_000_000_000_000_000,
+        "G" => 1_000_000_000_000_000_000,
+        "T" => 1_000_000_000_000_000_000_000,
+        "P" => 1_000_000_000_000_000_000_000_000,
+        "Ki" => 1_000_000_000 << 10,
+        "Mi" => 1_000_000_000 << 20,
+        "Gi" => 1_000_000_000 << 30,
+        "Ti" => 1_000_000_000 << 40,
+        "Pi" => 1_000_000_000 << 50,
+        _ => exponent
+            .and_then(|e| e.checked_mul(1_000_000_000))
+            .unwrap_or(0),
+    };
+    let thousandths = billionths
+        .saturating_mul(factor)
+        .div_ceil(1_000_000_000_000_000);
+    u64::try_from(thousandths).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -98,6 +140,24 @@ mod tests {
         #[test]
         fn a_number_with_a_fraction_is_refused(number in any::<f64>()) {
             prop_assert!(serde_json::from_value::<Quantity>(json!(number)).is_err());
+        }
+    }
+
+    #[test]
+    fn a_quantity_counts_in_thousandths_rounded_up() {
+        for (text, expected) in [
+            ("50m", 50),
+            ("1", 1000),
+            ("0.5", 500),
+            ("1.0005", 1001),
+            ("64Mi", 64 * 1024 * 1024 * 1000),
+            ("2k", 2_000_000),
+            ("1e3", 1_000_000),
+            ("100n", 1),
+            ("", 0),
+            ("many", 0),
+        ] {
+            assert_eq!(thousandths(text), expected, "{text}");
         }
     }
 

@@ -1,24 +1,22 @@
 //! From what users wrote and what was found out to a [`Blueprint`].
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ResourceRequirements, Toleration as K8sToleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
 use super::tuning::{Agent, ControlPlane, NodeProxy, Replicas, WaypointDefaults};
-use super::{Blueprint, Images, IpFamilies, Owner, Release};
+use super::{Blueprint, Images, IpFamilies, Owner, Release, Strategy};
 use crate::api::v1alpha1::{
     ApplicationNetworkSpec, MeshMember, ResourceAmounts, Resources, ZtunnelImplementation,
 };
 use crate::catalogue::{self, Component};
+use crate::names;
 use crate::platform::Platform;
 
 /// The longest name that fits a label value.
 const LONGEST_LABEL: usize = 63;
-/// How long a proxy's connections may live on, until `upgrade.strategy.drain` may be set.
-const DRAIN: Duration = Duration::from_mins(1);
 
 /// What was found out about the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,13 +114,23 @@ pub fn blueprint(
         families: surroundings.families,
         node_selector: data_plane.node_selector,
         tolerations: data_plane.tolerations.map_or_else(every_taint, |listed| {
-            listed.iter().map(K8sToleration::from).collect()
+            // Node components stay while the operator replaces one of them.
+            let moving = K8sToleration {
+                key: Some(names::MOVING_TAINT.to_owned()),
+                operator: Some("Exists".to_owned()),
+                ..K8sToleration::default()
+            };
+            listed
+                .iter()
+                .map(K8sToleration::from)
+                .chain([moving])
+                .collect()
         }),
         ztunnel: NodeProxy {
             implementation: spec.effective_implementation(),
             resources: requirements(proxy.resources.as_ref(), defaults.0.resources),
             log_level: spec.effective_ztunnel_log_level(),
-            drain_timeout: DRAIN,
+            drain_timeout: Strategy::of(spec.upgrade.as_ref()).drain,
         },
         cni: Agent {
             startup_taint: spec.effective_startup_taint(),
@@ -345,7 +353,12 @@ mod tests {
     fn listed_tolerations_replace_the_built_in_ones() {
         let tolerations = json!([{"key": "dedicated", "operator": "Exists"}]);
         let blueprint = resolved(json!({"dataPlane": {"tolerations": tolerations}}));
-        assert_eq!(json!(blueprint.tolerations), tolerations);
+        let moving = json!({"key": "applink.dev/moving", "operator": "Exists"});
+        assert_eq!(
+            json!(blueprint.tolerations),
+            json!([tolerations[0], moving]),
+            "and the taint of a node that is being moved"
+        );
     }
 
     #[test]

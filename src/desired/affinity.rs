@@ -14,7 +14,7 @@ pub enum Placement {
     Everywhere,
     /// On every supported node but those that carry this arriving revision: the settled one during a rollout.
     Except(Revision),
-    /// Only on nodes that carry the proxy's own revision: the arriving one.
+    /// Only on nodes that carry the proxy's own revision, or are moving to it: the arriving one.
     Only(Revision),
 }
 
@@ -61,7 +61,7 @@ pub fn of_proxy(blueprint: &Blueprint, placement: &Placement) -> Affinity {
         Placement::Only(own) => requirements.push(requirement(
             names::NODE_ZTUNNEL_LABEL,
             "In",
-            &[own.as_str()],
+            &[&names::moving(own.as_str()), own.as_str()],
         )),
     }
     required(requirements)

@@ -17,23 +17,63 @@ pub enum Question {
         /// Its uid.
         uid: String,
     },
-    /// Does the proxy serve every enrolled pod of its node?
+    /// Does the proxy serve every enrolled pod of its node? A proxy whose answer was not a good one takes a new connection
+    /// to the network agent before it is asked again: the newest one gets new pods, and the full list.
     Proxy {
         /// The node.
         node: String,
         /// Name of the proxy's pod.
         pod: String,
+        /// Its incarnation.
+        uid: String,
+        /// Incarnation of the network agent's pod beside it.
+        agent: String,
+        /// Incarnations of the proxies that are to leave the node, sorted.
+        leavers: Vec<String>,
+        /// It takes a new connection before it is asked the first time, too.
+        reconnect: bool,
+    },
+    /// Will the proxy keep its connection to the network agent, and never make another? Asking tells it to.
+    StandDown {
+        /// The node.
+        node: String,
+        /// Name of the proxy's pod.
+        pod: String,
+        /// Its incarnation.
+        uid: String,
+    },
+    /// Has the node room for one more proxy?
+    Room {
+        /// The node.
+        node: String,
         /// Its uid.
         uid: String,
-        /// Uid of the network agent's pod beside it.
-        agent: String,
+        /// Thousandths of a processor the proxy asks for.
+        millicores: u64,
+        /// Bytes of memory it asks for.
+        bytes: u64,
     },
+}
+
+impl Question {
+    /// The node it is about.
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Self::Proxy { node, .. } | Self::StandDown { node, .. } | Self::Room { node, .. } => {
+                Some(node)
+            }
+            Self::ControlPlane { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ControlPlane { pod, .. } | Self::Proxy { pod, .. } => write!(f, "Pod {pod}"),
+            Self::ControlPlane { pod, .. }
+            | Self::Proxy { pod, .. }
+            | Self::StandDown { pod, .. } => write!(f, "Pod {pod}"),
+            Self::Room { node, .. } => write!(f, "Node {node}"),
         }
     }
 }
@@ -52,6 +92,8 @@ pub struct Evidence {
 pub struct Answer {
     /// When.
     pub at: Timestamp,
+    /// Since when answers are good ones, or not good ones, without a break.
+    pub since: Timestamp,
     /// What was seen; an error text when nobody answered.
     pub seen: Result<Evidence, String>,
     /// How often in a row the answer was not a good one.
@@ -59,9 +101,33 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// An answer at this moment after the one before, if there was one.
+    pub fn after(before: Option<&Self>, at: Timestamp, seen: Result<Evidence, String>) -> Self {
+        let mut answer = Self {
+            at,
+            since: at,
+            seen,
+            failures: 0,
+        };
+        let good = answer.is_good();
+        if let Some(before) = before.filter(|before| before.is_good() == good) {
+            answer.since = before.since;
+            answer.failures = before.failures;
+        }
+        if !good {
+            answer.failures = answer.failures.saturating_add(1);
+        }
+        answer
+    }
+
     /// It is as it should be.
     pub fn is_good(&self) -> bool {
         self.seen.as_ref().is_ok_and(|seen| seen.good)
+    }
+
+    /// Nobody answered: nothing is known.
+    pub fn is_unknown(&self) -> bool {
+        self.seen.is_err()
     }
 
     /// What to tell people.

@@ -10,11 +10,12 @@ use super::pass::{Operator, Seen, earlier};
 use super::world::{ATTACHMENT_KIND, Late};
 use super::{execute, survey};
 use crate::api::conditions::{Reason, Step};
+use crate::api::v1alpha1::{FailedRelease, OnFailure};
 use crate::facts::Facts;
 use crate::names;
-use crate::plan::{self, Phase, Plan, Target};
+use crate::plan::{self, Orders, Phase, Plan, Target};
 use crate::preflight;
-use crate::status::{Failure, Outcome, Problem, Progress, Work};
+use crate::status::{Failure, Outcome, Problem, Progress, Rollout, Work};
 
 impl Operator {
     /// Looks, decides and acts for a member that stays.
@@ -94,7 +95,9 @@ impl Operator {
             return Ok(());
         }
         let bundle = self.bundle.clone().unwrap_or_default();
-        let plan = plan::plan(seen.facts, &target, &bundle, phase, seen.now);
+        let orders = Orders::of(&self.reporter.newest(seen.member), &target);
+        let plan = plan::plan(seen.facts, &target, &orders, &bundle, phase, seen.now);
+        outcome.rollout = rollout(&plan, &orders, &target);
         self.carry_out(seen, &target, plan, outcome, next).await
     }
 
@@ -176,4 +179,24 @@ fn working(plan: &Plan, target: &Target) -> Progress {
         revision: Some(target.revision.to_string()),
         nodes: plan.nodes.clone(),
     })
+}
+
+/// What status says of a rollout beyond its progress.
+fn rollout(plan: &Plan, orders: &Orders, target: &Target) -> Rollout {
+    let failed = plan
+        .failed
+        .as_ref()
+        .filter(|_| orders.strategy.on_failure == OnFailure::Rollback)
+        .map(|failed| FailedRelease {
+            version: target.version.to_string(),
+            hash: target.proxy_hash.clone(),
+            reason: failed.to_string(),
+            at: None,
+        });
+    Rollout {
+        wave: plan.wave,
+        revertible: plan.is_rolling.then_some(plan.is_revertible),
+        failed,
+        held: orders.failed.clone().filter(|_| plan.is_held),
+    }
 }

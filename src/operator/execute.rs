@@ -11,12 +11,12 @@ use tracing::{debug, info};
 use super::apply::{self, limited};
 use super::error::{Error, is_conflict, is_gone};
 use super::pass::Operator;
-use super::signals;
 use super::world::resource;
+use super::{mark, signals};
 use crate::api::v1alpha1::{ApplicationNetwork, MeshMember};
 use crate::facts::{Answer, Facts, ObjectKey, Question};
 use crate::names;
-use crate::plan::{Act, Target, difference, exclusion};
+use crate::plan::{Act, Target, canary_patch, difference, exclusion};
 
 /// Where a Deployment says how many replicas there are.
 const REPLICAS: &str = "/spec/replicas";
@@ -48,6 +48,17 @@ impl Operator {
                 };
                 info!(object = %key, ?revisions, "keeping off nodes");
                 self.metrics.act("exclude");
+                if let Some(live) = apply::merge(&self.client, key, &body).await? {
+                    self.world.put(key, live);
+                }
+                Ok(())
+            }
+            Act::PassCanary { key, .. } => {
+                let Some(body) = facts.object(key).map(canary_patch) else {
+                    return Ok(());
+                };
+                info!(object = %key, "the first nodes have proved it");
+                self.metrics.act("pass_canary");
                 if let Some(live) = apply::merge(&self.client, key, &body).await? {
                     self.world.put(key, live);
                 }
@@ -99,20 +110,22 @@ impl Operator {
                 let key = ObjectKey::in_system("Pod", name);
                 apply::delete_of(&self.client, &kind, &key, Some(uid)).await
             }
-            Act::LabelNode {
+            Act::MarkNode {
                 name,
-                value,
+                label,
+                taint,
                 resource_version,
             } => {
-                info!(node = name, value = value.as_deref(), "labelling a node");
-                self.metrics.act("label_node");
-                let body = apply::label_patch(
-                    names::NODE_ZTUNNEL_LABEL,
-                    value.as_deref(),
-                    resource_version,
-                );
-                let key = ObjectKey::new("Node", None, name);
-                apply::merge(&self.client, &key, &body).await.map(|_| ())
+                info!(node = name, ?label, ?taint, "marking a node");
+                self.metrics.act("mark_node");
+                let mark = mark::Mark {
+                    label: label.as_ref().map(Option::as_deref),
+                    taint: *taint,
+                };
+                mark::node(&self.client, name, resource_version, mark).await?;
+                // Answers from before the last change of a node say nothing.
+                self.asked.forget_node(name);
+                Ok(())
             }
             Act::Unenrol {
                 namespace,
@@ -129,7 +142,7 @@ impl Operator {
                 self.metrics.act("release");
                 apply::release(&self.client, key).await
             }
-            Act::Define(_) | Act::Ask(_) | Act::Exclude { .. } => Ok(()),
+            Act::Define(_) | Act::Ask(_) | Act::Exclude { .. } | Act::PassCanary { .. } => Ok(()),
         }
     }
 
@@ -150,32 +163,42 @@ impl Operator {
         let namespaces = facts.namespaces.clone();
         let mesh = self.mesh(target);
         let question = question.clone();
+        let asked_again = asked.is_bad(&question);
+        if let Question::Proxy {
+            node,
+            pod,
+            reconnect: true,
+            ..
+        } = &question
+        {
+            // It becomes the one that stays: what others of the node said about that is over.
+            asked.forget_others(node, pod);
+        }
         self.tasks.spawn(async move {
             let seen = match &question {
                 Question::ControlPlane { pod, .. } => signals.control_plane(pod, &mesh).await,
-                Question::Proxy { node, pod, .. } => {
-                    match (signals.served(pod).await, signals.on_node(node).await) {
-                        (Ok(served), Ok(on_node)) => Ok(signals::compare(
-                            &served,
-                            &on_node,
-                            |name| namespaces.get(name).cloned(),
-                            Timestamp::now(),
-                        )),
-                        (Err(error), _) | (_, Err(error)) => Err(error),
-                    }
+                Question::Proxy {
+                    node,
+                    pod,
+                    reconnect,
+                    ..
+                } => {
+                    signals::serves(&*signals, node, pod, *reconnect || asked_again, |name| {
+                        namespaces.get(name).cloned()
+                    })
+                    .await
                 }
+                Question::StandDown { pod, .. } => signals.stand_down(pod).await,
+                Question::Room {
+                    node,
+                    millicores,
+                    bytes,
+                    ..
+                } => signals.room(node, *millicores, *bytes).await,
             };
             debug!(%question, ?seen, "answered");
             let mut answers = asked.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = answers.get(&question).map_or(0, |answer| answer.failures);
-            let mut answer = Answer {
-                at: Timestamp::now(),
-                seen,
-                failures: 0,
-            };
-            if !answer.is_good() {
-                answer.failures = before.saturating_add(1);
-            }
+            let answer = Answer::after(answers.get(&question), Timestamp::now(), seen);
             metrics.answer(answer.is_good());
             answers.insert(question.clone(), answer);
             drop(answers);

@@ -10,7 +10,7 @@ use crate::api::conditions::{Reason, Step};
 use crate::catalogue::Component;
 use crate::leave::{self, Leave, Terms};
 use crate::names;
-use crate::plan::{self, Phase};
+use crate::plan::{self, Orders, Phase};
 use crate::preflight;
 use crate::status::{Outcome, Problem, Progress, Work};
 
@@ -83,7 +83,8 @@ impl Operator {
                     };
                     self.definitions().await?;
                     let bundle = self.bundle.clone().unwrap_or_default();
-                    let plan = plan::plan(seen.facts, &target, &bundle, phase, seen.now);
+                    let orders = Orders::of(&self.reporter.newest(seen.member), &target);
+                    let plan = plan::plan(seen.facts, &target, &orders, &bundle, phase, seen.now);
                     self.carry_out(seen, &target, plan, outcome, next).await?;
                 }
                 Ok(false)

@@ -5,6 +5,7 @@
 
 mod admin;
 mod apply;
+mod asked;
 mod authorities;
 mod authority;
 mod backoff;
@@ -18,6 +19,7 @@ mod execute;
 mod gauge;
 mod leader;
 mod leaving;
+mod mark;
 mod memory;
 mod mirror;
 mod network;
@@ -27,6 +29,7 @@ mod pull;
 mod release;
 mod report;
 mod resolution;
+mod room;
 mod settings;
 mod signals;
 mod signing;

@@ -1,9 +1,9 @@
 //! One pass over everything: observe, decide, act, report. Status is written at the end of every pass, also of a failed
 //! one, and only when it changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,6 +11,7 @@ use kube::Client;
 use tokio::task::JoinSet;
 use tracing::warn;
 
+use super::asked::Asked;
 use super::backoff::Backoff;
 use super::report::Reporter;
 use super::signals::Signals;
@@ -20,7 +21,7 @@ use crate::api::conditions::ConditionType;
 use crate::api::v1alpha1::MeshMember;
 use crate::blueprint::Blueprint;
 use crate::catalogue::Catalogue;
-use crate::facts::{Accepted, Answers, Facts, Membership, ObjectKey, Question, membership};
+use crate::facts::{Accepted, Facts, Membership, ObjectKey, membership};
 use crate::leave;
 use crate::metrics::{Gauges, Metrics};
 use crate::plan::{Bundle, Target};
@@ -28,13 +29,6 @@ use crate::status::Outcome;
 
 /// After a failed pass over something else than a member.
 pub const SOON: SignedDuration = SignedDuration::from_secs(5);
-
-/// What is shared with tasks that ask components.
-#[derive(Clone, Default)]
-pub struct Asked {
-    pub answers: Arc<Mutex<Answers>>,
-    pub asking: Arc<Mutex<BTreeSet<Question>>>,
-}
 
 /// The operator at work.
 pub struct Operator {
@@ -128,7 +122,7 @@ impl Operator {
                 continue;
             };
             facts.accepted.clone_from(&self.accepted);
-            facts.answers = self.answers();
+            facts.answers = self.asked.answers().clone();
             let seen = Seen {
                 member,
                 name,
@@ -141,36 +135,11 @@ impl Operator {
             let wake = self.member(&seen, &mut gauges).await;
             earlier(&mut next, wake);
         }
-        self.forget(&facts);
+        self.asked.forget_gone(&facts);
         let wake = self.networks(&members, now).await;
         earlier(&mut next, wake);
         self.metrics.show(&gauges);
         next
-    }
-
-    fn answers(&self) -> Answers {
-        self.asked
-            .answers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Answers of pods that are gone, and records of objects that are gone.
-    fn forget(&mut self, facts: &Facts) {
-        let is_there = |question: &Question| {
-            let pod = facts.pods.get(super::signals::pod_of(question));
-            match question {
-                Question::ControlPlane { uid, .. } | Question::Proxy { uid, .. } => {
-                    pod.is_some_and(|pod| pod.uid == *uid)
-                }
-            }
-        };
-        self.asked
-            .answers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|question, _| is_there(question));
     }
 
     async fn member(&mut self, seen: &Seen<'_>, gauges: &mut Gauges) -> Option<Timestamp> {

@@ -114,6 +114,11 @@ pub fn pod(object: K8sPod) -> Option<(String, Pod)> {
     let ready = conditions
         .iter()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let ready_since = conditions
+        .iter()
+        .find(|condition| condition.type_ == "Ready")
+        .and_then(|condition| condition.last_transition_time.as_ref())
+        .map(|time| time.0);
     let containers: Vec<_> = status
         .init_container_statuses
         .iter()
@@ -154,6 +159,7 @@ pub fn pod(object: K8sPod) -> Option<(String, Pod)> {
             .cloned(),
         labels: meta.labels.unwrap_or_default(),
         ready,
+        ready_since,
         deleting: meta.deletion_timestamp.is_some(),
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
         created: meta.creation_timestamp.map(|time| time.0),

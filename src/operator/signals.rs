@@ -15,8 +15,8 @@ use kube::api::{Api, ListParams};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::project;
 use super::signing::Mesh;
+use super::{project, room};
 use crate::facts::{Evidence, NamespaceFact, PodMeta, Question};
 use crate::names;
 
@@ -24,6 +24,10 @@ use crate::names;
 const LIMIT: Duration = Duration::from_secs(5);
 /// The longest answer that is read, in bytes: a config dump of a large mesh.
 const LONGEST: usize = 64 * 1024 * 1024;
+/// How long a proxy may take for the full list after a new connection.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is asked meanwhile.
+const BEAT: Duration = Duration::from_millis(200);
 /// Port of istiod's readiness.
 const ISTIOD_READY_PORT: u16 = 8080;
 
@@ -39,6 +43,17 @@ pub trait Signals: Send + Sync {
     fn served<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<BTreeSet<String>, String>>;
     /// Running pods with an own network namespace on a node: namespace, name and what matters of them.
     fn on_node<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<Placed>, String>>;
+    /// A proxy takes a new connection to the network agent. Upstream's cannot be told to.
+    fn reconnect<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<(), String>>;
+    /// A proxy keeps its connection to the network agent and never makes another.
+    fn stand_down<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<Evidence, String>>;
+    /// A node has room for one more pod with these requests.
+    fn room<'a>(
+        &'a self,
+        node: &'a str,
+        millicores: u64,
+        bytes: u64,
+    ) -> BoxFuture<'a, Result<Evidence, String>>;
 }
 
 /// A pod's namespace and name, and what matters of it.
@@ -78,8 +93,18 @@ impl PortForward {
     }
 
     async fn get(&self, pod: &str, port: u16, path: &str) -> Result<(u16, Bytes), String> {
+        self.call(pod, port, hyper::Method::GET, path).await
+    }
+
+    async fn call(
+        &self,
+        pod: &str,
+        port: u16,
+        method: hyper::Method,
+        path: &str,
+    ) -> Result<(u16, Bytes), String> {
         let (forward, stream) = self.stream(pod, port).await?;
-        let answer = request(stream, path).await;
+        let answer = request(stream, method, path).await;
         forward.abort();
         answer
     }
@@ -88,6 +113,7 @@ impl PortForward {
 /// One request over a fresh connection.
 async fn request(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    method: hyper::Method,
     path: &str,
 ) -> Result<(u16, Bytes), String> {
     let failed = |error: hyper::Error| format!("{path}: {}", super::chain(&error));
@@ -95,7 +121,9 @@ async fn request(
         .await
         .map_err(failed)?;
     let connection = tokio::spawn(connection);
-    let request = hyper::Request::get(path)
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(path)
         .header(hyper::header::HOST, "localhost")
         .body(Empty::<Bytes>::new())
         .map_err(|error| error.to_string())?;
@@ -157,6 +185,55 @@ impl Signals for PortForward {
             } else {
                 Err(format!("/config_dump answers {status}"))
             }
+        }))
+    }
+
+    fn reconnect<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(limited(async move {
+            let port = names::ZTUNNEL_ADMIN_PORT;
+            let path = "/reconnect";
+            let (status, _) = self.call(pod, port, hyper::Method::POST, path).await?;
+            match status {
+                // Upstream's proxy does not know that path.
+                200 | 404 => Ok(()),
+                other => Err(format!("{path} answers {other}")),
+            }
+        }))
+    }
+
+    fn stand_down<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<Evidence, String>> {
+        Box::pin(limited(async move {
+            let port = names::ZTUNNEL_ADMIN_PORT;
+            let path = "/stand-down";
+            let (status, _) = self.call(pod, port, hyper::Method::POST, path).await?;
+            Ok(Evidence {
+                good: status == 200,
+                text: format!("{path} answers {status}"),
+            })
+        }))
+    }
+
+    fn room<'a>(
+        &'a self,
+        node: &'a str,
+        millicores: u64,
+        bytes: u64,
+    ) -> BoxFuture<'a, Result<Evidence, String>> {
+        Box::pin(limited(async move {
+            let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(self.client.clone());
+            let found = nodes
+                .get(node)
+                .await
+                .map_err(|error| super::chain(&error))?;
+            let pods: Api<Pod> = Api::all(self.client.clone());
+            let params = ListParams::default().fields(&format!(
+                "spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"
+            ));
+            let list = pods
+                .list(&params)
+                .await
+                .map_err(|error| super::chain(&error))?;
+            Ok(room::judge(&found, &list.items, millicores, bytes))
         }))
     }
 
@@ -255,10 +332,39 @@ pub fn compare<'a>(
     }
 }
 
-/// Who is asked.
-pub fn pod_of(question: &Question) -> &str {
+/// Who is asked, where it is a pod.
+pub fn pod_of(question: &Question) -> Option<&str> {
     match question {
-        Question::ControlPlane { pod, .. } | Question::Proxy { pod, .. } => pod,
+        Question::ControlPlane { pod, .. }
+        | Question::Proxy { pod, .. }
+        | Question::StandDown { pod, .. } => Some(pod),
+        Question::Room { .. } => None,
+    }
+}
+
+/// Whether a proxy serves every enrolled pod of its node. One that has just been told to take a new connection needs a
+/// moment for the full list.
+pub async fn serves(
+    signals: &dyn Signals,
+    node: &str,
+    pod: &str,
+    reconnect: bool,
+    namespace: impl Fn(&str) -> Option<Arc<NamespaceFact>>,
+) -> Result<Evidence, String> {
+    if reconnect {
+        signals.reconnect(pod).await?;
+    }
+    let patience = if reconnect { PATIENCE } else { Duration::ZERO };
+    let deadline = tokio::time::Instant::now() + patience;
+    loop {
+        // Who is on the node first: whoever is served by then was there.
+        let on_node = signals.on_node(node).await?;
+        let served = signals.served(pod).await?;
+        let evidence = compare(&served, &on_node, &namespace, jiff::Timestamp::now());
+        if evidence.good || tokio::time::Instant::now() >= deadline {
+            return Ok(evidence);
+        }
+        tokio::time::sleep(BEAT).await;
     }
 }
 

@@ -1,15 +1,13 @@
 //! A plan: acts in order, and what is waited for.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+use super::gate::Failed;
 use super::target::Object;
 use crate::api::conditions::Step;
 use crate::api::v1alpha1::RolloutNodes;
 use crate::facts::{Facts, Live, ObjectKey, Pod, Question};
 use crate::status::Wait;
-
-/// How old the answer may be by which a node under traffic is judged before it is changed.
-const FRESH: SignedDuration = SignedDuration::from_secs(30);
 
 /// One thing to do. Each may be the last before the operator dies: the plan made next finds out what is left.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,13 +32,22 @@ pub enum Act {
         /// The node it is on.
         node: String,
     },
-    /// Set or remove the label that decides which proxy a node carries, if the node is as it was seen.
-    LabelNode {
+    /// Change the label that decides which proxies a node carries, and our taint, if the node is as it was seen.
+    MarkNode {
         /// The node.
         name: String,
-        /// The revision; none removes the label.
-        value: Option<String>,
+        /// The label to carry; `Some(None)` removes it.
+        label: Option<Option<String>>,
+        /// Whether to carry the taint.
+        taint: Option<bool>,
         /// The node's resource version.
+        resource_version: String,
+    },
+    /// Record on an arriving `DaemonSet` that the first nodes have proved it, if it is as it was seen.
+    PassCanary {
+        /// The `DaemonSet`.
+        key: ObjectKey,
+        /// Its resource version.
         resource_version: String,
     },
     /// Keep a `DaemonSet` off nodes that carry one of these revisions, if it is as it was seen.
@@ -99,6 +106,14 @@ pub struct Plan {
     pub done: bool,
     /// What runs on nodes is being changed, although the mesh is installed.
     pub is_rolling: bool,
+    /// The target failed here: what was settled before runs, and stays.
+    pub is_held: bool,
+    /// What is being changed can still be taken back.
+    pub is_revertible: bool,
+    /// The wave of nodes, from 1.
+    pub wave: Option<i32>,
+    /// The gate that a node has failed to pass.
+    pub failed: Option<Failed>,
     /// When to look again although nothing changes.
     pub again_at: Option<Timestamp>,
 }
@@ -113,6 +128,10 @@ impl Plan {
             nodes: None,
             done: false,
             is_rolling: false,
+            is_held: false,
+            is_revertible: false,
+            wave: None,
+            failed: None,
             again_at: None,
         }
     }
@@ -141,20 +160,6 @@ impl Plan {
             self.again_by(due);
         }
         false
-    }
-
-    /// The same for a gate under traffic: an answer from before the last change says nothing.
-    pub fn ask_anew(&mut self, facts: &Facts, question: &Question, now: Timestamp) -> bool {
-        let is_old = |answer: &crate::facts::Answer| now.duration_since(answer.at) > FRESH;
-        if facts
-            .answers
-            .get(question)
-            .is_some_and(|answer| answer.is_good() && is_old(answer))
-        {
-            self.acts.push(Act::Ask(question.clone()));
-            return false;
-        }
-        self.ask(facts, question, now)
     }
 
     /// Looks again at this time at the latest.

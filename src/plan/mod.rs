@@ -5,14 +5,21 @@
 //!
 //! Until the first install has finished, steps follow each other, each behind the gate of the one before, and nodes are
 //! served all at once. Afterwards everything that drifts is repaired at once, and only a change of what runs on nodes is
-//! done in order, node by node ([`rollout`]).
+//! done in order, beside what runs, in waves of nodes ([`rollout`]).
 
 mod act;
+mod agent;
 mod definitions;
 mod drift;
+mod fleet;
+mod gate;
 mod nodes;
+mod orders;
+mod passage;
 mod rollout;
 mod target;
+mod wave;
+mod way;
 
 #[cfg(test)]
 pub(crate) mod model;
@@ -22,8 +29,10 @@ mod tests;
 pub use act::{Act, Plan};
 pub use definitions::{Bundle, Entry, restored};
 pub use drift::{difference, is_due};
-pub use nodes::{Expected, NodeView, Stage, views};
-pub use rollout::exclusion;
+pub use fleet::{canary_patch, exclusion};
+pub use gate::{Failed, Gate};
+pub use nodes::NodeView;
+pub use orders::Orders;
 pub use target::{APPLIED_ANNOTATION, NodeRules, Object, Target};
 
 use jiff::Timestamp;
@@ -44,7 +53,14 @@ pub enum Phase {
 }
 
 /// What is to be done now.
-pub fn plan(facts: &Facts, target: &Target, bundle: &Bundle, phase: Phase, now: Timestamp) -> Plan {
+pub fn plan(
+    facts: &Facts,
+    target: &Target,
+    orders: &Orders,
+    bundle: &Bundle,
+    phase: Phase,
+    now: Timestamp,
+) -> Plan {
     let mut plan = Plan::new(Step::Crds);
     let installed = phase == Phase::Installed;
     if let Some(wait) = definitions::plan(facts, bundle, &mut plan)
@@ -52,15 +68,18 @@ pub fn plan(facts: &Facts, target: &Target, bundle: &Bundle, phase: Phase, now: 
     {
         return plan.waiting(Step::Crds, wait);
     }
-    let rolling = rollout::is_needed(facts, target);
+    let rolling = rollout::is_needed(facts, target, orders);
     plan.is_rolling = installed && rolling;
     apply(facts, &target.foundation, &mut plan);
     apply(facts, &target.control_plane, &mut plan);
     if installed && !rolling {
         // Nothing to move: repair, clean up, done.
         apply(facts, &target.policy, &mut plan);
-        apply(facts, &target.agent, &mut plan);
-        apply(facts, &target.proxy, &mut plan);
+        plan.is_held = rollout::is_held(facts, target, orders);
+        if !plan.is_held {
+            apply(facts, &target.agent, &mut plan);
+            apply(facts, &target.proxy, &mut plan);
+        }
         rollout::tidy(facts, &mut plan);
         plan.step = Step::Verify;
         plan.done = true;
@@ -71,7 +90,7 @@ pub fn plan(facts: &Facts, target: &Target, bundle: &Bundle, phase: Phase, now: 
     }
     apply(facts, &target.policy, &mut plan);
     if installed {
-        return rollout::move_nodes(facts, target, plan, now);
+        return rollout::move_nodes(facts, target, orders, plan, now);
     }
     first_nodes(facts, target, plan, now)
 }
@@ -182,12 +201,12 @@ fn first_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Timestamp) -
     apply(facts, &target.agent, &mut plan);
     apply(facts, &target.proxy, &mut plan);
     rollout::tidy(facts, &mut plan);
-    for (key, live) in rollout::daemon_sets(facts) {
+    for (key, live) in fleet::daemon_sets(facts) {
         if key.name != target.daemon_set && !live.deleting {
             plan.acts.push(Act::delete(key, live));
         }
     }
-    let mut views = nodes::views(facts, target, nodes::Expected::default());
+    let mut views = nodes::views(facts, target);
     for view in &mut views {
         nodes::judge(facts, view, &mut plan, now);
         if view.set_aside.is_some() {
@@ -200,7 +219,7 @@ fn first_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Timestamp) -
     plan.nodes = Some(nodes::summary(facts, target, &views));
     let open: Vec<&NodeView> = views
         .iter()
-        .filter(|view| view.set_aside.is_none() && view.stage != Stage::Done)
+        .filter(|view| view.set_aside.is_none() && view.stage != nodes::Stage::Done)
         .collect();
     let Some(first) = open
         .iter()
@@ -213,9 +232,11 @@ fn first_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Timestamp) -
     };
     let served = views
         .iter()
-        .filter(|view| view.stage == Stage::Done)
+        .filter(|view| view.stage == nodes::Stage::Done)
         .count();
-    let only_answers = open.iter().all(|view| view.stage == Stage::Verifying);
+    let only_answers = open
+        .iter()
+        .all(|view| view.stage == nodes::Stage::Verifying);
     let step = if only_answers {
         Step::Verify
     } else {

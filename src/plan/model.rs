@@ -1,20 +1,24 @@
 //! A cluster as a model: acts change it at once, controllers and kubelets in steps of a seeded order. Enough to show that
 //! plans converge whatever happens in between.
 
-use std::collections::BTreeMap;
+mod mesh;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Act, Bundle, Object, Phase, Plan, Target, plan};
+use super::{Act, Bundle, Object, Orders, Phase, Plan, Target, plan};
 use crate::api::v1alpha1::LogLevel;
 use crate::blueprint::Blueprint;
 use crate::desired::crds;
 use crate::facts::{
-    Answer, Definition, Evidence, Facts, Live, Node, ObjectKey, Pod, Question, fingerprint,
+    Accepted, Answer, Definition, Evidence, Facts, Live, Node, ObjectKey, Pod, Question,
+    fingerprint,
 };
 use crate::names;
+use mesh::Mesh;
 
 /// A blueprint as small as it gets.
 pub fn blueprint(log_level: LogLevel, agent_level: LogLevel) -> Blueprint {
@@ -80,6 +84,16 @@ pub struct Model {
     pub most_silent: usize,
     /// Every act that was carried out.
     pub acts: Vec<Act>,
+    /// How rollouts go.
+    pub orders: Orders,
+    /// Who serves which pods.
+    pub mesh: Mesh,
+    /// Hashes and revisions whose pods never get ready.
+    pub broken: BTreeSet<String>,
+    /// The most nodes that were in flight at a time.
+    pub most_in_flight: usize,
+    /// Nodes without room.
+    pub full: BTreeSet<String>,
     counter: u64,
 }
 
@@ -93,6 +107,11 @@ impl Model {
             now: Timestamp::from_second(1_000_000).unwrap(),
             most_silent: 0,
             acts: Vec::new(),
+            orders: Orders::default(),
+            mesh: Mesh::default(),
+            broken: BTreeSet::new(),
+            most_in_flight: 0,
+            full: BTreeSet::new(),
             counter: 0,
         };
         for index in 0..nodes {
@@ -118,6 +137,53 @@ impl Model {
     pub fn remove_node(&mut self, name: &str) {
         self.facts.nodes.remove(name);
         self.facts.pods.retain(|_, pod| pod.node != name);
+        self.mesh.forget(name);
+    }
+
+    pub fn label(&mut self, name: &str, key: &str, value: &str) {
+        let mut node = self.facts.nodes[name].as_ref().clone();
+        node.labels.insert(key.to_owned(), value.to_owned());
+        node.resource_version = self.next();
+        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
+    }
+
+    /// Every pod of a node ends at once, and is made anew.
+    pub fn reboot(&mut self, name: &str) {
+        self.facts.pods.retain(|_, pod| pod.node != name);
+        self.mesh.forget(name);
+    }
+
+    /// A pod of a node component dies.
+    pub fn kill(&mut self, pick: usize) {
+        let on_nodes: Vec<String> = self
+            .facts
+            .pods
+            .values()
+            .filter(|pod| !pod.node.is_empty())
+            .map(|pod| pod.name.clone())
+            .collect();
+        if !on_nodes.is_empty() {
+            self.end(&on_nodes[pick % on_nodes.len()]);
+        }
+    }
+
+    pub fn end(&mut self, name: &str) {
+        let Some(pod) = self.facts.pods.remove(name) else {
+            return;
+        };
+        if is_agent(&pod) {
+            self.mesh.disconnect(&pod.node);
+        } else {
+            self.mesh.remove(&pod.node, name);
+        }
+    }
+
+    /// The agent of a node is ready.
+    fn has_agent(&self, node: &str) -> bool {
+        self.facts
+            .pods
+            .values()
+            .any(|pod| pod.node == node && pod.ready && is_agent(pod))
     }
 
     pub fn set_ready(&mut self, name: &str, ready: bool) {
@@ -133,11 +199,40 @@ impl Model {
 
     /// Plans, and carries out the first `most` acts: then the operator is killed.
     pub fn operate(&mut self, target: &Target, phase: Phase, most: usize) -> Plan {
-        let plan = plan(&self.facts, target, &self.bundle, phase, self.now);
+        let mut plan = plan(
+            &self.facts,
+            target,
+            &self.orders,
+            &self.bundle,
+            phase,
+            self.now,
+        );
+        if let Some(failed) = plan.failed.as_ref().filter(|_| most > 0) {
+            // What the shell does first: the failure is in status before anything is taken back.
+            self.orders.failed = Some(failed.to_string());
+            plan.acts.clear();
+            return plan;
+        }
         for act in plan.acts.iter().take(most) {
             self.act(act);
+            self.note_flight();
         }
         plan
+    }
+
+    fn note_flight(&mut self) {
+        let in_flight = self
+            .facts
+            .nodes
+            .values()
+            .filter(|node| node.ready)
+            .filter(|node| {
+                let label = node.labels.get(names::NODE_ZTUNNEL_LABEL);
+                super::passage::is_tainted(node)
+                    || label.is_some_and(|label| label.ends_with(".moving"))
+            })
+            .count();
+        self.most_in_flight = self.most_in_flight.max(in_flight);
     }
 
     fn act(&mut self, act: &Act) {
@@ -169,6 +264,7 @@ impl Model {
                 }
             }
             Act::Delete { key, uid } => {
+                assert_ne!(key.name, names::CNI_DAEMON_SET, "the agent is never absent");
                 if self
                     .facts
                     .objects
@@ -179,29 +275,29 @@ impl Model {
                 }
             }
             Act::DeletePod { name, uid, .. } => {
-                if self.facts.pods.get(name).is_some_and(|pod| pod.uid == *uid) {
-                    self.facts.pods.remove(name);
+                if let Some(pod) = self.facts.pods.get(name).filter(|pod| pod.uid == *uid) {
+                    let node = pod.node.clone();
+                    let is_draining = self
+                        .facts
+                        .pods
+                        .values()
+                        .any(|one| one.node == node && one.deleting && !is_agent(one));
+                    assert!(!is_draining, "two components of {node} in disruption");
+                    self.end(name);
                 }
             }
-            Act::LabelNode {
+            Act::MarkNode {
                 name,
-                value,
+                label,
+                taint,
                 resource_version,
-            } => {
+            } => self.mark(name, label.as_ref(), *taint, resource_version),
+            Act::PassCanary { key, .. } => {
                 let version = self.next();
-                let mut node = self.facts.nodes[name].as_ref().clone();
-                assert_eq!(
-                    node.resource_version, *resource_version,
-                    "a node patch is fenced"
-                );
-                match value {
-                    Some(value) => node
-                        .labels
-                        .insert(names::NODE_ZTUNNEL_LABEL.to_owned(), value.clone()),
-                    None => node.labels.remove(names::NODE_ZTUNNEL_LABEL),
-                };
-                node.resource_version = version;
-                self.facts.nodes.insert(name.clone(), Arc::new(node));
+                let mut live = self.facts.objects[key].as_ref().clone();
+                live.body["metadata"]["annotations"][names::CANARY_ANNOTATION] = json!("Passed");
+                live.resource_version = version;
+                self.facts.objects.insert(key.clone(), Arc::new(live));
             }
             Act::Exclude { key, revisions, .. } => {
                 let version = self.next();
@@ -211,6 +307,7 @@ impl Model {
                     patch["spec"]["template"]["spec"]["affinity"].clone();
                 live.resource_version = version;
                 live.generation += 1;
+                live.digest = live.digest.wrapping_add(1);
                 self.facts.objects.insert(key.clone(), Arc::new(live));
             }
             Act::Ask(question) => self.answer(question),
@@ -218,15 +315,98 @@ impl Model {
         }
     }
 
+    fn mark(
+        &mut self,
+        name: &str,
+        label: Option<&Option<String>>,
+        taint: Option<bool>,
+        resource_version: &str,
+    ) {
+        let version = self.next();
+        let mut node = self.facts.nodes[name].as_ref().clone();
+        assert_eq!(
+            node.resource_version, resource_version,
+            "a node patch is fenced"
+        );
+        let key = names::NODE_ZTUNNEL_LABEL;
+        let before = node.labels.get(key).cloned();
+        match label {
+            Some(Some(value)) => {
+                node.labels.insert(key.to_owned(), value.clone());
+            }
+            Some(None) => {
+                node.labels.remove(key);
+            }
+            None => {}
+        }
+        let sets: Vec<&str> = super::fleet::daemon_sets(&self.facts)
+            .map(|(key, _)| key.name.as_str())
+            .collect();
+        if let Some(label) = label.filter(|label| **label != before && sets.len() > 1) {
+            let is_middle = |label: &Option<String>| {
+                label
+                    .as_ref()
+                    .is_some_and(|label| label.ends_with(".moving"))
+            };
+            let is_known = |label: &Option<String>| {
+                label.as_ref().is_none_or(|label| {
+                    let revision = label.trim_end_matches(".moving");
+                    sets.iter().any(|set| set.ends_with(revision))
+                })
+            };
+            assert!(
+                is_middle(label) || is_middle(&before) || !is_known(&before),
+                "from {before:?} to {label:?} in one patch"
+            );
+        }
+        node.taints
+            .retain(|(key, ..)| taint.is_none() || key != names::MOVING_TAINT);
+        if taint == Some(true) {
+            let effect = "NoSchedule".to_owned();
+            node.taints
+                .push((names::MOVING_TAINT.to_owned(), String::new(), effect));
+        }
+        node.resource_version = version;
+        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
+        // Answers from before the last change say nothing.
+        self.facts
+            .answers
+            .retain(|question, _| question.node() != Some(name));
+    }
+
     fn answer(&mut self, question: &Question) {
-        let answer = Answer {
-            at: self.now,
-            seen: Ok(Evidence {
-                good: true,
-                text: "well".to_owned(),
-            }),
-            failures: 0,
+        let seen = match question {
+            Question::ControlPlane { .. } => Ok(true),
+            Question::Room { node, .. } => Ok(!self.full.contains(node)),
+            Question::StandDown { node, pod, .. } => {
+                self.mesh.stand_down(node, pod);
+                Ok(true)
+            }
+            Question::Proxy {
+                node,
+                pod,
+                reconnect,
+                ..
+            } => {
+                let again = self
+                    .facts
+                    .answers
+                    .get(question)
+                    .is_some_and(|answer| !answer.is_good());
+                if (again || *reconnect) && self.has_agent(node) {
+                    self.mesh.reconnect(node, pod);
+                    if let Some(pod) = self.facts.pods.get_mut(pod) {
+                        Arc::make_mut(pod).ready = true;
+                    }
+                }
+                Ok(self.mesh.missing(node, pod) == 0)
+            }
         };
+        let seen = seen.map(|good| Evidence {
+            good,
+            text: if good { "well" } else { "not all" }.to_owned(),
+        });
+        let answer = Answer::after(self.facts.answers.get(question), self.now, seen);
         self.facts.answers.insert(question.clone(), answer);
     }
 
@@ -249,6 +429,11 @@ impl Model {
             digest: fingerprint(&body),
             body,
         };
+        let accepted = Accepted {
+            sent: object.sent,
+            digest: live.digest,
+        };
+        self.facts.accepted.insert(object.key.clone(), accepted);
         self.facts
             .objects
             .insert(object.key.clone(), Arc::new(live));
@@ -258,15 +443,18 @@ impl Model {
     pub fn step(&mut self, choice: u8) {
         self.now = self
             .now
-            .checked_add(jiff::SignedDuration::from_secs(5))
+            .checked_add(jiff::SignedDuration::from_secs(2))
             .unwrap();
-        match choice % 6 {
+        self.note_flight();
+        match choice % 8 {
             0 => self.establish(),
             1 => self.observe(),
             2 => self.deploy(),
             3 => self.schedule(),
             4 => self.facts.root_config_map |= self.deployed(),
-            _ => self.start_one(choice),
+            5 => self.start_one(choice),
+            6 => self.end_one(),
+            _ => self.workload(choice),
         }
     }
 
@@ -329,9 +517,13 @@ impl Model {
             .filter(|(key, _)| key.kind == "DaemonSet")
             .map(|(key, live)| (key.clone(), live.as_ref().clone()))
             .collect();
-        self.facts.pods.retain(|_, pod| {
-            pod.labels.get("app").map(String::as_str) == Some(names::ISTIOD)
-                || sets.iter().any(|(key, live)| {
+        let leaving: Vec<String> = self
+            .facts
+            .pods
+            .values()
+            .filter(|pod| pod.labels.get("app").map(String::as_str) != Some(names::ISTIOD))
+            .filter(|pod| {
+                !sets.iter().any(|(key, live)| {
                     pod.name.starts_with(&format!("{}.", key.name))
                         && self
                             .facts
@@ -339,7 +531,14 @@ impl Model {
                             .get(&pod.node)
                             .is_some_and(|node| matches(live, node))
                 })
-        });
+            })
+            .map(|pod| pod.name.clone())
+            .collect();
+        for name in leaving {
+            if let Some(pod) = self.facts.pods.get_mut(&name) {
+                Arc::make_mut(pod).deleting = true;
+            }
+        }
         let nodes: Vec<Arc<Node>> = self.facts.nodes.values().cloned().collect();
         for (key, live) in &sets {
             for node in nodes.iter().filter(|node| matches(live, node)) {
@@ -350,6 +549,7 @@ impl Model {
                 let template = &live.body["spec"]["template"]["metadata"];
                 let pod = Pod {
                     uid: self.next(),
+                    created: Some(self.now),
                     node: node.name.clone(),
                     labels: serde_json::from_value(template["labels"].clone()).unwrap(),
                     template_hash: template["annotations"][names::TEMPLATE_HASH_ANNOTATION]
@@ -369,7 +569,15 @@ impl Model {
             .facts
             .pods
             .values()
-            .filter(|pod| !pod.ready)
+            .filter(|pod| !pod.ready && !pod.deleting)
+            .filter(|pod| {
+                let revision = pod.labels.get(names::REVISION_LABEL);
+                let hash = pod.template_hash.as_ref();
+                !revision.is_some_and(|revision| self.broken.contains(revision))
+                    && !(is_agent(pod) && hash.is_some_and(|hash| self.broken.contains(hash)))
+            })
+            // A proxy is ready when an agent has sent it the full list.
+            .filter(|pod| is_agent(pod) || self.has_agent(&pod.node))
             .filter(|pod| {
                 self.facts
                     .nodes
@@ -381,10 +589,64 @@ impl Model {
         if waiting.is_empty() {
             return;
         }
-        let name = &waiting[usize::from(choice / 6) % waiting.len()];
+        let name = &waiting[usize::from(choice / 8) % waiting.len()];
         let mut pod = self.facts.pods[name].as_ref().clone();
         pod.ready = true;
+        pod.ready_since = Some(self.now);
+        if is_agent(&pod) {
+            // Whoever has not stood down connects, in no certain order.
+            let mut proxies: Vec<String> = self
+                .facts
+                .pods
+                .values()
+                .filter(|one| one.node == pod.node && one.ready && !is_agent(one))
+                .map(|one| one.name.clone())
+                .collect();
+            if choice.is_multiple_of(16) {
+                proxies.reverse();
+            }
+            for proxy in proxies {
+                if self.mesh.stands_down(&pod.node, &proxy) {
+                    let mut lost = self.facts.pods[&proxy].as_ref().clone();
+                    lost.ready = false;
+                    self.facts.pods.insert(proxy, Arc::new(lost));
+                } else {
+                    self.mesh.connect(&pod.node, &proxy);
+                }
+            }
+        } else {
+            self.mesh.connect(&pod.node, name);
+        }
         self.facts.pods.insert(name.clone(), Arc::new(pod));
+    }
+
+    /// A proxy that was told to end has ended.
+    fn end_one(&mut self) {
+        let ending = self
+            .facts
+            .pods
+            .values()
+            .find(|pod| {
+                let node = self.facts.nodes.get(&pod.node);
+                pod.deleting && node.is_none_or(|node| node.ready)
+            })
+            .map(|pod| pod.name.clone());
+        if let Some(name) = ending {
+            self.end(&name);
+        }
+    }
+
+    /// An enrolled pod starts or ends somewhere.
+    fn workload(&mut self, choice: u8) {
+        let names: Vec<String> = self.facts.nodes.keys().cloned().collect();
+        let Some(node) = names.get(usize::from(choice / 16) % names.len().max(1)) else {
+            return;
+        };
+        if choice.is_multiple_of(5) {
+            self.mesh.delete(node);
+        } else if self.has_agent(node) {
+            self.mesh.create(node);
+        }
     }
 
     /// Ready nodes whose proxy or agent does not run.
@@ -411,11 +673,17 @@ impl Model {
 
     /// Everything runs as the target says, and nothing else is left.
     pub fn is_at(&self, target: &Target) -> bool {
-        let sets: Vec<&str> = super::rollout::daemon_sets(&self.facts)
+        let sets: Vec<&str> = super::fleet::daemon_sets(&self.facts)
             .map(|(key, _)| key.name.as_str())
             .collect();
         sets == [target.daemon_set.as_str()]
             && self.silent().is_empty()
+            && self.mesh.orphans() == 0
+            && !self
+                .facts
+                .nodes
+                .values()
+                .any(|node| super::passage::is_tainted(node))
             && self
                 .facts
                 .nodes
@@ -448,4 +716,8 @@ fn matches(live: &Live, node: &Node) -> bool {
             .is_some_and(|values| values.iter().any(|value| value.as_str() == carried));
         listed == (term["operator"] == "In")
     })
+}
+
+fn is_agent(pod: &Pod) -> bool {
+    pod.labels.get("k8s-app").map(String::as_str) == Some(names::CNI_DAEMON_SET)
 }

@@ -1,4 +1,4 @@
-//! What runs on each node of the mesh, and whether it serves.
+//! What runs on each node of a mesh that is being installed, and whether it serves.
 
 use jiff::Timestamp;
 
@@ -14,13 +14,9 @@ use crate::status::Wait;
 /// How far a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// It carries something else than it should, and serves.
-    Old,
-    /// Its network agent is being replaced, or does not run.
+    /// Its network agent does not run.
     Agent,
-    /// Its agent is the new one, its proxy is not.
-    AgentDone,
-    /// Its proxy is being replaced, or does not run.
+    /// Its agent runs, its proxy does not.
     Proxy,
     /// Both run; the proxy has not shown yet that it serves every pod.
     Verifying,
@@ -35,8 +31,6 @@ pub struct NodeView<'a> {
     pub node: &'a Node,
     /// How far it is.
     pub stage: Stage,
-    /// It carries the label it should carry.
-    pub moved: bool,
     /// Why it is left alone for now.
     pub set_aside: Option<&'static str>,
     /// Agents made from another template, not being deleted.
@@ -52,7 +46,6 @@ pub struct NodeView<'a> {
 impl NodeView<'_> {
     /// What this node lacks.
     pub fn wait(&self, target: &Target) -> Wait {
-        let name = &self.node.name;
         if let Some((pod, text)) = &self.trouble {
             return super::trouble(pod, text.clone(), Reason::Nodes);
         }
@@ -63,16 +56,9 @@ impl NodeView<'_> {
             } else {
                 Reason::Nodes
             },
-            object: format!("Node {name}"),
+            object: format!("Node {}", self.node.name),
             message: match self.stage {
-                Stage::Old => "it waits for its turn".to_owned(),
                 Stage::Agent => format!("its {} is not ready", names::CNI_DAEMON_SET),
-                Stage::AgentDone => {
-                    format!(
-                        "its {} is replaced; the proxy follows: {told}",
-                        names::CNI_DAEMON_SET
-                    )
-                }
                 Stage::Proxy => format!("its {} is not ready", target.daemon_set),
                 Stage::Verifying => {
                     format!("its proxy has not shown yet that it serves every pod: {told}")
@@ -83,119 +69,97 @@ impl NodeView<'_> {
     }
 }
 
-/// What a node must be like to be done.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Expected<'a> {
-    /// The label it must carry while another revision is settled: `Some(None)` means that it must carry none.
-    pub label: Option<Option<&'a str>>,
-    /// Proxies of other revisions may run beside: they are about to be deleted everywhere.
-    pub beside_others: bool,
-}
-
 /// Supported nodes by name.
-pub fn views<'a>(facts: &'a Facts, target: &Target, expected: Expected<'_>) -> Vec<NodeView<'a>> {
+pub fn views<'a>(facts: &'a Facts, target: &Target) -> Vec<NodeView<'a>> {
+    let pods = super::passage::pods(facts);
     facts
         .nodes
         .values()
         .filter(|node| target.rules.supports(node))
-        .map(|node| view(facts, target, node, expected))
+        .map(|node| {
+            let (agents, proxies) = pods.get(node.name.as_str()).cloned().unwrap_or_default();
+            view(target, node, &agents, &proxies)
+        })
         .collect()
 }
 
 fn view<'a>(
-    facts: &'a Facts,
     target: &Target,
     node: &'a Node,
-    expected: Expected<'_>,
+    agents: &[&'a Pod],
+    proxies: &[&'a Pod],
 ) -> NodeView<'a> {
-    let on = |label: &'static str, value: &'static str| {
-        facts
-            .pods_with(label, value)
-            .filter(|pod| pod.node == node.name)
-            .collect::<Vec<_>>()
-    };
-    let agents = on("k8s-app", names::CNI_DAEMON_SET);
-    let proxies = on("app", names::ZTUNNEL);
-    let is_new_agent = |pod: &&&Pod| pod.template_hash.as_deref() == Some(&target.agent_hash);
-    let is_new_proxy = |pod: &&&Pod| {
-        pod.labels.get(names::REVISION_LABEL).map(String::as_str) == Some(target.revision.as_str())
-    };
-    let runs = |pod: &&&Pod| pod.ready && !pod.deleting;
-    let carried = node
-        .labels
-        .get(names::NODE_ZTUNNEL_LABEL)
-        .map(String::as_str);
-    let moved = expected.label.is_none_or(|label| label == carried);
-    let agent_runs = agents.iter().any(|pod| runs(&pod));
-    let agent_is_new = agents.iter().filter(is_new_agent).any(|pod| runs(&pod));
-    let stale_agents: Vec<&Pod> = agents
+    let is_new_agent = |pod: &Pod| pod.template_hash.as_deref() == Some(&target.agent_hash);
+    let agent = agents
         .iter()
-        .filter(|pod| !pod.deleting && !is_new_agent(pod))
-        .copied()
-        .collect();
-    let proxy_is_new = proxies.iter().filter(is_new_proxy).any(|pod| runs(&pod));
-    let other_proxies = proxies.iter().filter(|pod| !is_new_proxy(pod)).count();
-    let stage = if !agent_runs {
+        .find(|pod| pod.runs() && is_new_agent(pod))
+        .copied();
+    let mut others = 0_usize;
+    let mut proxy = None;
+    for pod in proxies {
+        if pod.labels.get(names::REVISION_LABEL).map(String::as_str)
+            != Some(target.revision.as_str())
+        {
+            others += 1;
+        } else if pod.runs() {
+            proxy = Some(*pod);
+        }
+    }
+    let stage = if agent.is_none() {
         Stage::Agent
-    } else if !proxies.iter().any(|pod| runs(&pod)) {
-        Stage::Proxy
-    } else if !agent_is_new {
-        Stage::Old
-    } else if !moved {
-        Stage::AgentDone
-    } else if !proxy_is_new || (other_proxies > 0 && !expected.beside_others) {
+    } else if proxy.is_none() || others > 0 {
         Stage::Proxy
     } else {
         Stage::Verifying
     };
-    let asked = proxies
-        .iter()
-        .filter(runs)
-        .find(|pod| !moved || is_new_proxy(pod));
-    let agent = agents.iter().find(runs);
     NodeView {
         node,
         stage,
-        moved,
         set_aside: NodeRules::set_aside(node),
-        stale_agents,
-        trouble: health::trouble(agents.iter().chain(&proxies).copied()),
-        question: asked.zip(agent).map(|(pod, agent)| Question::Proxy {
+        stale_agents: agents
+            .iter()
+            .filter(|pod| !pod.deleting && !is_new_agent(pod))
+            .copied()
+            .collect(),
+        trouble: health::trouble(agents.iter().chain(proxies).copied()),
+        question: proxy.zip(agent).map(|(pod, agent)| Question::Proxy {
             node: node.name.clone(),
             pod: pod.name.clone(),
-            uid: pod.uid.clone(),
-            agent: agent.uid.clone(),
+            uid: pod.incarnation(),
+            agent: agent.incarnation(),
+            leavers: Vec::new(),
+            reconnect: false,
         }),
         told: None,
     }
 }
 
-/// Asks the proxy of a node whose pods run; a good answer finishes the node. Whether the answer is good is returned.
-pub(super) fn judge(
-    facts: &Facts,
-    view: &mut NodeView<'_>,
-    plan: &mut Plan,
-    now: Timestamp,
-) -> bool {
-    if !matches!(view.stage, Stage::Verifying | Stage::AgentDone) || view.set_aside.is_some() {
-        return false;
+/// Asks the proxy of a node whose pods run; a good answer finishes the node.
+pub(super) fn judge(facts: &Facts, view: &mut NodeView<'_>, plan: &mut Plan, now: Timestamp) {
+    if view.stage != Stage::Verifying || view.set_aside.is_some() {
+        return;
     }
     let Some(question) = view.question.clone() else {
-        return false;
+        return;
     };
-    let good = if view.stage == Stage::AgentDone {
-        plan.ask_anew(facts, &question, now)
-    } else {
-        plan.ask(facts, &question, now)
-    };
+    let good = plan.ask(facts, &question, now);
     view.told = facts
         .answers
         .get(&question)
         .map(|answer| answer.text().to_owned());
-    if good && view.stage == Stage::Verifying {
+    if good {
         view.stage = Stage::Done;
     }
-    good
+}
+
+/// Nodes that cannot carry the mesh.
+pub(super) fn unsupported(facts: &Facts, target: &Target) -> i32 {
+    let found = facts
+        .nodes
+        .values()
+        .filter(|node| !target.rules.supports(node))
+        .count();
+    i32::try_from(found).unwrap_or(i32::MAX)
 }
 
 /// How far the nodes are, for status.
@@ -204,7 +168,7 @@ pub(super) fn summary(facts: &Facts, target: &Target, views: &[NodeView<'_>]) ->
     let aside = || views.iter().filter(|view| view.set_aside.is_some());
     let active = views
         .iter()
-        .filter(|view| view.set_aside.is_none() && !matches!(view.stage, Stage::Old | Stage::Done));
+        .filter(|view| view.set_aside.is_none() && view.stage != Stage::Done);
     RolloutNodes {
         total: count(views.len()),
         updated: count(
@@ -214,13 +178,7 @@ pub(super) fn summary(facts: &Facts, target: &Target, views: &[NodeView<'_>]) ->
                 .count(),
         ),
         set_aside: count(aside().count()),
-        unsupported: count(
-            facts
-                .nodes
-                .values()
-                .filter(|node| !target.rules.supports(node))
-                .count(),
-        ),
+        unsupported: unsupported(facts, target),
         current: active
             .map(|view| view.node.name.clone())
             .take(MAX_ROLLOUT_NODES)

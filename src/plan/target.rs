@@ -1,7 +1,9 @@
 //! What is to run, rendered once for a blueprint and kept while it stays the same.
 
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde_json::json;
 
+use crate::api::quantity::thousandths;
 use crate::blueprint::{Blueprint, Owner, Revision};
 use crate::catalogue::Version;
 use crate::desired::{self, Manifest, Placement};
@@ -27,16 +29,7 @@ impl Object {
     /// Marks a manifest with the fingerprint of its body.
     pub fn of(mut manifest: Manifest) -> Self {
         let mark = format!("{:016x}", fingerprint(&manifest.body));
-        if let Some(metadata) = manifest
-            .body
-            .get_mut("metadata")
-            .and_then(serde_json::Value::as_object_mut)
-        {
-            let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
-            if let Some(annotations) = annotations.as_object_mut() {
-                annotations.insert(APPLIED_ANNOTATION.to_owned(), json!(mark));
-            }
-        }
+        annotate(&mut manifest, APPLIED_ANNOTATION, &mark);
         Self {
             key: ObjectKey::new(
                 &manifest.resource.kind,
@@ -52,6 +45,29 @@ impl Object {
     pub fn template_hash(&self) -> Option<&str> {
         self.manifest.annotation(names::TEMPLATE_HASH_ANNOTATION)
     }
+}
+
+fn annotate(manifest: &mut Manifest, key: &str, value: &str) {
+    let metadata = manifest.body.get_mut("metadata");
+    let Some(metadata) = metadata.and_then(serde_json::Value::as_object_mut) else {
+        return;
+    };
+    let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+    if let Some(annotations) = annotations.as_object_mut() {
+        annotations.insert(key.to_owned(), json!(value));
+    }
+}
+
+/// What a pod with these requests needs of a node.
+fn room(resources: &ResourceRequirements) -> (u64, u64) {
+    let amount = |name: &str| {
+        resources
+            .requests
+            .as_ref()
+            .and_then(|requests| requests.get(name))
+            .map_or(0, |quantity| thousandths(&quantity.0))
+    };
+    (amount("cpu"), amount("memory") / 1000)
 }
 
 /// Which nodes carry the mesh.
@@ -110,7 +126,10 @@ impl NodeRules {
     fn tolerates(&self, key: &str, value: &str, effect: &str) -> bool {
         // What a DaemonSet tolerates by itself.
         // Source: kubernetes `pkg/controller/daemon/util`, `AddOrUpdateDaemonPodTolerations`.
-        if effect == "PreferNoSchedule" || key.starts_with("node.kubernetes.io/") {
+        if effect == "PreferNoSchedule"
+            || key.starts_with("node.kubernetes.io/")
+            || key == names::MOVING_TAINT
+        {
             return true;
         }
         self.tolerations.iter().any(|one| {
@@ -160,6 +179,8 @@ pub struct Target {
     pub agent_hash: String,
     /// Template hash of the proxy's pods.
     pub proxy_hash: String,
+    /// Thousandths of a processor and bytes of memory that one more proxy needs on a node.
+    pub room: (u64, u64),
     /// Which nodes carry the mesh.
     pub rules: NodeRules,
 }
@@ -173,8 +194,23 @@ impl Target {
         let objects =
             |manifests: Vec<Manifest>| manifests.into_iter().map(Object::of).collect::<Vec<_>>();
         let revision = desired::revision(blueprint)?;
-        let agent = objects(desired::agent(blueprint)?);
-        let proxy = objects(desired::proxy(blueprint, &Placement::Everywhere)?);
+        let agent = desired::agent(blueprint)?;
+        let carried = agent
+            .iter()
+            .find(|manifest| manifest.name == names::CNI_DAEMON_SET)
+            .map(|manifest| manifest.body.to_string())
+            .unwrap_or_default();
+        // Who goes back to this revision finds the agent that belongs to it, whatever the spec says then.
+        let with_agent = |mut manifests: Vec<Manifest>| {
+            for manifest in &mut manifests {
+                if manifest.resource.kind == "DaemonSet" {
+                    annotate(manifest, names::AGENT_ANNOTATION, &carried);
+                }
+            }
+            objects(manifests)
+        };
+        let agent = objects(agent);
+        let proxy = with_agent(desired::proxy(blueprint, &Placement::Everywhere)?);
         let hash = |objects: &[Object]| {
             objects
                 .iter()
@@ -193,7 +229,7 @@ impl Target {
             agent,
             proxy_hash: hash(&proxy),
             proxy,
-            arriving: objects(desired::proxy(
+            arriving: with_agent(desired::proxy(
                 blueprint,
                 &Placement::Only(revision.clone()),
             )?),
@@ -201,6 +237,7 @@ impl Target {
             istiod: desired::istiod::name(blueprint),
             daemon_set: desired::ztunnel::daemon_set_name(&revision),
             revision,
+            room: room(&blueprint.ztunnel.resources),
             rules: NodeRules {
                 selector: blueprint
                     .node_selector

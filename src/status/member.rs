@@ -8,8 +8,9 @@ use super::outcome::{Outcome, Progress, Work};
 use super::verdict::decide;
 use super::{bounds, seen};
 use crate::api::v1alpha1::{
-    HistoryEntry, LeaveStatus, MAX_AVAILABLE_UPGRADES, MAX_CERTIFICATES, MAX_COMPONENTS,
-    MAX_HISTORY, MeshMemberStatus, RolloutStatus, Upgrade, UpgradeStatus, VersionStatus,
+    FailedRelease, HistoryEntry, LeaveStatus, MAX_AVAILABLE_UPGRADES, MAX_CERTIFICATES,
+    MAX_COMPONENTS, MAX_FAILED_RELEASES, MAX_HISTORY, MeshMemberStatus, RolloutStatus, Upgrade,
+    UpgradeStatus, VersionStatus,
 };
 use crate::catalogue::Version;
 
@@ -50,7 +51,14 @@ pub fn next(old: Option<&MeshMemberStatus>, outcome: &Outcome, now: Timestamp) -
     if let Some(leave) = &outcome.leave {
         status.leave = Some(seen::leave(leave)).filter(|leave| *leave != LeaveStatus::default());
     }
+    if let Some(failed) = &outcome.rollout.failed {
+        record_failure(&mut status.failed_releases, failed, whole_seconds(now));
+    }
     advance(&mut status, outcome, whole_seconds(now));
+    if let Some(rollout) = &mut status.rollout {
+        rollout.wave = outcome.rollout.wave.or(rollout.wave);
+        rollout.revertible = outcome.rollout.revertible.or(rollout.revertible);
+    }
     let mut conditions = Conditions::from(&status.conditions, status.observed_generation, now);
     decide(&mut conditions, &status, outcome);
     status.conditions = conditions.into_vec();
@@ -61,6 +69,26 @@ fn keep_or<T>(field: &mut Option<T>, seen: Option<T>) {
     if seen.is_some() {
         *field = seen;
     }
+}
+
+/// Remembers that a release failed here, once.
+fn record_failure(known: &mut Vec<FailedRelease>, failed: &FailedRelease, now: Timestamp) {
+    let is_known = known
+        .iter()
+        .any(|one| one.version == failed.version && one.hash == failed.hash);
+    if is_known {
+        return;
+    }
+    known.insert(
+        0,
+        FailedRelease {
+            version: bounds::name(&failed.version),
+            hash: bounds::name(&failed.hash),
+            reason: bounds::message(&failed.reason),
+            at: Some(Time(now)),
+        },
+    );
+    known.truncate(MAX_FAILED_RELEASES);
 }
 
 /// Version, rollout and history.
@@ -91,8 +119,17 @@ fn advance(status: &mut MeshMemberStatus, outcome: &Outcome, now: Timestamp) {
                         .or(Some(Time(now))),
                     ended: Some(Time(now)),
                     initiated_by: finished.and_then(|rollout| rollout.initiated_by),
-                    result: "Succeeded".to_owned(),
-                    reason: None,
+                    result: if outcome.rollout.held.is_some() {
+                        "RolledBack"
+                    } else {
+                        "Succeeded"
+                    }
+                    .to_owned(),
+                    reason: outcome
+                        .rollout
+                        .held
+                        .as_ref()
+                        .map(|reason| bounds::message(reason)),
                 };
                 status.history.insert(0, entry);
                 status.history.truncate(MAX_HISTORY);

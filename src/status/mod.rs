@@ -13,7 +13,7 @@ mod verdict;
 pub use change::{Change, changes};
 pub use member::next;
 pub use network::{NetworkOutcome, count, next_network};
-pub use outcome::{Component, Failure, Outcome, Problem, Progress, Wait, Work};
+pub use outcome::{Component, Failure, Outcome, Problem, Progress, Rollout, Wait, Work};
 pub use release::next_release;
 
 #[cfg(test)]

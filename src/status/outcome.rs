@@ -4,8 +4,8 @@
 
 use crate::api::conditions::{Reason, Step};
 use crate::api::v1alpha1::{
-    AvailableUpgrade, CertificateStatus, ComponentStatus, LeaveStatus, MembershipStatus,
-    PlatformStatus, RolloutNodes, Upgrade,
+    AvailableUpgrade, CertificateStatus, ComponentStatus, FailedRelease, LeaveStatus,
+    MembershipStatus, PlatformStatus, RolloutNodes, Upgrade,
 };
 use crate::catalogue::{Resolution, Unresolved, Version};
 use crate::preflight::Finding;
@@ -33,6 +33,8 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
     /// How far the work is.
     pub progress: Progress,
+    /// What is known of a rollout beyond its progress.
+    pub rollout: Rollout,
     /// Every component, and whether it serves.
     pub components: Option<Vec<Component>>,
     /// The certificates the mesh lives on.
@@ -45,6 +47,19 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// Set while a deleted member cannot leave: the reason and the message of condition `LeaveBlocked`.
     pub leave_blocked: Option<Problem>,
+}
+
+/// What is known of a rollout beyond its progress.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rollout {
+    /// The wave of nodes, from 1.
+    pub wave: Option<i32>,
+    /// Whether it can still be taken back.
+    pub revertible: Option<bool>,
+    /// The release failed just now, and is to be taken back.
+    pub failed: Option<FailedRelease>,
+    /// What runs is not what was asked for, which failed here: why.
+    pub held: Option<String>,
 }
 
 /// How far the work is.

@@ -153,7 +153,15 @@ fn up_to_date(outcome: &Outcome) -> Option<Verdict> {
     match &outcome.progress {
         Progress::Unknown => None,
         Progress::Working(work) => Some(Verdict::is_false(Reason::Progressing, doing(work))),
-        Progress::Settled { version, .. } => Some(settled(*version, outcome)),
+        Progress::Settled { version, .. } => Some(match &outcome.rollout.held {
+            Some(why) => Verdict::is_false(
+                Reason::ReleaseFailed,
+                format!(
+                    "what was asked for failed here and was taken back, it is tried again when the spec changes: {why}"
+                ),
+            ),
+            None => settled(*version, outcome),
+        }),
     }
 }
 

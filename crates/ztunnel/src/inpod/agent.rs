@@ -43,11 +43,11 @@ impl Control {
         self.0.stands_down.store(true, Ordering::Relaxed);
     }
 
-    /// Make a new connection now: it becomes the newest and brings a full snapshot. Does nothing after a stand-down.
+    /// Make a new connection now: it becomes the newest and brings a full snapshot. Takes a stand-down back: whoever was
+    /// to leave may have to stay, when what should follow does not come up.
     pub fn reconnect(&self) {
-        if !self.stands_down() {
-            self.0.reconnect.notify_one();
-        }
+        self.0.stands_down.store(false, Ordering::Relaxed);
+        self.0.reconnect.notify_one();
     }
 
     /// Whether a stand-down was asked for.
@@ -92,15 +92,23 @@ impl<S: Start> Agent<S> {
     async fn follow(&mut self) {
         let mut wait = FIRST_WAIT;
         loop {
+            if self.drain.is_closing() {
+                // Who drains takes no pods: another connection would take them from who does.
+                self.idle().await;
+                continue;
+            }
             let mut had_snapshot = false;
             let lost = match Link::connect(&self.socket) {
                 Ok(link) => self.converse(&link, &mut had_snapshot).await,
                 Err(error) => Lost::Unreachable(error),
             };
             self.blocker.raise();
-            if self.drain.is_closing() || self.control.stands_down() {
+            if self.control.stands_down() {
                 tracing::info!(reason = %lost, "the connection to the node agent is over, and no new one is made");
-                return self.idle().await;
+                self.idle().await;
+                tracing::info!("told to connect to the node agent again");
+                wait = FIRST_WAIT;
+                continue;
             }
             // A connection that brought a snapshot was a good one: its loss starts the waiting anew.
             if had_snapshot {
@@ -110,16 +118,21 @@ impl<S: Start> Agent<S> {
             tracing::warn!(error = %lost, reason, next_attempt = ?wait, "not connected to the node agent");
             tokio::select! {
                 () = sleep(wait) => {}
-                () = self.drain.closing() => return self.idle().await,
+                () = self.drain.closing() => {}
             }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
-    /// Pods stay served as long as the process lives; what is pending is still tried.
+    /// Pods stay served as long as the process lives; what is pending is still tried. Ends when a new connection is asked
+    /// for, which a draining process never makes.
     async fn idle(&mut self) {
+        let control = self.control.clone();
         loop {
-            sleep(RETRY).await;
+            tokio::select! {
+                () = sleep(RETRY) => {}
+                () = control.0.reconnect.notified(), if !self.drain.is_closing() => return,
+            }
             if !self.drain.is_closing() {
                 self.keeper.retry();
             }

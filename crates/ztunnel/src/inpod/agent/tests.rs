@@ -10,6 +10,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
 };
 use prost::Message as _;
+use tokio::io::unix::AsyncFd;
 
 use super::super::Pods;
 use super::*;
@@ -329,7 +330,7 @@ async fn a_draining_proxy_takes_no_pods_and_still_lets_go_of_them() {
 }
 
 #[tokio::test]
-async fn a_reconnect_ends_the_connection_and_a_stand_down_prevents_it() {
+async fn a_reconnect_ends_the_connection_and_takes_a_stand_down_back() {
     let mut stage = Stage::new();
     let control = stage.agent.control.clone();
     let lost = stage
@@ -342,7 +343,70 @@ async fn a_reconnect_ends_the_connection_and_a_stand_down_prevents_it() {
     assert!(matches!(lost, Lost::Asked), "{lost}");
     let control = Control::default();
     control.stand_down();
-    control.reconnect();
     assert!(control.stands_down());
-    assert!(futures::FutureExt::now_or_never(control.0.reconnect.notified()).is_none());
+    control.reconnect();
+    assert!(!control.stands_down());
+}
+
+#[tokio::test]
+async fn who_stood_down_connects_again_only_when_told_to() {
+    let mut stage = Stage::new();
+    let name = format!("applink-stand-down-{}.sock", std::process::id());
+    stage.agent.socket = std::env::temp_dir().join(name);
+    let _ = std::fs::remove_file(&stage.agent.socket);
+    let listener = listen(&stage.agent.socket);
+    let control = stage.agent.control.clone();
+    let script = async {
+        let first = accept(&listener).await;
+        assert_eq!(first.ask(snapshot(), &[]).await, "");
+        control.stand_down();
+        drop(first);
+        assert!(
+            timeout(Duration::from_millis(300), listener.readable())
+                .await
+                .is_err(),
+            "nobody connects"
+        );
+        control.reconnect();
+        let second = accept(&listener).await;
+        assert_eq!(second.ask(snapshot(), &[]).await, "");
+    };
+    timeout(Duration::from_secs(10), async {
+        tokio::select! {
+            () = stage.agent.run() => panic!("it follows the agent as long as it lives"),
+            () = script => {}
+        }
+    })
+    .await
+    .expect("the script ends");
+}
+
+fn listen(path: &std::path::Path) -> AsyncFd<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = nix::sys::socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None);
+    let socket = socket.unwrap();
+    let address = nix::sys::socket::UnixAddr::new(path).unwrap();
+    nix::sys::socket::bind(socket.as_raw_fd(), &address).unwrap();
+    nix::sys::socket::listen(&socket, nix::sys::socket::Backlog::new(4).unwrap()).unwrap();
+    AsyncFd::new(socket).unwrap()
+}
+
+/// The next proxy that connects, after its hello.
+async fn accept(listener: &AsyncFd<OwnedFd>) -> Script {
+    use std::os::fd::FromRawFd;
+    let accepted = loop {
+        let mut ready = listener.readable().await.unwrap();
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        match nix::sys::socket::accept4(listener.as_raw_fd(), flags) {
+            Ok(accepted) => break accepted,
+            Err(_) => ready.clear_ready(),
+        }
+    };
+    // SAFETY: accept has just made it, and nobody else knows it.
+    #[expect(unsafe_code, reason = "nix hands out a number")]
+    let accepted = unsafe { OwnedFd::from_raw_fd(accepted) };
+    let agent = Script(Link::new(accepted).unwrap());
+    let hello = agent.0.receive().await.unwrap().unwrap();
+    assert_eq!(hello.bytes, packet::hello());
+    agent
 }

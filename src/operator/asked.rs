@@ -1,0 +1,56 @@
+//! Questions that are being asked, and what was answered: shared with the tasks that ask.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::facts::{Answers, Facts, Question};
+
+/// What is shared with tasks that ask components.
+#[derive(Clone, Default)]
+pub struct Asked {
+    pub answers: Arc<Mutex<Answers>>,
+    pub asking: Arc<Mutex<BTreeSet<Question>>>,
+}
+
+impl Asked {
+    /// Answers so far.
+    pub fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last answer was not a good one.
+    pub fn is_bad(&self, question: &Question) -> bool {
+        self.answers()
+            .get(question)
+            .is_some_and(|answer| !answer.is_good())
+    }
+
+    /// Forgets what was said about a node: it has been changed since.
+    pub fn forget_node(&self, node: &str) {
+        self.answers()
+            .retain(|question, _| question.node() != Some(node));
+    }
+
+    /// Forgets what the other pods of a node said.
+    pub fn forget_others(&self, node: &str, pod: &str) {
+        self.answers().retain(|question, _| {
+            question.node() != Some(node) || super::signals::pod_of(question) == Some(pod)
+        });
+    }
+
+    /// Forgets pods and nodes that are gone.
+    pub fn forget_gone(&self, facts: &Facts) {
+        self.answers().retain(|question, _| match question {
+            Question::ControlPlane { pod, uid } => {
+                facts.pods.get(pod).is_some_and(|pod| pod.uid == *uid)
+            }
+            Question::Proxy { pod, uid, .. } | Question::StandDown { pod, uid, .. } => facts
+                .pods
+                .get(pod)
+                .is_some_and(|pod| pod.incarnation() == *uid),
+            Question::Room { node, uid, .. } => {
+                facts.nodes.get(node).is_some_and(|node| node.uid == *uid)
+            }
+        });
+    }
+}

@@ -1,0 +1,136 @@
+//! Label and taint of a node on its way from one proxy to the next.
+
+use k8s_openapi::api::core::v1::{Node, Taint};
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::apply::limited;
+use super::error::{Error, is_conflict, is_gone};
+use crate::names;
+
+/// What a node is to carry; what is none stays as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark<'a> {
+    /// The label; `Some(None)` removes it.
+    pub label: Option<Option<&'a str>>,
+    /// Whether to carry the taint.
+    pub taint: Option<bool>,
+}
+
+/// Patches a node if it is still as it was seen. Another one is left alone: the next pass sees it.
+pub async fn node(
+    client: &Client,
+    name: &str,
+    resource_version: &str,
+    mark: Mark<'_>,
+) -> Result<(), Error> {
+    let api: Api<Node> = Api::all(client.clone());
+    let object = format!("Node {name}");
+    let taints = if mark.taint.is_some() {
+        // Taints are one list, and a patch replaces it: what others have put there is read whole.
+        let Some(found) = limited("read", &object, api.get_opt(name)).await? else {
+            return Ok(());
+        };
+        if found.metadata.resource_version.as_deref() != Some(resource_version) {
+            return Ok(());
+        }
+        found.spec.and_then(|spec| spec.taints).unwrap_or_default()
+    } else {
+        Vec::new()
+    };
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let body = patch(resource_version, mark, taints);
+    match limited(
+        "patch",
+        &object,
+        api.patch(name, &params, &Patch::Merge(&body)),
+    )
+    .await
+    {
+        Err(Error::Request { source, .. }) if is_gone(&source) || is_conflict(&source) => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+fn patch(resource_version: &str, mark: Mark<'_>, mut taints: Vec<Taint>) -> Value {
+    let mut body = json!({"metadata": {"resourceVersion": resource_version}});
+    if let Some(label) = mark.label {
+        body["metadata"]["labels"] = json!({names::NODE_ZTUNNEL_LABEL: label});
+    }
+    if let Some(wanted) = mark.taint {
+        taints.retain(|taint| taint.key != names::MOVING_TAINT);
+        if wanted {
+            taints.push(Taint {
+                key: names::MOVING_TAINT.to_owned(),
+                effect: "NoSchedule".to_owned(),
+                ..Taint::default()
+            });
+        }
+        body["spec"] = json!({"taints": taints});
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn others() -> Vec<Taint> {
+        serde_json::from_value(json!([{
+            "key": "node.kubernetes.io/not-ready", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z",
+        }]))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_taint_comes_and_goes_and_those_of_others_stay() {
+        let set = patch(
+            "7",
+            Mark {
+                label: None,
+                taint: Some(true),
+            },
+            others(),
+        );
+        assert_eq!(set["spec"]["taints"].as_array().unwrap().len(), 2);
+        assert_eq!(
+            set["spec"]["taints"][0]["timeAdded"],
+            "2026-01-01T00:00:00Z"
+        );
+        assert_eq!(set["metadata"], json!({"resourceVersion": "7"}));
+        let taints = serde_json::from_value(set["spec"]["taints"].clone()).unwrap();
+        let removed = patch(
+            "8",
+            Mark {
+                label: Some(Some("1-6-0-abcdef.moving")),
+                taint: Some(false),
+            },
+            taints,
+        );
+        assert_eq!(removed["spec"]["taints"], json!(others()));
+        assert_eq!(
+            removed["metadata"]["labels"],
+            json!({"applink.dev/ztunnel": "1-6-0-abcdef.moving"})
+        );
+    }
+
+    #[test]
+    fn a_label_alone_leaves_the_taints_out() {
+        let body = patch(
+            "7",
+            Mark {
+                label: Some(None),
+                taint: None,
+            },
+            Vec::new(),
+        );
+        assert_eq!(
+            body,
+            json!({"metadata": {"resourceVersion": "7", "labels": {"applink.dev/ztunnel": null}}})
+        );
+    }
+}

@@ -1,0 +1,216 @@
+//! The proxy `DaemonSets` of the cluster: which one is settled, which one arrives, and what follows from that.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::desired::Manifest;
+use crate::facts::{Facts, Live, ObjectKey};
+use crate::names;
+
+/// Where a `DaemonSet` says on which nodes it runs.
+const TERMS: &str = "/spec/template/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchExpressions";
+
+/// Every proxy `DaemonSet` of ours, those that are being deleted included.
+pub(super) fn daemon_sets(facts: &Facts) -> impl Iterator<Item = (&ObjectKey, &Live)> {
+    facts
+        .objects
+        .iter()
+        .map(|(key, live)| (key, live.as_ref()))
+        .filter(|(key, live)| {
+            key.kind == "DaemonSet"
+                && live
+                    .body
+                    .pointer("/metadata/labels/app")
+                    .and_then(Value::as_str)
+                    == Some(names::ZTUNNEL)
+        })
+}
+
+/// The proxies of one revision.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proxies<'a> {
+    /// The `DaemonSet`.
+    pub key: &'a ObjectKey,
+    /// As it is.
+    pub live: &'a Live,
+    /// Its revision.
+    pub revision: &'a str,
+}
+
+impl<'a> Proxies<'a> {
+    pub fn of((key, live): (&'a ObjectKey, &'a Live)) -> Self {
+        let revision = live
+            .body
+            .pointer("/metadata/labels")
+            .and_then(|labels| labels.get(names::REVISION_LABEL))
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        Self {
+            key,
+            live,
+            revision,
+        }
+    }
+
+    /// It runs on nodes that carry no label.
+    pub fn is_default(&self) -> bool {
+        values(self.live, "In").is_empty()
+    }
+
+    /// Labels of nodes it is kept off.
+    pub fn kept_off(&self) -> BTreeSet<&'a str> {
+        values(self.live, "NotIn")
+    }
+
+    /// The network agent that belongs to this revision, as it was applied.
+    pub fn agent(&self) -> Option<Manifest> {
+        let text = annotation(self.live, names::AGENT_ANNOTATION)?;
+        let body: Value = serde_json::from_str(text).ok()?;
+        Some(Manifest {
+            resource: kube::core::ApiResource {
+                group: "apps".to_owned(),
+                version: "v1".to_owned(),
+                api_version: "apps/v1".to_owned(),
+                kind: "DaemonSet".to_owned(),
+                plural: "daemonsets".to_owned(),
+            },
+            namespace: Some(names::SYSTEM_NAMESPACE.to_owned()),
+            name: names::CNI_DAEMON_SET.to_owned(),
+            body,
+            initial: None,
+        })
+    }
+
+    /// Its program is ours: it knows what upstream's does not.
+    pub fn is_applink(&self) -> bool {
+        self.live
+            .body
+            .pointer("/spec/template/spec/containers/0/args/0")
+            .and_then(Value::as_str)
+            == Some(names::ZTUNNEL)
+    }
+
+    /// The first nodes have proved it.
+    pub fn has_passed_canary(&self) -> bool {
+        annotation(self.live, names::CANARY_ANNOTATION).is_some()
+    }
+}
+
+/// What the proxy `DaemonSets` are about.
+#[derive(Clone, Debug)]
+pub(super) enum Course<'a> {
+    /// Nothing runs by default.
+    Nothing,
+    /// One revision is settled, and no other is there.
+    Settled(Proxies<'a>),
+    /// Nodes go from the settled revision to the target's, which may not be there yet.
+    Forward {
+        settled: Proxies<'a>,
+        arriving: Option<Proxies<'a>>,
+    },
+    /// Nodes go back to the settled revision.
+    Back {
+        settled: Proxies<'a>,
+        arriving: Proxies<'a>,
+    },
+    /// The end was begun: a new revision runs everywhere, the others are still to go.
+    Finish {
+        winner: Proxies<'a>,
+        losers: Vec<Proxies<'a>>,
+    },
+}
+
+/// Reads the course out of the cluster: nothing is remembered. `target` is the revision wanted; `reverts` says that it is
+/// not to be gone to after all.
+pub(super) fn course<'a>(facts: &'a Facts, target: &str, reverts: bool) -> Course<'a> {
+    let (settled, mut bound): (Vec<Proxies>, Vec<Proxies>) = daemon_sets(facts)
+        .filter(|(_, live)| !live.deleting)
+        .map(Proxies::of)
+        .partition(Proxies::is_default);
+    let Some(first) = settled.first().copied() else {
+        return Course::Nothing;
+    };
+    if settled.len() > 1 {
+        // The one that others are kept off for is the one that arrived.
+        let arrived = settled.iter().position(|one| {
+            settled
+                .iter()
+                .any(|other| other.kept_off().contains(one.revision))
+        });
+        let winner = arrived
+            .or_else(|| settled.iter().position(|one| one.revision == target))
+            .unwrap_or_default();
+        let mut losers = settled;
+        let winner = losers.remove(winner);
+        return Course::Finish { winner, losers };
+    }
+    // What is not wanted leaves first.
+    let wanted = bound
+        .iter()
+        .position(|one| one.revision == target && !reverts && first.revision != target)
+        .map(|at| bound.remove(at));
+    if let Some(arriving) = bound.first().copied() {
+        return Course::Back {
+            settled: first,
+            arriving,
+        };
+    }
+    if first.revision == target || (reverts && wanted.is_none()) {
+        return Course::Settled(first);
+    }
+    Course::Forward {
+        settled: first,
+        arriving: wanted,
+    }
+}
+
+/// An annotation of a live object.
+pub(super) fn annotation<'a>(live: &'a Live, key: &str) -> Option<&'a str> {
+    live.body
+        .get("metadata")?
+        .get("annotations")?
+        .get(key)?
+        .as_str()
+}
+
+/// Values of the node label in requirements with this operator.
+fn values<'a>(live: &'a Live, operator: &str) -> BTreeSet<&'a str> {
+    live.body
+        .pointer(TERMS)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter(|one| one["key"] == names::NODE_ZTUNNEL_LABEL && one["operator"] == operator)
+        .filter_map(|one| one["values"].as_array())
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
+}
+
+/// The merge patch that keeps a `DaemonSet` off nodes with these revisions; `None` when it has no such list.
+pub fn exclusion(live: &Live, revisions: &[String]) -> Option<Value> {
+    let mut list: Vec<Value> = live
+        .body
+        .pointer(TERMS)?
+        .as_array()?
+        .iter()
+        .filter(|one| one["key"] != names::NODE_ZTUNNEL_LABEL)
+        .cloned()
+        .collect();
+    list.push(json!({"key": names::NODE_ZTUNNEL_LABEL, "operator": "NotIn", "values": revisions}));
+    Some(json!({
+        "metadata": {"resourceVersion": live.resource_version},
+        "spec": {"template": {"spec": {"affinity": {"nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": list}]}
+        }}}}},
+    }))
+}
+
+/// The merge patch that records that the first nodes have proved a revision.
+pub fn canary_patch(live: &Live) -> Value {
+    json!({"metadata": {
+        "resourceVersion": live.resource_version,
+        "annotations": {names::CANARY_ANNOTATION: "Passed"},
+    }})
+}

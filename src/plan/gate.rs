@@ -1,0 +1,127 @@
+//! What a node must prove, and when it has failed to.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::act::Plan;
+use crate::facts::{Facts, Pod, Question};
+
+/// Restarts of a new pod after which it is not waited for any longer.
+const MOST_RESTARTS: i32 = 3;
+
+/// A gate on a node's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// The new network agent runs.
+    Agent,
+    /// The new proxy runs.
+    Proxy,
+    /// The proxy serves exactly the enrolled pods.
+    Pods,
+    /// Both stay up for a while.
+    Soak,
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Agent => "Agent",
+            Self::Proxy => "Proxy",
+            Self::Pods => "Pods",
+            Self::Soak => "Soak",
+        })
+    }
+}
+
+/// A gate that was not passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// Which.
+    pub gate: Gate,
+    /// On which node.
+    pub node: String,
+    /// The pod it is about.
+    pub pod: String,
+    /// What was seen, with numbers.
+    pub message: String,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            gate,
+            node,
+            pod,
+            message,
+        } = self;
+        write!(f, "gate {gate} on node {node}, pod {pod}: {message}")
+    }
+}
+
+/// What a question came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// It is as it should be.
+    Good,
+    /// It is not, and has not been for this long, asked this often.
+    Bad(SignedDuration, u32),
+    /// Nobody has answered for this long.
+    Unknown(SignedDuration),
+}
+
+/// Asks, if there is no good answer, and says what is known.
+pub(super) fn prove(
+    facts: &Facts,
+    question: &Question,
+    plan: &mut Plan,
+    now: Timestamp,
+) -> (Proof, String) {
+    let good = plan.ask(facts, question, now);
+    let Some(answer) = facts.answers.get(question) else {
+        let told = "it has not been asked yet".to_owned();
+        return (Proof::Unknown(SignedDuration::ZERO), told);
+    };
+    let lasts = now.duration_since(answer.since);
+    let proof = if good {
+        Proof::Good
+    } else if answer.is_unknown() {
+        Proof::Unknown(lasts)
+    } else {
+        Proof::Bad(lasts, answer.failures)
+    };
+    (proof, answer.text().to_owned())
+}
+
+/// Why a pod that should run by now has failed; the plan looks again when its time is up.
+pub(super) fn overdue(
+    pod: &Pod,
+    gate: Gate,
+    timeout: SignedDuration,
+    plan: &mut Plan,
+    now: Timestamp,
+) -> Option<Failed> {
+    let failed = |message: String| Failed {
+        gate,
+        node: pod.node.clone(),
+        pod: pod.name.clone(),
+        message,
+    };
+    let told = pod.trouble.as_ref().map_or_else(String::new, |trouble| {
+        format!(": {} {}", trouble.reason, trouble.message)
+    });
+    if pod.restarts >= MOST_RESTARTS {
+        return Some(failed(format!("restarted {} times{told}", pod.restarts)));
+    }
+    if pod.ready {
+        return None;
+    }
+    let since = pod.created.max(pod.ready_since)?;
+    let due = since.checked_add(timeout).ok()?;
+    if due > now {
+        plan.again_by(due);
+        return None;
+    }
+    let seconds = now.duration_since(since).as_secs();
+    Some(failed(format!("not ready for {seconds} s{told}")))
+}

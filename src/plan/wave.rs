@@ -1,0 +1,191 @@
+//! Which nodes begin now: the canary, then batches, zone by zone; back as many as a batch allows.
+
+use std::collections::BTreeMap;
+
+use super::passage::{Flight, Passage, Stage};
+use super::way::Place;
+use crate::api::v1alpha1::{Selector, SelectorOperator};
+use crate::blueprint::{Canary, Strategy};
+use crate::facts::Node;
+
+/// Label with a node's zone. The name is Kubernetes'.
+const ZONE: &str = "topology.kubernetes.io/zone";
+/// Reasons to set a node aside that mean that it does not answer.
+const UNREACHABLE: [&str; 2] = ["NodeNotReady", "NodeUnreachable"];
+
+/// What begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wave {
+    /// Places in the list of passages, in the order in which they begin.
+    pub candidates: Vec<usize>,
+    /// How many of them.
+    pub size: usize,
+    /// The canary has proved the revision, which is not recorded yet.
+    pub canary_passed: bool,
+    /// Why nothing begins.
+    pub held: Option<String>,
+}
+
+impl Wave {
+    fn held(why: String) -> Self {
+        Self {
+            held: Some(why),
+            ..Self::default()
+        }
+    }
+}
+
+/// The wave that begins on the way to an arriving revision. One wave is done before the next begins.
+pub(super) fn forward(passages: &[Passage<'_>], strategy: &Strategy, canary_passed: bool) -> Wave {
+    let total = passages.len();
+    let aside = passages
+        .iter()
+        .filter(|one| matches!(one.flight, Flight::Aside(why) if UNREACHABLE.contains(&why)))
+        .count();
+    let most = strategy.max_unreachable.of(total);
+    if aside > most {
+        return Wave::held(format!(
+            "{aside} of {total} nodes do not answer, upgrade.strategy.maxUnreachable is {most}"
+        ));
+    }
+    if passages.iter().any(|one| one.flight == Flight::InFlight) {
+        return Wave::default();
+    }
+    let waiting = |chosen: &dyn Fn(&Node) -> bool| -> Vec<usize> {
+        let mut places: Vec<usize> = (0..total)
+            .filter(|&at| passages[at].flight == Flight::Waiting && chosen(passages[at].node))
+            .collect();
+        places.sort_by_key(|&at| (zone(passages[at].node), &passages[at].node.name));
+        places
+    };
+    let everyone = |_: &Node| true;
+    if canary_passed {
+        let size = strategy.batch.of(total);
+        return Wave {
+            candidates: spread(passages, waiting(&everyone), size),
+            size,
+            ..Wave::default()
+        };
+    }
+    let done = passages
+        .iter()
+        .filter(|one| one.flight == Flight::Done)
+        .count();
+    match &strategy.canary {
+        Canary::Count(count) => {
+            let candidates = waiting(&everyone);
+            let size = count.saturating_sub(done);
+            Wave {
+                canary_passed: done > 0 && (size == 0 || candidates.is_empty()),
+                candidates,
+                size,
+                held: None,
+            }
+        }
+        Canary::Selector(selector) => {
+            if !passages.iter().any(|one| selects(selector, one.node)) {
+                return Wave::held(
+                    "upgrade.strategy.canary.selector matches no node of the mesh".to_owned(),
+                );
+            }
+            let candidates = waiting(&|node| selects(selector, node));
+            let size = strategy.batch.of(total);
+            Wave {
+                canary_passed: done > 0 && candidates.is_empty(),
+                candidates,
+                size,
+                held: None,
+            }
+        }
+    }
+}
+
+/// Nodes that begin on the way back: those whose proxy is back and whose agent is not first, then what is in trouble.
+pub(super) fn back(passages: &[Passage<'_>], strategy: &Strategy) -> Wave {
+    let in_flight = passages
+        .iter()
+        .filter(|one| one.flight == Flight::InFlight)
+        .count();
+    let mut candidates: Vec<usize> = (0..passages.len())
+        .filter(|&at| passages[at].flight == Flight::Waiting)
+        .collect();
+    candidates.sort_by_key(|&at| {
+        let one = &passages[at];
+        (
+            one.place != Place::End,
+            one.trouble.is_none(),
+            &one.node.name,
+        )
+    });
+    Wave {
+        candidates,
+        size: strategy.batch.of(passages.len()).saturating_sub(in_flight),
+        ..Wave::default()
+    }
+}
+
+/// Leaves a node of each zone out of a wave, where a zone has more than one: not all replicas behind one Service, nor a
+/// whole zone, are touched at a time.
+fn spread(passages: &[Passage<'_>], candidates: Vec<usize>, size: usize) -> Vec<usize> {
+    let mut left: BTreeMap<&str, usize> = BTreeMap::new();
+    for one in passages {
+        *left.entry(zone(one.node)).or_default() += 1;
+    }
+    for most in left.values_mut() {
+        *most = most.saturating_sub(1).max(1);
+    }
+    candidates
+        .into_iter()
+        .filter(|&at| {
+            left.get_mut(zone(passages[at].node)).is_some_and(|left| {
+                let free = *left > 0;
+                *left = left.saturating_sub(1);
+                free
+            })
+        })
+        .take(size.max(1).saturating_mul(2))
+        .collect()
+}
+
+/// The wave that is under way, from 1; 1 is the canary.
+pub(super) fn number(passages: &[Passage<'_>], strategy: &Strategy, canary_passed: bool) -> i32 {
+    if !canary_passed {
+        return 1;
+    }
+    let total = passages.len();
+    let first = match &strategy.canary {
+        Canary::Count(count) => *count,
+        Canary::Selector(selector) => passages
+            .iter()
+            .filter(|one| selects(selector, one.node))
+            .count(),
+    };
+    let done = passages
+        .iter()
+        .filter(|one| one.stage == Stage::Done)
+        .count();
+    let waves = done.saturating_sub(first) / strategy.batch.of(total);
+    i32::try_from(waves.saturating_add(2)).unwrap_or(i32::MAX)
+}
+
+fn zone(node: &Node) -> &str {
+    node.labels.get(ZONE).map_or("", String::as_str)
+}
+
+/// The node has the labels asked for.
+fn selects(selector: &Selector, node: &Node) -> bool {
+    let label = |key: &str| node.labels.get(key);
+    selector
+        .match_labels
+        .iter()
+        .all(|(key, value)| label(key) == Some(value))
+        && selector.match_expressions.iter().all(|one| {
+            let carried = label(&one.key);
+            match one.operator {
+                SelectorOperator::In => carried.is_some_and(|value| one.values.contains(value)),
+                SelectorOperator::NotIn => !carried.is_some_and(|value| one.values.contains(value)),
+                SelectorOperator::Exists => carried.is_some(),
+                SelectorOperator::DoesNotExist => carried.is_none(),
+            }
+        })
+}
