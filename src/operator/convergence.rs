@@ -198,5 +198,6 @@ fn rollout(plan: &Plan, orders: &Orders, target: &Target) -> Rollout {
         revertible: plan.is_rolling.then_some(plan.is_revertible),
         failed,
         held: orders.failed.clone().filter(|_| plan.is_held),
+        paused: orders.paused && plan.is_rolling,
     }
 }

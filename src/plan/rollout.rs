@@ -186,6 +186,10 @@ impl<'a> Tour<'a> {
     ) -> Plan {
         let target = self.target;
         let way = Way::forward(target.revision.as_str());
+        if self.orders.paused && arriving.is_none() {
+            let message = "paused before the first node";
+            return plan.waiting(Step::Nodes, wait_for_set(target, message));
+        }
         if arriving.is_none() {
             // Labels and taints that an earlier rollout left would move nodes before their turn.
             let stale = self

@@ -60,6 +60,8 @@ pub struct Rollout {
     pub failed: Option<FailedRelease>,
     /// What runs is not what was asked for, which failed here: why.
     pub held: Option<String>,
+    /// Nothing new begins.
+    pub paused: bool,
 }
 
 /// How far the work is.

@@ -152,6 +152,13 @@ fn silence(component: &Component) -> String {
 fn up_to_date(outcome: &Outcome) -> Option<Verdict> {
     match &outcome.progress {
         Progress::Unknown => None,
+        Progress::Working(work) if outcome.rollout.paused => Some(Verdict::is_false(
+            Reason::Paused,
+            format!(
+                "paused by spec.upgrade.paused or annotation applink.dev/paused; what has begun is brought to a safe point: {}",
+                doing(work)
+            ),
+        )),
         Progress::Working(work) => Some(Verdict::is_false(Reason::Progressing, doing(work))),
         Progress::Settled { version, .. } => Some(match &outcome.rollout.held {
             Some(why) => Verdict::is_false(

@@ -102,8 +102,6 @@ fn release(change: Value) -> Value {
     spec
 }
 
-const LATER: &str = "is not available yet in this version of applink";
-
 /// Every row.
 pub fn rows() -> Vec<Row> {
     let mut rows = members();
@@ -156,9 +154,10 @@ fn members() -> Vec<Row> {
         row("exclusions", Member, upgrade(json!({ "exclusions": [{ "name": "sale", "from": "2026-11-20T00:00:00Z", "to": "2026-12-01T00:00:00Z", "scope": "NoMinorUpgrades" }] })), Some((Rule, "upgrade.exclusions is not available yet"))),
         row("security fixes", Member, upgrade(json!({ "allowSecurityFixes": true })), Some((Rule, "upgrade.allowSecurityFixes is not available yet"))),
         row("what a closing window does", Member, upgrade(json!({ "onWindowClose": "PauseNow" })), Some((Rule, "upgrade.onWindowClose is not available yet"))),
-        row("a strategy", Member, upgrade(json!({ "strategy": { "canary": { "type": "Count", "count": 1, "soak": "5m" }, "batch": { "size": "10%" }, "gates": { "maxFailureIncrease": 1 }, "drain": { "timeout": "60s" }, "maxUnreachable": 1, "onFullNode": "Skip", "onFailure": "Pause" } })), Some((Rule, "upgrade.strategy is not available yet"))),
-        row("an empty strategy", Member, upgrade(json!({ "strategy": {} })), Some((Rule, LATER))),
-        row("paused", Member, upgrade(json!({ "paused": true })), Some((Rule, "upgrade.paused is not available yet"))),
+        row("a strategy", Member, upgrade(json!({ "strategy": { "canary": { "type": "Count", "count": 1, "soak": "5m" }, "batch": { "size": "10%" }, "gates": { "timeout": "2m" }, "drain": { "timeout": "60s" }, "maxUnreachable": 1, "onFullNode": "Skip", "onFailure": "Pause" } })), None),
+        row("an empty strategy", Member, upgrade(json!({ "strategy": {} })), None),
+        row("a limit of failed connections", Member, upgrade(json!({ "strategy": { "gates": { "maxFailureIncrease": 1 } } })), Some((Rule, "maxFailureIncrease is not available yet"))),
+        row("paused", Member, upgrade(json!({ "paused": true })), None),
         row("another cluster", Member, json!({ "cluster": { "type": "Kubeconfig", "kubeconfig": { "secretRef": { "name": "east" } } } }), Some((Rule, "cluster.type Kubeconfig is not available yet"))),
         row("a foreign control plane", Member, json!({ "controlPlane": { "type": "External" } }), Some((Rule, "controlPlane.type External is not available yet"))),
         row("an east-west gateway", Member, json!({ "eastWestGateway": { "visibility": "Internal", "replicas": 2, "annotations": { "a": "b" } } }), Some((Rule, "eastWestGateway is not available yet"))),

@@ -52,6 +52,15 @@ pub fn on_stage<F: Future<Output = ()>>(test: impl FnOnce(&'static Stage) -> F) 
     });
 }
 
+/// A rollout that does not watch each wave for minutes.
+pub fn quick() -> Value {
+    json!({
+        "canary": {"type": "Count", "count": 1, "soak": "0s"},
+        "batch": {"size": 1, "soak": "0s"},
+        "drain": {"timeout": "10s"},
+    })
+}
+
 /// The operator runs.
 pub async fn operator(stage: &Stage) {
     stage.install_operator().unwrap();
@@ -74,7 +83,7 @@ pub async fn installed(stage: &Stage) {
 pub async fn installed_with(stage: &Stage, more: Value) {
     operator(stage).await;
     stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
-    let mut spec = json!({"upgrade": {"version": "1.6"}});
+    let mut spec = json!({"upgrade": {"version": "1.6", "strategy": quick()}});
     if let (Value::Object(spec), Value::Object(more)) = (&mut spec, more) {
         spec.extend(more);
     }

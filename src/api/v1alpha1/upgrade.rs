@@ -29,9 +29,7 @@ use super::Selector;
         "!has(self.allowSecurityFixes)",
         "upgrade.allowSecurityFixes is not available yet in this version of applink"
     ),
-    validation = ("!has(self.onWindowClose)", "upgrade.onWindowClose is not available yet in this version of applink"),
-    validation = ("!has(self.strategy)", "upgrade.strategy is not available yet in this version of applink"),
-    validation = ("!has(self.paused)", "upgrade.paused is not available yet in this version of applink")
+    validation = ("!has(self.onWindowClose)", "upgrade.onWindowClose is not available yet in this version of applink")
 )]
 pub struct Upgrade {
     /// SelfManaged (the effective default): the owner pins a version. FullyManaged: the member follows a channel.
@@ -311,6 +309,10 @@ pub struct Drain {
 /// What a node must prove before the next one moves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!has(self.maxFailureIncrease)",
+    "upgrade.strategy.gates.maxFailureIncrease is not available yet in this version of applink"
+))]
 pub struct Gates {
     /// How long a gate may take; the effective default is 5 m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
