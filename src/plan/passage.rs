@@ -178,6 +178,16 @@ impl<'a> Judge<'a, '_> {
                 .filter(|pod| revision(pod) != Some(&self.way.survivor))
                 .collect(),
         };
+        let drains = here.leavers.iter().any(|pod| pod.deleting);
+        let is_lost = here.agent.is_none() && !passage.other_agents.is_empty() && !drains;
+        if is_lost && !self.way.is_forward {
+            // An agent that does not run is no loss, and no proxy gets ready beside it.
+            passage.flight = Flight::InFlight;
+            passage.stage = Stage::Agent;
+            passage.stale = std::mem::take(&mut passage.other_agents);
+            "its network agent does not run and is replaced".clone_into(&mut passage.told);
+            return passage;
+        }
         match passage.place {
             Place::Start => self.start(&mut passage, &here, plan),
             Place::Middle => self.middle(&mut passage, &here, plan),

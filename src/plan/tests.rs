@@ -517,7 +517,7 @@ fn befall(model: &mut Model, choice: u8, pick: u8) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     /// Killed after any act, with the cluster's own steps in any order, an install and a rollout come to their end, no
     /// pod is left without a proxy, and never more nodes are in flight than a batch allows.
@@ -555,7 +555,7 @@ proptest! {
     #[test]
     fn it_converges_through_whatever_befalls_it(
         nodes in 1_usize..5,
-        choices in prop::collection::vec((any::<u8>(), any::<u8>(), any::<u8>(), 0_usize..5), 0..200),
+        choices in prop::collection::vec((any::<u8>(), any::<u8>(), any::<u8>(), 0_usize..5), 0..120),
         agent in any::<bool>(),
         breaks in 0_u8..4,
         minds in any::<bool>(),

@@ -16,7 +16,7 @@ fn the_proxy_is_placed_where_its_revision_may_run() {
     let own = revision("arriving");
     assert_eq!(
         requirement("arriving").unwrap(),
-        serde_json::json!({"key": "applink.dev/ztunnel", "operator": "In", "values": [own]})
+        serde_json::json!({"key": "applink.dev/ztunnel", "operator": "In", "values": [format!("{own}.moving"), own]})
     );
     assert_eq!(
         requirement("beside").unwrap(),
