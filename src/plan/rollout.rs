@@ -321,6 +321,7 @@ impl<'a> Tour<'a> {
                 None => {
                     is_known = false;
                     chosen.push(at);
+                    "what room it has is asked".clone_into(&mut passages[at].told);
                 }
             }
         }

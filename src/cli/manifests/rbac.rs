@@ -93,8 +93,8 @@ pub fn operator_cluster_rules() -> Vec<PolicyRule> {
             ],
             &["patch"],
         ),
-        // Nodes: which need a proxy, and the label that moves one.
-        rule(&[""], &["nodes"], &["list", "watch", "patch"]),
+        // Nodes: which need a proxy, the label and taint that move one, and what room one has.
+        rule(&[""], &["nodes"], &["get", "list", "watch", "patch"]),
         // Namespaces: enrolment, the network label of the data plane's own, un-enrolment on leave.
         rule(&[""], &["namespaces"], &["list", "watch", "patch"]),
         // Pods: which are enrolled. Never changed outside the data plane's namespace.

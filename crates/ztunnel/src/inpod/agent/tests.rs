@@ -388,7 +388,10 @@ fn listen(path: &std::path::Path) -> AsyncFd<OwnedFd> {
     let address = nix::sys::socket::UnixAddr::new(path).unwrap();
     nix::sys::socket::bind(socket.as_raw_fd(), &address).unwrap();
     nix::sys::socket::listen(&socket, nix::sys::socket::Backlog::new(4).unwrap()).unwrap();
-    AsyncFd::new(socket).unwrap()
+    // SAFETY: the descriptor is owned, and nothing closes it before the registration ends with it.
+    #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor")]
+    let registered = unsafe { AsyncFd::register(socket) };
+    registered.unwrap()
 }
 
 /// The next proxy that connects, after its hello.
