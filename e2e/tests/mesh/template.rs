@@ -1,7 +1,7 @@
 //! A change of what runs on nodes, at the same version, under a mesh that carries traffic.
 //!
-//! Two proxies do not overlap on a node yet: while a node's proxy is replaced its enrolled pods are cut off for a moment.
-//! What holds nevertheless is shown: never two nodes at once, and nobody on another node notices.
+//! The new proxy starts beside the old one and takes over before that one goes: no node is ever without a proxy, never are
+//! agents of two nodes away at once, and nobody notices.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,9 @@ use e2e::stage::{self, Stage};
 use serde_json::{Value, json};
 
 use crate::caller::{Answer, Caller};
-use crate::fixture::{INSTALL, MEMBER, PATIENT, installed, left, on_stage, remove_namespace};
+use crate::fixture::{
+    INSTALL, MEMBER, PATIENT, installed, left, on_stage, quick, remove_namespace,
+};
 use crate::template_watch::Watch;
 
 const NAMESPACE: &str = "template";
@@ -93,7 +95,7 @@ async fn change(stage: &'static Stage, data_plane: Value) {
     for caller in &callers {
         caller.until_answered().await;
     }
-    let spec = json!({"upgrade": {"version": "1.6"}, "dataPlane": data_plane});
+    let spec = json!({"upgrade": {"version": "1.6", "strategy": quick()}, "dataPlane": data_plane});
     stage.apply(&Stage::member(MEMBER, &spec)).unwrap();
     (stage
         .until_condition(MEMBER, "UpToDate", "False", INSTALL)
@@ -108,8 +110,8 @@ async fn change(stage: &'static Stage, data_plane: Value) {
     assert_all_talk(stage);
 
     // Node by node.
-    let moved: BTreeSet<&str> = seen.away.iter().map(|away| away.node.as_str()).collect();
-    assert_eq!(moved, BTreeSet::from(NODES), "{seen:#?}");
+    let silent = seen.away.iter().any(|away| away.component == "ztunnel");
+    assert!(!silent, "a node was without a proxy: {seen:#?}");
     for (number, one) in seen.away.iter().enumerate() {
         for other in &seen.away[number + 1..] {
             let apart =
