@@ -224,7 +224,7 @@ async fn operate(
                     memory::give_back();
                     *worked = false;
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             } => {}
             _ = stop.changed() => {}
         }
