@@ -180,7 +180,7 @@ impl Stage {
         };
         let channels: Vec<Value> = channels
             .iter()
-            .map(|name| json!({"name": name, "since": "2026-01-01T00:00:00Z"}))
+            .map(|name| json!({"name": name, "since": "2026-09-01T00:00:00Z"}))
             .collect();
         json!({
             "apiVersion": "applink.dev/v1alpha1", "kind": "MeshRelease",
