@@ -1,0 +1,407 @@
+//! The whole loop, pass after pass, against an API server in memory. Time is an argument.
+
+mod fake;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use http::Method;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::events::Events;
+use super::pass::Operator;
+use super::report::Reporter;
+use super::signals::{Placed, Signals};
+use super::signing::Mesh;
+use super::world::World;
+use crate::facts::Evidence;
+use crate::metrics::Metrics;
+use fake::{Asked, Fake};
+
+const MEMBER: &str = "/apis/applink.dev/v1alpha1/meshmembers/east";
+const NAMESPACE: &str = "/api/v1/namespaces/applink-system";
+const CACERTS: &str = "/api/v1/namespaces/applink-system/secrets/cacerts";
+const PULL: &str = "/api/v1/namespaces/applink-system/secrets/applink-pull";
+
+/// Components that nobody can ask.
+struct Silence;
+
+impl Signals for Silence {
+    fn control_plane<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a Mesh,
+    ) -> BoxFuture<'a, Result<Evidence, String>> {
+        Box::pin(async { Err("nobody answers".to_owned()) })
+    }
+    fn served<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<BTreeSet<String>, String>> {
+        Box::pin(async { Err("nobody answers".to_owned()) })
+    }
+    fn on_node<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Placed>, String>> {
+        Box::pin(async { Err("nobody answers".to_owned()) })
+    }
+    fn reconnect<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async { Err("nobody answers".to_owned()) })
+    }
+    fn stand_down<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Evidence, String>> {
+        Box::pin(async { Err("nobody answers".to_owned()) })
+    }
+    fn room<'a>(&'a self, _: &'a str, _: u64, _: u64) -> BoxFuture<'a, Result<Evidence, String>> {
+        Box::pin(async { Err("nobody answers".to_owned()) })
+    }
+}
+
+struct Bench {
+    fake: Fake,
+    operator: Operator,
+    start: Timestamp,
+    _watches: JoinSet<()>,
+    folder: PathBuf,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Bench {
+    /// An operator on a cluster of one node with one member.
+    async fn new(spec: Value) -> Self {
+        let fake = Fake::default();
+        for name in ["kube-system", "applink-operator", "applink-system"] {
+            fake.put(&format!("/api/v1/namespaces/{name}"), json!({}));
+        }
+        fake.put(
+            "/api/v1/nodes/a",
+            json!({
+                "spec": {"podCIDR": "10.244.0.0/24"},
+                "status": {
+                    "conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": null, "lastTransitionTime": null}],
+                    "nodeInfo": {"kubeletVersion": "v1.33.4", "operatingSystem": "linux", "architecture": "amd64"},
+                },
+            }),
+        );
+        fake.put(
+            MEMBER,
+            json!({"apiVersion": "applink.dev/v1alpha1", "kind": "MeshMember", "spec": spec}),
+        );
+        let (client, mut watches) = (fake.client(), JoinSet::new());
+        let world = World::start(&client, &mut watches).await.unwrap();
+        while !world.is_synced() {
+            world.wake.notified().await;
+        }
+        let events = Events::new(client.clone(), "test".to_owned());
+        let folder = std::env::temp_dir().join(format!(
+            "applink-loop-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
+        std::fs::create_dir_all(&folder).unwrap();
+        let operator = Operator::new(
+            client,
+            world,
+            Arc::new(Silence),
+            Metrics::default(),
+            folder.clone(),
+            Reporter::new(events),
+        );
+        fake.asked();
+        Self {
+            fake,
+            operator,
+            start: "2026-11-21T10:00:00Z".parse().unwrap(),
+            _watches: watches,
+            folder,
+        }
+    }
+
+    fn at(&self, millis: i64) -> Timestamp {
+        self.start + SignedDuration::from_millis(millis)
+    }
+
+    /// One pass, with everything known that the API server has told. Returns what was asked, and in how many
+    /// milliseconds from the start the next pass is due.
+    async fn pass(&mut self, millis: i64) -> (Vec<Asked>, Option<i64>) {
+        self.seen().await;
+        let now = self.at(millis);
+        let next = self.operator.pass(now).await;
+        let due = next.map(|next| {
+            i64::try_from(next.duration_since(self.start).as_millis()).unwrap_or(i64::MAX)
+        });
+        (self.fake.asked(), due)
+    }
+
+    /// Waits until the watches have told the newest version of the member and of the Secrets.
+    async fn seen(&self) {
+        let version = |path: &str| -> Option<u64> {
+            let object = self.fake.get(path)?;
+            object["metadata"]["resourceVersion"].as_str()?.parse().ok()
+        };
+        let told = || {
+            let members = self.operator.world.members.all();
+            let member = members.get("east").map(|own| own.1);
+            let world = &self.operator.world;
+            let home = "/api/v1/namespaces/applink-operator/secrets";
+            let networks = "/apis/applink.dev/v1alpha1/applicationnetworks";
+            member == version(MEMBER)
+                && world.home.all().into_keys().eq(self.fake.names(home))
+                && world
+                    .networks
+                    .all()
+                    .into_keys()
+                    .eq(self.fake.names(networks))
+                && world.pull.all().is_empty() == self.fake.get(PULL).is_none()
+                && world.cacerts.all().is_empty() == self.fake.get(CACERTS).is_none()
+        };
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !told() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the watches are silent"
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Status and reason of a condition of the member, and its message.
+    fn condition(&self, kind: &str) -> Option<(String, String)> {
+        let member = self.fake.get(MEMBER)?;
+        let all = member["status"]["conditions"].as_array()?.clone();
+        let one = all.into_iter().find(|one| one["type"] == kind)?;
+        let text = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
+        Some((
+            format!("{}/{}", text("status"), text("reason")),
+            text("message"),
+        ))
+    }
+
+    /// Changes the member's spec as its owner.
+    fn edit(&self, spec: Value) {
+        let mut member = self.fake.get(MEMBER).unwrap();
+        member["spec"] = spec;
+        self.fake.put(MEMBER, member);
+    }
+}
+
+fn statuses(asked: &[Asked]) -> usize {
+    asked
+        .iter()
+        .filter(|one| one.path == format!("{MEMBER}/status"))
+        .count()
+}
+
+fn writes_to<'a>(asked: &'a [Asked], path: &str) -> Vec<&'a Asked> {
+    asked
+        .iter()
+        .filter(|one| one.method != Method::GET && one.path == path)
+        .collect()
+}
+
+fn etcd_is_away(asked: &Asked) -> Option<(u16, &'static str)> {
+    (asked.method == Method::PATCH && asked.path == NAMESPACE).then_some((500, "etcd is away"))
+}
+
+fn helm_owns_it(asked: &Asked) -> Option<(u16, &'static str)> {
+    (asked.method == Method::PATCH && asked.path.contains("/serviceaccounts/"))
+        .then_some((409, "conflict with \"helm\": .metadata.labels"))
+}
+
+#[tokio::test]
+async fn a_pass_that_fails_is_told_once_and_tried_again_ever_more_slowly() {
+    let mut bench = Bench::new(json!({})).await;
+    bench.fake.refuse(Some(etcd_is_away));
+    let (asked, due) = bench.pass(0).await;
+    assert_eq!((statuses(&asked), due), (1, Some(1000)));
+    let (reason, message) = bench.condition("Reconciling").unwrap();
+    assert_eq!(reason, "True/Retrying");
+    assert!(
+        message.contains("etcd is away") && message.contains("Namespace applink-system"),
+        "{message}"
+    );
+    assert_eq!(bench.condition("Stalled"), None);
+
+    // The network that was made meanwhile is told about.
+    bench.pass(500).await;
+    let (asked, due) = bench.pass(999).await;
+    assert!(asked.is_empty(), "before its time: {asked:?}");
+    assert_eq!(due, Some(1000));
+    for (millis, next) in [(1000, 3000), (3000, 7000), (7000, 15_000)] {
+        let (asked, due) = bench.pass(millis).await;
+        assert_eq!(writes_to(&asked, NAMESPACE).len(), 1, "after {millis} ms");
+        assert_eq!(statuses(&asked), 0, "nothing new is to be told");
+        assert_eq!(due, Some(next));
+    }
+
+    // What failed works again: the rest is done, and the status says so.
+    bench.fake.refuse(None);
+    let (asked, _) = bench.pass(15_000).await;
+    assert_eq!(statuses(&asked), 1);
+    let (reason, message) = bench.condition("Reconciling").unwrap();
+    assert_eq!(reason, "True/ControlPlane", "{message}");
+}
+
+#[tokio::test]
+async fn a_second_look_at_the_same_writes_nothing() {
+    let mut bench = Bench::new(json!({})).await;
+    let (first, _) = bench.pass(0).await;
+    assert!(first.len() > 10 && statuses(&first) == 1, "{}", first.len());
+    let (second, _) = bench.pass(2000).await;
+    let writes: Vec<_> = second
+        .iter()
+        .filter(|one| one.method != Method::GET && !one.path.ends_with("/status"))
+        .collect();
+    assert!(writes.is_empty(), "{writes:#?}");
+    let (third, _) = bench.pass(4000).await;
+    assert!(third.is_empty(), "{third:#?}");
+}
+
+#[tokio::test]
+async fn what_belongs_to_somebody_else_is_told_never_forced_and_left_until_something_changes() {
+    let mut bench = Bench::new(json!({})).await;
+    bench.fake.refuse(Some(helm_owns_it));
+    let (asked, _) = bench.pass(0).await;
+    assert_eq!(statuses(&asked), 1);
+    let (reason, message) = bench.condition("Stalled").unwrap();
+    assert_eq!(reason, "True/Conflict");
+    assert!(
+        message.contains("helm") && message.contains("ServiceAccount"),
+        "{message}"
+    );
+    assert_eq!(bench.condition("Reconciling"), None);
+    let accounts: Vec<&Asked> = asked
+        .iter()
+        .filter(|one| one.path.contains("/serviceaccounts/"))
+        .collect();
+    assert!(
+        accounts.len() == 1 && !accounts[0].query.contains("force=true"),
+        "{accounts:#?}"
+    );
+
+    // The pass itself has changed facts; after one more nothing has, and nothing is asked.
+    bench.pass(100).await;
+    for millis in [200, 5000, 30_000] {
+        let (asked, due) = bench.pass(millis).await;
+        assert!(asked.is_empty(), "after {millis} ms: {asked:#?}");
+        assert!(due.is_some_and(|due| due <= 61_000), "{due:?}");
+    }
+    // Somebody changes the spec: it is tried at once.
+    bench.edit(json!({"controlPlane": {"replicas": 1}}));
+    let (asked, _) = bench.pass(31_000).await;
+    assert!(
+        asked
+            .iter()
+            .any(|one| one.path.contains("/serviceaccounts/"))
+    );
+    // Nobody can tell when a field that is not ours becomes free: so it is looked at each minute.
+    bench.pass(31_100).await;
+    let (asked, _) = bench.pass(92_000).await;
+    assert!(
+        asked
+            .iter()
+            .any(|one| one.path.contains("/serviceaccounts/"))
+    );
+}
+
+#[tokio::test]
+async fn pull_secrets_are_copied_follow_their_source_and_a_missing_one_is_told() {
+    let spec = json!({"images": {"pullSecrets": [{"name": "mirror"}]}});
+    let mut bench = Bench::new(spec).await;
+    let (asked, _) = bench.pass(0).await;
+    assert!(writes_to(&asked, PULL).is_empty());
+    let (reason, message) = bench.condition("Stalled").unwrap();
+    assert_eq!(reason, "True/PreflightFailed");
+    assert!(
+        message.contains("Secret applink-operator/mirror")
+            && message.contains("create secret docker-registry mirror"),
+        "{message}"
+    );
+
+    let secret = |auth: &str| {
+        use base64::Engine;
+        let text = json!({"auths": {"mirror.example.com": {"auth": auth}}}).to_string();
+        let text = base64::engine::general_purpose::STANDARD.encode(text);
+        json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": text}})
+    };
+    let source = "/api/v1/namespaces/applink-operator/secrets/mirror";
+    bench.fake.put(source, secret("b25l"));
+    let (asked, _) = bench.pass(1000).await;
+    let [copied] = writes_to(&asked, PULL)[..] else {
+        panic!("{asked:#?}")
+    };
+    assert_eq!(
+        copied.body["metadata"]["labels"]["applink.dev/member"],
+        "east"
+    );
+    assert_eq!(bench.condition("Stalled"), None);
+    assert_eq!(
+        bench.fake.get(PULL).unwrap()["data"],
+        secret("b25l")["data"]
+    );
+    let (asked, _) = bench.pass(2000).await;
+    assert!(writes_to(&asked, PULL).is_empty(), "copied once");
+
+    // Somebody empties the copy: it is put back.
+    let mut copy = bench.fake.get(PULL).unwrap();
+    copy["data"] = json!({});
+    bench.fake.put(PULL, copy);
+    while bench
+        .operator
+        .world
+        .pull
+        .all()
+        .values()
+        .all(|copy| copy.digest == copied_digest(&bench))
+    {
+        tokio::task::yield_now().await;
+    }
+    let (asked, _) = bench.pass(3000).await;
+    assert_eq!(writes_to(&asked, PULL).len(), 1);
+}
+
+/// The fingerprint that the copy has when it holds what the source does.
+fn copied_digest(bench: &Bench) -> u64 {
+    let home = bench.operator.world.home.all();
+    let Some(super::world::Keys::Pull(Ok(credentials))) = home.get("mirror").map(AsRef::as_ref)
+    else {
+        panic!("no source")
+    };
+    super::world::digest(Some(&crate::facts::merged([credentials])))
+}
+
+#[tokio::test]
+async fn an_autoscaler_of_somebody_else_is_given_the_replicas_without_a_moment_at_one() {
+    let mut bench = Bench::new(json!({})).await;
+    bench.pass(0).await;
+    let deployments: Vec<Value> = bench
+        .operator
+        .world
+        .facts()
+        .objects
+        .iter()
+        .filter(|(key, _)| key.kind == "Deployment")
+        .map(|(key, _)| json!(key.name))
+        .collect();
+    let [Value::String(istiod)] = &deployments[..] else {
+        panic!("{deployments:?}")
+    };
+    bench.fake.put(
+        "/apis/autoscaling/v2/namespaces/applink-system/horizontalpodautoscalers/theirs",
+        json!({"spec": {"minReplicas": 3, "maxReplicas": 9, "scaleTargetRef": {"kind": "Deployment", "name": istiod}}}),
+    );
+    while bench.operator.world.facts().autoscaled.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let (asked, _) = bench.pass(1000).await;
+    let path = format!("/apis/apps/v1/namespaces/applink-system/deployments/{istiod}");
+    let [handed, applied] = writes_to(&asked, &path)[..] else {
+        panic!("{asked:#?}")
+    };
+    assert_eq!(handed.body["spec"], json!({"replicas": 2}));
+    assert!(handed.query.contains("applink.dev/initial") && !handed.query.contains("force=true"));
+    assert!(applied.body["spec"].get("replicas").is_none() && applied.query.contains("force=true"));
+}
