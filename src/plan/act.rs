@@ -92,6 +92,10 @@ impl Act {
 }
 
 /// What to do now, and what is waited for.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is told on its own, and any of them may hold with any other"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The step.

@@ -43,10 +43,7 @@ pub(super) fn replace(
 ) {
     let wanted_hash = templates.wanted.template_hash();
     let is_awaited = passages.iter().any(|one| {
-        one.flight == Flight::InFlight
-            && one.tainted
-            && one.place == Place::Start
-            && one.lacks_agent
+        one.flight == Flight::Moving && one.tainted && one.place == Place::Start && one.lacks_agent
     });
     let object = templates
         .settled
@@ -66,7 +63,7 @@ pub(super) fn replace(
         plan.acts.extend(
             passages
                 .iter()
-                .filter(|one| one.flight == Flight::InFlight)
+                .filter(|one| one.flight == Flight::Moving)
                 .flat_map(|one| one.stale.iter().map(|pod| Act::delete_pod(pod))),
         );
         return;

@@ -573,8 +573,9 @@ impl Model {
             .filter(|pod| {
                 let revision = pod.labels.get(names::REVISION_LABEL);
                 let hash = pod.template_hash.as_ref();
-                !revision.is_some_and(|revision| self.broken.contains(revision))
-                    && !(is_agent(pod) && hash.is_some_and(|hash| self.broken.contains(hash)))
+                let is_broken = revision.is_some_and(|revision| self.broken.contains(revision))
+                    || is_agent(pod) && hash.is_some_and(|hash| self.broken.contains(hash));
+                !is_broken
             })
             // A proxy is ready when an agent has sent it the full list.
             .filter(|pod| is_agent(pod) || self.has_agent(&pod.node))

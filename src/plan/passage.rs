@@ -43,7 +43,7 @@ pub(super) enum Flight {
     /// It waits for its turn.
     Waiting,
     /// It has begun, and is not done.
-    InFlight,
+    Moving,
     /// It is not as it should be, and nobody's work on it is the reason.
     Ailing,
     /// It is done.
@@ -182,7 +182,7 @@ impl<'a> Judge<'a, '_> {
         let is_lost = here.agent.is_none() && !passage.other_agents.is_empty() && !drains;
         if is_lost && !self.way.is_forward {
             // An agent that does not run is no loss, and no proxy gets ready beside it.
-            passage.flight = Flight::InFlight;
+            passage.flight = Flight::Moving;
             passage.stage = Stage::Agent;
             passage.stale = std::mem::take(&mut passage.other_agents);
             "its network agent does not run and is replaced".clone_into(&mut passage.told);
@@ -205,7 +205,7 @@ impl<'a> Judge<'a, '_> {
             passage.mark = Some(untaint());
             return;
         }
-        passage.flight = Flight::InFlight;
+        passage.flight = Flight::Moving;
         passage.stage = Stage::Agent;
         if !passage.other_agents.is_empty() {
             passage.stale = std::mem::take(&mut passage.other_agents);
@@ -242,7 +242,7 @@ impl<'a> Judge<'a, '_> {
     /// Both proxies: the survivor starts, the leaver stands down, the survivor takes a new connection and shows that it
     /// serves every pod.
     fn middle(&self, passage: &mut Passage<'a>, here: &Here<'a>, plan: &mut Plan) {
-        passage.flight = Flight::InFlight;
+        passage.flight = Flight::Moving;
         if passage.tainted {
             passage.mark = Some(untaint());
         }
@@ -305,7 +305,7 @@ impl<'a> Judge<'a, '_> {
     fn end(&self, passage: &mut Passage<'a>, here: &Here<'a>, plan: &mut Plan) {
         let own_work = self.way.is_forward || passage.tainted || !here.leavers.is_empty();
         passage.flight = if own_work {
-            Flight::InFlight
+            Flight::Moving
         } else {
             Flight::Ailing
         };

@@ -294,13 +294,12 @@ impl<'a> Tour<'a> {
         });
         if is_back && plan.acts.is_empty() {
             plan.nodes = Some(self.summary(&passages));
-            match arriving {
-                Some(arriving) => plan.acts.push(Act::delete(arriving.key, arriving.live)),
-                None => {
-                    tidy(self.facts, &mut plan);
-                    plan.step = Step::Verify;
-                    plan.done = plan.acts.is_empty();
-                }
+            if let Some(arriving) = arriving {
+                plan.acts.push(Act::delete(arriving.key, arriving.live));
+            } else {
+                tidy(self.facts, &mut plan);
+                plan.step = Step::Verify;
+                plan.done = plan.acts.is_empty();
             }
             return plan;
         }
@@ -346,7 +345,7 @@ impl<'a> Tour<'a> {
                     taint: None,
                 }
             };
-            one.flight = Flight::InFlight;
+            one.flight = Flight::Moving;
             "it begins".clone_into(&mut one.told);
             plan.acts.push(one.act(&mark));
         }
@@ -365,13 +364,14 @@ impl<'a> Tour<'a> {
             bytes,
         };
         match self.facts.answers.get(&question) {
-            Some(answer) if self.now.duration_since(answer.at) < ROOM_FRESH => match &answer.seen {
-                Ok(seen) => Some(seen.good),
-                Err(_) => {
+            Some(answer) if self.now.duration_since(answer.at) < ROOM_FRESH => {
+                if let Ok(seen) = &answer.seen {
+                    Some(seen.good)
+                } else {
                     plan.ask(self.facts, &question, self.now);
                     None
                 }
-            },
+            }
             _ => {
                 plan.acts.push(Act::Ask(question));
                 None
@@ -383,7 +383,7 @@ impl<'a> Tour<'a> {
         plan.nodes = Some(self.summary(&passages));
         let rank = |one: &Passage<'_>| match one.flight {
             _ if one.failed.is_some() => 0,
-            Flight::InFlight => 1,
+            Flight::Moving => 1,
             Flight::Ailing => 2,
             Flight::Waiting => 3,
             Flight::Aside(_) => 4,
@@ -498,7 +498,7 @@ impl<'a> Tour<'a> {
             })
             .collect();
         let done = passages.iter().filter(|one| one.flight == Flight::Done);
-        let current = passages.iter().filter(|one| one.flight == Flight::InFlight);
+        let current = passages.iter().filter(|one| one.flight == Flight::Moving);
         RolloutNodes {
             total: count(passages.len()),
             updated: count(done.count()),

@@ -28,16 +28,13 @@ fn strategy(canary: usize, batch: usize) -> Strategy {
     }
 }
 
-fn labels(model: &Model, wanted: impl Fn(&Option<String>) -> bool) -> usize {
-    let is_wanted =
-        |act: &&Act| matches!(act, Act::MarkNode { label: Some(label), .. } if wanted(label));
+fn labels(model: &Model, wanted: impl Fn(Option<&str>) -> bool) -> usize {
+    let is_wanted = |act: &&Act| matches!(act, Act::MarkNode { label: Some(label), .. } if wanted(label.as_deref()));
     model.acts.iter().filter(is_wanted).count()
 }
 
-fn is_moving(label: &Option<String>) -> bool {
-    label
-        .as_ref()
-        .is_some_and(|label| label.ends_with(".moving"))
+fn is_moving(label: Option<&str>) -> bool {
+    label.is_some_and(|label| label.ends_with(".moving"))
 }
 
 fn plain() -> Target {
@@ -293,7 +290,7 @@ fn the_canary_is_watched_before_a_batch_begins_and_batches_are_as_large_as_asked
         .unwrap();
     let before = model.acts[..passed]
         .iter()
-        .filter(|act| matches!(act, Act::MarkNode { label: Some(label), .. } if is_moving(label)))
+        .filter(|act| matches!(act, Act::MarkNode { label: Some(label), .. } if is_moving(label.as_deref())))
         .count();
     assert_eq!((before, labels(&model, is_moving)), (2, 6));
 }
@@ -387,8 +384,7 @@ fn paused_nothing_begins_and_what_has_begun_comes_to_a_safe_point() {
     }
     assert_eq!(labels(&model, is_moving), 1);
     assert_eq!(
-        labels(&model, |label| label.as_deref()
-            == Some(arriving.revision.as_str())),
+        labels(&model, |label| label == Some(arriving.revision.as_str())),
         1
     );
     model.orders.paused = false;
@@ -478,7 +474,7 @@ fn a_change_of_mind_in_the_middle_goes_back_node_by_node() {
     }
     assert!(settle(&mut model, &plain(), Phase::Installed));
     assert_eq!(model.most_silent, 0);
-    assert!(labels(&model, Option::is_none) > 0);
+    assert!(labels(&model, |label| label.is_none()) > 0);
 }
 
 #[test]
@@ -498,7 +494,7 @@ fn a_proxy_that_does_not_serve_every_pod_holds_the_next_node() {
         model.step(round % 7 + 8 * (round / 7));
     }
     assert_eq!(labels(&model, is_moving), 1);
-    assert_eq!(labels(&model, Option::is_none), 0);
+    assert_eq!(labels(&model, |label| label.is_none()), 0);
 }
 
 /// What befalls a cluster in the middle of anything.

@@ -48,7 +48,7 @@ pub(super) fn forward(passages: &[Passage<'_>], strategy: &Strategy, canary_pass
             "{aside} of {total} nodes do not answer, upgrade.strategy.maxUnreachable is {most}"
         ));
     }
-    if passages.iter().any(|one| one.flight == Flight::InFlight) {
+    if passages.iter().any(|one| one.flight == Flight::Moving) {
         return Wave::default();
     }
     let waiting = |chosen: &dyn Fn(&Node) -> bool| -> Vec<usize> {
@@ -104,7 +104,7 @@ pub(super) fn forward(passages: &[Passage<'_>], strategy: &Strategy, canary_pass
 pub(super) fn back(passages: &[Passage<'_>], strategy: &Strategy) -> Wave {
     let in_flight = passages
         .iter()
-        .filter(|one| one.flight == Flight::InFlight)
+        .filter(|one| one.flight == Flight::Moving)
         .count();
     let mut candidates: Vec<usize> = (0..passages.len())
         .filter(|&at| passages[at].flight == Flight::Waiting)

@@ -80,15 +80,12 @@ proptest! {
         for release in embedded.newest_first().filter(|release| Some(release.version) != version) {
             prop_assert_eq!(overlaid.get(release.version), Some(release));
         }
-        match overlaid.refused().get(&name) {
-            Some(malformed) => {
-                prop_assert!(!malformed.to_string().is_empty());
-                prop_assert_eq!(overlaid.newest_first().count(), embedded.newest_first().count());
-            }
-            None => {
-                let taken = version.and_then(|version| overlaid.get(version));
-                prop_assert_eq!(taken.map(|release| release.source), Some(Source::Object));
-            }
+        if let Some(malformed) = overlaid.refused().get(&name) {
+            prop_assert!(!malformed.to_string().is_empty());
+            prop_assert_eq!(overlaid.newest_first().count(), embedded.newest_first().count());
+        } else {
+            let taken = version.and_then(|version| overlaid.get(version));
+            prop_assert_eq!(taken.map(|release| release.source), Some(Source::Object));
         }
     }
 

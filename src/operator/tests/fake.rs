@@ -332,7 +332,10 @@ fn matches(object: &Value, query: &str) -> bool {
         let found = object.pointer(&format!("/{}", field.replace('.', "/")));
         match found {
             Some(Value::String(text)) => text == wanted,
-            Some(other) => other.to_string() == wanted,
+            Some(other) => {
+                let text = other.to_string();
+                text == wanted
+            }
             None => wanted == "false",
         }
     });
@@ -358,7 +361,12 @@ fn decoded(query: &str) -> String {
 }
 
 fn status(code: u16, message: &str) -> Value {
-    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message, "reason": ""})
+    let reason = match code {
+        404 => "NotFound",
+        409 => "Conflict",
+        _ => "",
+    };
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message, "reason": reason})
 }
 
 fn whole(code: u16, body: &Value) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
