@@ -92,6 +92,8 @@ pub struct Model {
     pub broken: BTreeSet<String>,
     /// The most nodes that were in flight at a time.
     pub most_in_flight: usize,
+    /// Nodes that were not ready at some time: one that is lost in flight comes back beside those that began meanwhile.
+    pub lost: BTreeSet<String>,
     /// Nodes without room.
     pub full: BTreeSet<String>,
     counter: u64,
@@ -111,6 +113,7 @@ impl Model {
             mesh: Mesh::default(),
             broken: BTreeSet::new(),
             most_in_flight: 0,
+            lost: BTreeSet::new(),
             full: BTreeSet::new(),
             counter: 0,
         };
@@ -189,6 +192,9 @@ impl Model {
     pub fn set_ready(&mut self, name: &str, ready: bool) {
         let mut node = self.facts.nodes[name].as_ref().clone();
         node.ready = ready;
+        if !ready {
+            self.lost.insert(name.to_owned());
+        }
         self.facts.nodes.insert(name.to_owned(), Arc::new(node));
     }
 
@@ -225,7 +231,7 @@ impl Model {
             .facts
             .nodes
             .values()
-            .filter(|node| node.ready)
+            .filter(|node| node.ready && !self.lost.contains(&node.name))
             .filter(|node| {
                 let label = node.labels.get(names::NODE_ZTUNNEL_LABEL);
                 super::passage::is_tainted(node)

@@ -362,7 +362,7 @@ async fn who_stood_down_connects_again_only_when_told_to() {
         control.stand_down();
         drop(first);
         assert!(
-            timeout(Duration::from_millis(300), listener.readable())
+            timeout(Duration::from_millis(300), accept(&listener))
                 .await
                 .is_err(),
             "nobody connects"
