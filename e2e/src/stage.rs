@@ -68,6 +68,15 @@ pub struct Stage {
     pub applink: PathBuf,
 }
 
+/// A rollout that does not watch each wave for minutes.
+pub fn quick() -> Value {
+    json!({
+        "canary": {"type": "Count", "count": 1, "soak": "0s"},
+        "batch": {"size": 1, "soak": "0s"},
+        "drain": {"timeout": "10s"},
+    })
+}
+
 /// A program of this workspace: what `variable` names, else `target/release/<name>`.
 ///
 /// # Errors

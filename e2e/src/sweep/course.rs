@@ -14,7 +14,7 @@ use serde_json::json;
 use super::step::Phase;
 use super::{Error, Sweep, lock};
 use crate::command;
-use crate::stage::{self, Stage, eventually};
+use crate::stage::{self, Stage, eventually, quick};
 
 /// How long an install or a leave may take, with the deaths in it.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -49,7 +49,10 @@ impl<'a> Course<'a> {
     pub async fn install(&self, sweep: &Sweep<'_>) -> Result<(), Error> {
         lock(&self.authorities).clear();
         self.stage.apply(&Stage::release("1.6.0", &["Rapid"]))?;
-        let spec = json!({"upgrade": {"version": "1.6"}, "leavePolicy": "UnenrolNamespaces"});
+        let spec = json!({
+            "upgrade": {"version": "1.6", "strategy": quick()},
+            "leavePolicy": "UnenrolNamespaces",
+        });
         self.stage.apply(&Stage::member(self.member, &spec))?;
         let goal = eventually("the mesh is ready and up to date", PATIENCE, || async {
             self.look_at_authorities().await?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use applink::api::v1alpha1::MeshMember;
 use e2e::cluster::{Cluster, Options};
 use e2e::progress::Progress;
+pub use e2e::stage::quick;
 use e2e::stage::{self, Stage};
 use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
@@ -50,15 +51,6 @@ pub fn on_stage<F: Future<Output = ()>>(test: impl FnOnce(&'static Stage) -> F) 
         };
         test(stage).await;
     });
-}
-
-/// A rollout that does not watch each wave for minutes.
-pub fn quick() -> Value {
-    json!({
-        "canary": {"type": "Count", "count": 1, "soak": "0s"},
-        "batch": {"size": 1, "soak": "0s"},
-        "drain": {"timeout": "10s"},
-    })
 }
 
 /// The operator runs.
