@@ -19,7 +19,7 @@ const OPTIONAL: [&str; 2] = [
     "peerauthentications.security.istio.io",
 ];
 /// What differs between two installations that are the same: identity, time, keys, addresses, and what others fill in.
-const VARIES: [&str; 11] = [
+const VARIES: [&str; 12] = [
     "/metadata/uid",
     "/metadata/resourceVersion",
     "/metadata/creationTimestamp",
@@ -27,6 +27,8 @@ const VARIES: [&str; 11] = [
     "/metadata/generation",
     "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration",
     "/metadata/annotations/applink.dev~1member-uid",
+    // Holds the member's uid; the agent itself is compared in full.
+    "/metadata/annotations/applink.dev~1agent",
     // The digest of what was sent, the member's uid in it.
     "/metadata/annotations/applink.dev~1applied",
     "/status",
