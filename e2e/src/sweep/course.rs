@@ -221,7 +221,8 @@ impl<'a> Course<'a> {
     }
 
     /// Nobody is left to a proxy that goes, and no proxy to an agent that goes. What is looked at first only ever goes,
-    /// so what is still there afterwards was there before.
+    /// so what is still there afterwards was there before. A pod whose containers have all ended serves nobody: the
+    /// kubelet tells its last phase a moment before it takes the pod away.
     async fn look_at_order(&self) -> Result<(), String> {
         let client = || self.stage.client.clone();
         let text = |error: kube::Error| error.to_string();
@@ -239,9 +240,18 @@ impl<'a> Course<'a> {
             let proxies = pods
                 .list(&ListParams::default().labels("app=ztunnel"))
                 .await;
-            for pod in proxies.map_err(text)?.items {
+            let has_ended = |pod: &Pod| {
+                let phase = pod
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.phase.as_deref());
+                matches!(phase, Some("Succeeded" | "Failed"))
+            };
+            let runs = proxies.map_err(text)?.items.into_iter();
+            for pod in runs.filter(|pod| !has_ended(pod)) {
                 let name = pod.metadata.name.unwrap_or_default();
-                self.is_broken(format!("the agent went before proxy {name}"));
+                let status = pod.status.unwrap_or_default();
+                self.is_broken(format!("the agent went before proxy {name}: {status:?}"));
             }
         }
         if !is_there(names::ZTUNNEL) {
