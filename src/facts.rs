@@ -308,6 +308,26 @@ impl Facts {
             .filter(move |pod| !pod.finished)
             .filter(move |pod| pod.labels.get(label).map(String::as_str) == Some(value))
     }
+
+    /// Every `DaemonSet` of ours with this label value, those that are being deleted included.
+    pub fn daemon_sets_with<'a>(
+        &'a self,
+        label: &'a str,
+        value: &'a str,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Live)> + 'a {
+        self.objects
+            .iter()
+            .map(|(key, live)| (key, live.as_ref()))
+            .filter(move |(key, live)| {
+                key.kind == "DaemonSet"
+                    && live
+                        .body
+                        .pointer("/metadata/labels")
+                        .and_then(|labels| labels.get(label))
+                        .and_then(Value::as_str)
+                        == Some(value)
+            })
+    }
 }
 
 /// Fingerprint of a JSON value, independent of the order of keys. Stable within one build of the program.

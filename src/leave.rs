@@ -170,22 +170,7 @@ impl Course<'_> {
 
     /// Deletes the `DaemonSets` of a component, then waits for its pods on nodes that answer.
     fn workload(&mut self, stage: Stage, label: &str, value: &str) -> Option<Wait> {
-        let sets: Vec<(&ObjectKey, &Live)> = self
-            .facts
-            .objects
-            .iter()
-            .map(|(key, live)| (key, live.as_ref()))
-            .filter(|(key, live)| {
-                key.kind == "DaemonSet"
-                    && live
-                        .body
-                        .get("metadata")
-                        .and_then(|meta| meta.get("labels"))
-                        .and_then(|labels| labels.get(label))
-                        .and_then(serde_json::Value::as_str)
-                        == Some(value)
-            })
-            .collect();
+        let sets: Vec<(&ObjectKey, &Live)> = self.facts.daemon_sets_with(label, value).collect();
         for (key, live) in sets.iter().filter(|(_, live)| !live.deleting) {
             self.plan.acts.push(Act::delete(key, live));
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::api::duration::duration;
 use crate::api::v1alpha1::{self as api, CanaryType, OnFailure, OnFullNode, Selector, Upgrade};
 
 /// How many of something: a number, or a part of the whole.
@@ -103,26 +104,24 @@ impl Strategy {
             canary: canary
                 .and_then(first_nodes)
                 .unwrap_or_else(|| default.canary.clone()),
-            canary_soak: duration(canary.and_then(|canary| canary.soak.as_ref()))
+            canary_soak: canary
+                .and_then(|canary| duration(canary.soak.as_ref()?))
                 .unwrap_or(default.canary_soak),
             batch: Size::read(batch.and_then(|batch| batch.size.as_ref()), default.batch),
-            batch_soak: duration(batch.and_then(|batch| batch.soak.as_ref()))
+            batch_soak: batch
+                .and_then(|batch| duration(batch.soak.as_ref()?))
                 .unwrap_or(default.batch_soak),
-            drain: duration(
-                strategy
-                    .drain
-                    .as_ref()
-                    .and_then(|drain| drain.timeout.as_ref()),
-            )
-            .and_then(|drain| Duration::try_from(drain).ok())
-            .unwrap_or(default.drain),
-            gate_timeout: duration(
-                strategy
-                    .gates
-                    .as_ref()
-                    .and_then(|gates| gates.timeout.as_ref()),
-            )
-            .unwrap_or(default.gate_timeout),
+            drain: strategy
+                .drain
+                .as_ref()
+                .and_then(|drain| duration(drain.timeout.as_ref()?))
+                .and_then(|drain| Duration::try_from(drain).ok())
+                .unwrap_or(default.drain),
+            gate_timeout: strategy
+                .gates
+                .as_ref()
+                .and_then(|gates| duration(gates.timeout.as_ref()?))
+                .unwrap_or(default.gate_timeout),
             max_unreachable: Size::read(strategy.max_unreachable.as_ref(), default.max_unreachable),
             on_full_node: strategy.on_full_node.unwrap_or_default(),
             on_failure: strategy.on_failure.unwrap_or_default(),
@@ -138,11 +137,6 @@ fn first_nodes(canary: &api::Canary) -> Option<Canary> {
             .map(Canary::Count),
         CanaryType::Selector => canary.selector.clone().map(Canary::Selector),
     }
-}
-
-/// Hours, minutes and seconds: `1h30m`, `90s`.
-fn duration(text: Option<&String>) -> Option<SignedDuration> {
-    text?.parse().ok()
 }
 
 #[cfg(test)]
@@ -189,6 +183,12 @@ mod tests {
         assert_eq!(read.max_unreachable, Size::Number(2));
         assert_eq!(read.on_full_node, OnFullNode::Preempt);
         assert_eq!(read.on_failure, OnFailure::Pause);
+    }
+
+    #[test]
+    fn every_order_of_units_that_the_schema_takes_is_read() {
+        let read = of(json!({"batch": {"soak": "30m1h"}}));
+        assert_eq!(read.batch_soak, SignedDuration::from_mins(90));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Sync and pure: `now` and the cluster's version are arguments.
 
 mod embedded;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod image;
 mod malformed;
 mod release;

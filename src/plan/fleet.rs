@@ -13,18 +13,7 @@ const TERMS: &str = "/spec/template/spec/affinity/nodeAffinity/requiredDuringSch
 
 /// Every proxy `DaemonSet` of ours, those that are being deleted included.
 pub(super) fn daemon_sets(facts: &Facts) -> impl Iterator<Item = (&ObjectKey, &Live)> {
-    facts
-        .objects
-        .iter()
-        .map(|(key, live)| (key, live.as_ref()))
-        .filter(|(key, live)| {
-            key.kind == "DaemonSet"
-                && live
-                    .body
-                    .pointer("/metadata/labels/app")
-                    .and_then(Value::as_str)
-                    == Some(names::ZTUNNEL)
-        })
+    facts.daemon_sets_with("app", names::ZTUNNEL)
 }
 
 /// The proxies of one revision.

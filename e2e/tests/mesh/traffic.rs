@@ -44,6 +44,46 @@ fn proxy_logs(stage: &Stage) -> String {
         .unwrap()
 }
 
+/// Waits until the proxies of both nodes have logged a request of `web` to `cart` with both identities.
+async fn until_both_proxies_saw(stage: &Stage, namespace: &str) {
+    let identity = |name: &str| format!("spiffe://cluster.local/ns/{namespace}/sa/{name}");
+    let (from, to) = (identity("web"), identity("cart"));
+    stage::eventually("both proxies logged both identities", SOON, || async {
+        let logs = proxy_logs(stage);
+        let seen = |direction: &str| {
+            logs.lines()
+                .any(|line| line.contains(direction) && line.contains(&from) && line.contains(&to))
+        };
+        if seen("inbound") && seen("outbound") {
+            Ok(())
+        } else {
+            Err(logs.lines().rev().take(20).collect::<Vec<_>>().join("\n"))
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// Lets only `cart` into `stock`, and waits until that holds.
+async fn only_cart_is_let_in(stage: &Stage, namespace: &str) {
+    stage
+        .apply(&json!({
+            "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+            "metadata": {"name": "stock-only-for-cart", "namespace": namespace},
+            "spec": {
+                "selector": {"matchLabels": {"app": "stock"}},
+                "action": "ALLOW",
+                "rules": [{"from": [{"source": {
+                    "principals": [format!("cluster.local/ns/{namespace}/sa/cart")],
+                }}]}],
+            },
+        }))
+        .unwrap();
+    let url = "http://stock:8080/";
+    until_answer(stage, namespace, "web", url, |success, _| !success).await;
+    until_answer(stage, namespace, "cart", url, |success, _| success).await;
+}
+
 #[test]
 fn enrolled_services_on_two_nodes_talk_and_both_proxies_saw_both_identities() {
     on_stage(|stage| async move {
@@ -53,23 +93,7 @@ fn enrolled_services_on_two_nodes_talk_and_both_proxies_saw_both_identities() {
         let (success, text) = stage.exec(namespace, "web", &get);
         assert!(success, "{text}");
         assert_eq!(text.matches("200 ").count(), 20, "{text}");
-        let identity = |name: &str| format!("spiffe://cluster.local/ns/{namespace}/sa/{name}");
-        let (from, to) = (identity("web"), identity("cart"));
-        stage::eventually("both proxies logged both identities", SOON, || async {
-            let logs = proxy_logs(stage);
-            let seen = |direction: &str| {
-                logs.lines().any(|line| {
-                    line.contains(direction) && line.contains(&from) && line.contains(&to)
-                })
-            };
-            if seen("inbound") && seen("outbound") {
-                Ok(())
-            } else {
-                Err(logs.lines().rev().take(20).collect::<Vec<_>>().join("\n"))
-            }
-        })
-        .await
-        .unwrap();
+        until_both_proxies_saw(stage, namespace).await;
         remove_namespace(stage, namespace).await;
     });
 }
@@ -79,22 +103,7 @@ fn an_authorization_policy_denies_one_caller_and_no_other() {
     on_stage(|stage| async move {
         let namespace = "denied";
         shop(stage, namespace).await;
-        stage
-            .apply(&json!({
-                "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
-                "metadata": {"name": "stock-only-for-cart", "namespace": namespace},
-                "spec": {
-                    "selector": {"matchLabels": {"app": "stock"}},
-                    "action": "ALLOW",
-                    "rules": [{"from": [{"source": {
-                        "principals": [format!("cluster.local/ns/{namespace}/sa/cart")],
-                    }}]}],
-                },
-            }))
-            .unwrap();
-        let url = "http://stock:8080/";
-        until_answer(stage, namespace, "web", url, |success, _| !success).await;
-        until_answer(stage, namespace, "cart", url, |success, _| success).await;
+        only_cart_is_let_in(stage, namespace).await;
         remove_namespace(stage, namespace).await;
     });
 }

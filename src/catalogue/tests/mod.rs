@@ -5,71 +5,19 @@ mod properties;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::fixtures::*;
 use super::*;
 use crate::api::conditions::Reason;
 use crate::api::v1alpha1::{
     ChannelEntry, KubernetesRange as Range, MeshReleaseSpec, ReleaseFix, ReleaseImage, Upgrade,
-    UpgradeMode, Withdrawn,
+    UpgradeMode,
 };
 
 /// A moment at which 1.6 is Rapid, 1.5 is Stable and Extended, and 1.4 has ended.
 const NOW: &str = "2026-11-21T09:00:00Z";
 
-fn at(text: &str) -> Timestamp {
-    text.parse().unwrap()
-}
-
-fn v(text: &str) -> Version {
-    text.parse().unwrap()
-}
-
 fn k(text: &str) -> Minor {
     text.parse().unwrap()
-}
-
-fn pinned(version: &str) -> Upgrade {
-    Upgrade {
-        version: Some(version.to_owned()),
-        ..Upgrade::default()
-    }
-}
-
-fn following(channel: ReleaseChannel) -> Upgrade {
-    Upgrade {
-        mode: Some(UpgradeMode::FullyManaged),
-        release_channel: Some(channel),
-        ..Upgrade::default()
-    }
-}
-
-/// A release object with Istio 1.31.0 for Kubernetes 1.31 to 1.37, in no channel.
-fn object(name: &str) -> MeshRelease {
-    let spec = MeshReleaseSpec {
-        istio_version: "1.31.0".into(),
-        kubernetes: Range {
-            min: "1.31".into(),
-            max: "1.37".into(),
-        },
-        ..MeshReleaseSpec::default()
-    };
-    MeshRelease::new(name, spec)
-}
-
-fn in_channel(name: &str, channel: ReleaseChannel, since: &str) -> MeshRelease {
-    let mut object = object(name);
-    object.spec.channels = vec![ChannelEntry {
-        name: channel,
-        since: Time(at(since)),
-    }];
-    object
-}
-
-fn withdrawn(name: &str) -> MeshRelease {
-    let mut object = object(name);
-    object.spec.withdrawn = Some(Withdrawn {
-        reason: "it loses connections".into(),
-    });
-    object
 }
 
 /// What it shows; spec, what runs, Kubernetes; the answer.

@@ -12,10 +12,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::*;
 use crate::api::v1alpha1::{
     ChannelEntry, Exclusion, ExclusionScope, FailedRelease, HistoryEntry, KubernetesRange,
-    MaintenanceWindow, MeshRelease, MeshReleaseSpec, ReleaseChannel, ReleaseFix, Upgrade,
-    UpgradeMode, Withdrawn,
+    MaintenanceWindow, MeshRelease, ReleaseChannel, ReleaseFix, Upgrade, UpgradeMode, Withdrawn,
 };
 use crate::catalogue::Catalogue;
+use crate::catalogue::fixtures::{
+    at, following as channel, in_channel, object, pinned as pin, v, withdrawn,
+};
 use crate::window::Calendar;
 
 /// A Saturday on which 1.6.0 is Rapid, 1.5.4 is Stable and Extended, and 1.4 has ended.
@@ -25,29 +27,6 @@ const NOW: &str = "2026-11-21T09:00:00Z";
 const UNPINNED: Option<Upgrade> = None;
 /// Not installed yet.
 const NOTHING: Option<&str> = None;
-
-fn at(text: &str) -> Timestamp {
-    text.parse().unwrap()
-}
-
-fn v(text: &str) -> Version {
-    text.parse().unwrap()
-}
-
-fn pin(version: &str) -> Upgrade {
-    Upgrade {
-        version: Some(version.to_owned()),
-        ..Upgrade::default()
-    }
-}
-
-fn channel(channel: ReleaseChannel) -> Upgrade {
-    Upgrade {
-        mode: Some(UpgradeMode::FullyManaged),
-        release_channel: Some(channel),
-        ..Upgrade::default()
-    }
-}
 
 /// The same with a window that opens at this time of every day for an hour, in UTC.
 fn at_night(start: &str, upgrade: Upgrade) -> Upgrade {
@@ -73,36 +52,6 @@ fn frozen(scope: ExclusionScope, upgrade: Upgrade) -> Upgrade {
         }]),
         ..upgrade
     }
-}
-
-/// A release object with Istio 1.31.0 for Kubernetes 1.31 to 1.37, in no channel.
-fn object(name: &str) -> MeshRelease {
-    let spec = MeshReleaseSpec {
-        istio_version: "1.31.0".into(),
-        kubernetes: KubernetesRange {
-            min: "1.31".into(),
-            max: "1.37".into(),
-        },
-        ..MeshReleaseSpec::default()
-    };
-    MeshRelease::new(name, spec)
-}
-
-fn in_channel(name: &str, channel: ReleaseChannel, since: &str) -> MeshRelease {
-    let mut object = object(name);
-    object.spec.channels = vec![ChannelEntry {
-        name: channel,
-        since: Time(at(since)),
-    }];
-    object
-}
-
-fn withdrawn(name: &str) -> MeshRelease {
-    let mut object = object(name);
-    object.spec.withdrawn = Some(Withdrawn {
-        reason: "it loses connections".into(),
-    });
-    object
 }
 
 fn failed(version: &str, hash: &str) -> FailedRelease {

@@ -6,8 +6,8 @@
 use e2e::stage::{self, Stage};
 use serde_json::{Value, json};
 
-use super::{proxy_logs, until_answer};
-use crate::fixture::{INSTALL, MEMBER, SOON, installed_with, on_stage, remove_namespace, shop};
+use super::{only_cart_is_let_in, until_answer, until_both_proxies_saw};
+use crate::fixture::{INSTALL, MEMBER, installed_with, on_stage, remove_namespace, shop};
 
 /// The images that the node proxies on all nodes run.
 fn proxy_images(stage: &Stage) -> Vec<String> {
@@ -80,43 +80,19 @@ fn upstream_s_proxy_serves_in_the_place_of_ours_and_gives_it_back() {
         installed_with(stage, theirs).await;
         until_all_run(stage, "upstream-ztunnel").await;
         assert_answered(stage, namespace);
-        let identity = |name: &str| format!("spiffe://cluster.local/ns/{namespace}/sa/{name}");
-        let (from, to) = (identity("web"), identity("cart"));
-        stage::eventually("both proxies logged both identities", SOON, || async {
-            let logs = proxy_logs(stage);
-            let seen = |direction: &str| {
-                logs.lines().any(|line| {
-                    line.contains(direction) && line.contains(&from) && line.contains(&to)
-                })
-            };
-            if seen("inbound") && seen("outbound") {
-                Ok(())
-            } else {
-                Err(logs.lines().rev().take(20).collect::<Vec<_>>().join("\n"))
-            }
-        })
-        .await
-        .unwrap();
-        stage
-            .apply(&json!({
-                "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
-                "metadata": {"name": "stock-only-for-cart", "namespace": namespace},
-                "spec": {
-                    "selector": {"matchLabels": {"app": "stock"}},
-                    "action": "ALLOW",
-                    "rules": [{"from": [{"source": {
-                        "principals": [format!("cluster.local/ns/{namespace}/sa/cart")],
-                    }}]}],
-                },
-            }))
-            .unwrap();
-        let url = "http://stock:8080/";
-        until_answer(stage, namespace, "web", url, |success, _| !success).await;
-        until_answer(stage, namespace, "cart", url, |success, _| success).await;
+        until_both_proxies_saw(stage, namespace).await;
+        only_cart_is_let_in(stage, namespace).await;
 
         installed_with(stage, json!({})).await;
         until_all_run(stage, "applink/applink").await;
-        until_answer(stage, namespace, "web", url, |success, _| !success).await;
+        until_answer(
+            stage,
+            namespace,
+            "web",
+            "http://stock:8080/",
+            |success, _| !success,
+        )
+        .await;
         assert_answered(stage, namespace);
         remove_namespace(stage, namespace).await;
     });
