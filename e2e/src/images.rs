@@ -11,6 +11,7 @@ use crate::progress::Progress;
 use crate::{command, files};
 
 pub mod archive;
+pub mod broken;
 pub mod recipes;
 pub mod rootfs;
 
@@ -51,8 +52,16 @@ pub enum Image {
     InstallCni,
     /// Operator, node proxy and CLI.
     Applink,
+    /// The node proxy of releases, where it is another build than the operator: from the binary at `$APPLINK_PROXY_BIN`.
+    Proxy,
     /// The services of the demonstration.
     Shop,
+    /// Of releases that are broken on purpose: what needs no program of theirs.
+    Broken,
+    /// The same with the node proxy.
+    BrokenProxy,
+    /// The same with istiod.
+    BrokenPilot,
     /// Upstream's node proxy, from the binary at `$UPSTREAM_ZTUNNEL`.
     UpstreamZtunnel,
 }
@@ -67,7 +76,11 @@ impl Image {
             Self::Pilot => format!("localhost/applink/pilot:{istio}"),
             Self::InstallCni => format!("localhost/applink/install-cni:{istio}"),
             Self::Applink => "localhost/applink/applink:dev".to_owned(),
+            Self::Proxy => "localhost/applink/proxy:dev".to_owned(),
             Self::Shop => "localhost/applink/shop:dev".to_owned(),
+            Self::Broken => "localhost/applink/broken:crash".to_owned(),
+            Self::BrokenProxy => "localhost/applink/broken-proxy:refuse".to_owned(),
+            Self::BrokenPilot => "localhost/applink/broken-pilot:unsigned".to_owned(),
             Self::UpstreamZtunnel => format!("localhost/applink/upstream-ztunnel:{istio}"),
         }
     }
@@ -103,7 +116,7 @@ impl Image {
     pub fn module(self) -> Option<Module> {
         match self {
             Self::Coredns => Some(Module::Coredns),
-            Self::Pilot | Self::InstallCni => Some(Module::Istio),
+            Self::Pilot | Self::InstallCni | Self::BrokenPilot => Some(Module::Istio),
             _ => None,
         }
     }

@@ -18,6 +18,9 @@ use crate::progress::Progress;
 /// How often a condition is looked at while it is waited for.
 const BEAT: Duration = Duration::from_millis(250);
 
+/// Names another build of `applink` for the node proxies of releases: an operator drives older ones, too.
+const PROXY: &str = "APPLINK_PROXY_BIN";
+
 /// What can go wrong on stage.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -75,6 +78,27 @@ pub fn quick() -> Value {
         "batch": {"size": 1, "soak": "0s"},
         "drain": {"timeout": "10s"},
     })
+}
+
+/// The image of the node proxy in releases.
+fn proxy() -> Image {
+    if std::env::var_os(PROXY).is_some() {
+        Image::Proxy
+    } else {
+        Image::Applink
+    }
+}
+
+/// The program of the node proxies of releases.
+///
+/// # Errors
+/// [`Error::Program`] when there is no such file.
+pub fn proxy_program() -> Result<PathBuf, Error> {
+    if std::env::var_os(PROXY).is_some() {
+        program("applink", PROXY)
+    } else {
+        program("applink", "APPLINK_BIN")
+    }
 }
 
 /// A program of this workspace: what `variable` names, else `target/release/<name>`.
@@ -142,6 +166,10 @@ impl Stage {
             (Image::Applink, Some(applink.as_path())),
             (Image::Shop, Some(shop.as_path())),
         ];
+        let proxy = proxy_program()?;
+        if std::env::var_os(PROXY).is_some() {
+            images.push((Image::Proxy, Some(proxy.as_path())));
+        }
         if std::env::var_os("UPSTREAM_ZTUNNEL").is_some() {
             images.push((Image::UpstreamZtunnel, None));
         }
@@ -203,7 +231,7 @@ impl Stage {
                 "images": {
                     "pilot": image(Image::Pilot),
                     "install-cni": image(Image::InstallCni),
-                    "applink": image(Image::Applink),
+                    "applink": image(proxy()),
                     "ztunnel": image(Image::UpstreamZtunnel),
                 },
             },

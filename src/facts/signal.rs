@@ -53,15 +53,24 @@ pub enum Question {
         /// Bytes of memory it asks for.
         bytes: u64,
     },
+    /// Does no pod of the node wait for its sandbox? One that does without the network agent is tried again by the kubelet
+    /// a quarter of a minute later.
+    Sandboxes {
+        /// The node.
+        node: String,
+        /// Its uid.
+        uid: String,
+    },
 }
 
 impl Question {
     /// The node it is about.
     pub fn node(&self) -> Option<&str> {
         match self {
-            Self::Proxy { node, .. } | Self::StandDown { node, .. } | Self::Room { node, .. } => {
-                Some(node)
-            }
+            Self::Proxy { node, .. }
+            | Self::StandDown { node, .. }
+            | Self::Room { node, .. }
+            | Self::Sandboxes { node, .. } => Some(node),
             Self::ControlPlane { .. } => None,
         }
     }
@@ -73,7 +82,7 @@ impl fmt::Display for Question {
             Self::ControlPlane { pod, .. }
             | Self::Proxy { pod, .. }
             | Self::StandDown { pod, .. } => write!(f, "Pod {pod}"),
-            Self::Room { node, .. } => write!(f, "Node {node}"),
+            Self::Room { node, .. } | Self::Sandboxes { node, .. } => write!(f, "Node {node}"),
         }
     }
 }

@@ -48,7 +48,7 @@ impl Asked {
                 .pods
                 .get(pod)
                 .is_some_and(|pod| pod.incarnation() == *uid),
-            Question::Room { node, uid, .. } => {
+            Question::Room { node, uid, .. } | Question::Sandboxes { node, uid } => {
                 facts.nodes.get(node).is_some_and(|node| node.uid == *uid)
             }
         });

@@ -195,6 +195,7 @@ impl Operator {
                     bytes,
                     ..
                 } => signals.room(node, *millicores, *bytes).await,
+                Question::Sandboxes { node, .. } => signals::sandboxes(&*signals, node).await,
             };
             debug!(%question, ?seen, "answered");
             let mut answers = asked.answers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -47,6 +47,8 @@ pub trait Signals: Send + Sync {
     fn reconnect<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<(), String>>;
     /// A proxy keeps its connection to the network agent and never makes another.
     fn stand_down<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<Evidence, String>>;
+    /// Namespace and name of the pods of a node that wait for their sandbox.
+    fn without_sandbox<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<String>, String>>;
     /// A node has room for one more pod with these requests.
     fn room<'a>(
         &'a self,
@@ -237,6 +239,20 @@ impl Signals for PortForward {
         }))
     }
 
+    fn without_sandbox<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<String>, String>> {
+        Box::pin(limited(async move {
+            let api: Api<Pod> = Api::all(self.client.clone());
+            let params = ListParams::default().fields(&format!(
+                "spec.nodeName={node},status.phase=Pending,spec.hostNetwork=false"
+            ));
+            let list = api
+                .list(&params)
+                .await
+                .map_err(|error| super::chain(&error))?;
+            Ok(list.iter().filter(|pod| waits(pod)).map(name).collect())
+        }))
+    }
+
     fn on_node<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<Placed>, String>> {
         Box::pin(limited(async move {
             let api: Api<Pod> = Api::all(self.client.clone());
@@ -332,13 +348,57 @@ pub fn compare<'a>(
     }
 }
 
+/// A pod that is not ending has no sandbox yet.
+fn waits(pod: &Pod) -> bool {
+    let has_sandbox = (pod.status.iter())
+        .flat_map(|status| status.conditions.iter().flatten())
+        .any(|one| one.type_ == "PodReadyToStartContainers" && one.status == "True");
+    pod.metadata.deletion_timestamp.is_none() && !has_sandbox
+}
+
+fn name(pod: &Pod) -> String {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    format!(
+        "{}/{}",
+        text(&pod.metadata.namespace),
+        text(&pod.metadata.name)
+    )
+}
+
+/// Whether no pod of a node waits for its sandbox, seen twice: the scheduler may have chosen the node for one a moment
+/// before it saw the taint.
+pub async fn sandboxes(signals: &dyn Signals, node: &str) -> Result<Evidence, String> {
+    for is_last in [false, true] {
+        let mut waiting = signals.without_sandbox(node).await?;
+        if !waiting.is_empty() {
+            let count = waiting.len();
+            waiting.sort();
+            waiting.truncate(3);
+            return Ok(Evidence {
+                good: false,
+                text: format!(
+                    "{count} pods wait for their sandbox: {}",
+                    waiting.join(", ")
+                ),
+            });
+        }
+        if !is_last {
+            tokio::time::sleep(BEAT * 2).await;
+        }
+    }
+    Ok(Evidence {
+        good: true,
+        text: "no pod waits for its sandbox".to_owned(),
+    })
+}
+
 /// Who is asked, where it is a pod.
 pub fn pod_of(question: &Question) -> Option<&str> {
     match question {
         Question::ControlPlane { pod, .. }
         | Question::Proxy { pod, .. }
         | Question::StandDown { pod, .. } => Some(pod),
-        Question::Room { .. } => None,
+        Question::Room { .. } | Question::Sandboxes { .. } => None,
     }
 }
 
@@ -388,6 +448,25 @@ mod tests {
         assert!(served(b"{}").is_err());
         assert!(served(b"<html>").is_err());
         assert!(served_by_dump(b"{}").is_err());
+    }
+
+    #[test]
+    fn a_pod_waits_until_its_sandbox_is_there_or_it_ends() {
+        let pod = |status: &str, deleted: Option<&str>| -> Pod {
+            serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "late", "namespace": "shop", "deletionTimestamp": deleted},
+                "status": {"conditions": [
+                    {"type": "PodScheduled", "status": "True"},
+                    {"type": "PodReadyToStartContainers", "status": status},
+                ]},
+            }))
+            .unwrap()
+        };
+        assert!(waits(&pod("False", None)));
+        assert!(!waits(&pod("True", None)));
+        assert!(!waits(&pod("False", Some("2026-11-21T00:00:00Z"))));
+        assert!(waits(&Pod::default()));
+        assert_eq!(name(&pod("False", None)), "shop/late");
     }
 
     #[test]

@@ -96,6 +96,8 @@ pub struct Model {
     pub lost: BTreeSet<String>,
     /// Nodes without room.
     pub full: BTreeSet<String>,
+    /// Nodes with pods that wait for their sandbox.
+    pub crowded: BTreeSet<String>,
     counter: u64,
 }
 
@@ -115,6 +117,7 @@ impl Model {
             most_in_flight: 0,
             lost: BTreeSet::new(),
             full: BTreeSet::new(),
+            crowded: BTreeSet::new(),
             counter: 0,
         };
         for index in 0..nodes {
@@ -384,6 +387,7 @@ impl Model {
         let seen = match question {
             Question::ControlPlane { .. } => Ok(true),
             Question::Room { node, .. } => Ok(!self.full.contains(node)),
+            Question::Sandboxes { node, .. } => Ok(!self.crowded.contains(node)),
             Question::StandDown { node, pod, .. } => {
                 self.mesh.stand_down(node, pod);
                 Ok(true)

@@ -15,6 +15,8 @@ use crate::names;
 const MOST_CALLS: u32 = 3;
 /// After how many comparisons an agent is started again for a proxy that cannot be told to reconnect.
 const MOST_COMPARISONS: u32 = 3;
+/// How long pods that wait for their sandbox hold the replacement of their node's agent.
+const SANDBOXES: SignedDuration = SignedDuration::from_secs(30);
 
 /// What happens on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -208,8 +210,7 @@ impl<'a> Judge<'a, '_> {
         passage.flight = Flight::Moving;
         passage.stage = Stage::Agent;
         if !passage.other_agents.is_empty() {
-            passage.stale = std::mem::take(&mut passage.other_agents);
-            "its network agent is about to be replaced".clone_into(&mut passage.told);
+            self.replace_agent(passage, plan);
             return;
         }
         let Some(agent) = here.new_agent.filter(|pod| pod.runs()) else {
@@ -228,6 +229,24 @@ impl<'a> Judge<'a, '_> {
             }
             // Nobody serves there: nothing can get worse.
             None => passage.mark = Some(go_on),
+        }
+    }
+
+    /// The taint keeps new pods away; those that were there before it have their sandbox first, within bounds.
+    fn replace_agent(&self, passage: &mut Passage<'a>, plan: &mut Plan) {
+        let question = Question::Sandboxes {
+            node: passage.node.name.clone(),
+            uid: passage.node.uid.clone(),
+        };
+        let (proof, told) = prove(self.facts, &question, plan, self.now);
+        match proof {
+            Proof::Bad(lasts, _) | Proof::Unknown(lasts) if lasts < SANDBOXES => {
+                passage.told = format!("its network agent is replaced soon: {told}");
+            }
+            _ => {
+                passage.stale = std::mem::take(&mut passage.other_agents);
+                "its network agent is about to be replaced".clone_into(&mut passage.told);
+            }
         }
     }
 
@@ -321,8 +340,7 @@ impl<'a> Judge<'a, '_> {
         if !passage.other_agents.is_empty() && !self.way.is_forward {
             passage.stage = Stage::Agent;
             if passage.tainted {
-                passage.stale = std::mem::take(&mut passage.other_agents);
-                "its network agent is about to be replaced".clone_into(&mut passage.told);
+                self.replace_agent(passage, plan);
             } else {
                 passage.flight = Flight::Waiting;
                 "its network agent waits for its turn".clone_into(&mut passage.told);

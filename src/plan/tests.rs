@@ -10,6 +10,7 @@ use crate::api::conditions::{Reason, Step};
 use crate::api::v1alpha1::LogLevel;
 use crate::blueprint::{Canary, Size, Strategy};
 use crate::facts::{Answer, Trouble};
+use crate::names;
 
 fn target(proxy: LogLevel, agent: LogLevel) -> Target {
     Target::of(&blueprint(proxy, agent)).unwrap()
@@ -321,6 +322,31 @@ fn a_node_without_room_is_set_aside_and_holds_the_end_only() {
     assert_eq!((nodes.updated, nodes.set_aside), (2, 1));
     assert_eq!(nodes.failed[0].reason, "NodeFull");
     model.full.clear();
+    assert!(settle(&mut model, &arriving, Phase::Installed));
+}
+
+#[test]
+fn pods_that_wait_for_their_sandbox_hold_the_replacement_of_an_agent_for_a_while() {
+    let mut model = installed(1);
+    model.crowded.insert("node-0".to_owned());
+    let arriving = target(LogLevel::Info, LogLevel::Debug);
+    let agent = |model: &Model| {
+        let mut agents = model.facts.pods_with("k8s-app", names::CNI_DAEMON_SET);
+        agents.next().map(|pod| pod.uid.clone())
+    };
+    let settled = agent(&model);
+    let begun = model.now;
+    for round in 0..60_u8 {
+        if agent(&model) != settled {
+            break;
+        }
+        model.operate(&arriving, Phase::Installed, usize::MAX);
+        model.step(round % 7);
+    }
+    assert_ne!(agent(&model), settled, "it is held for ever");
+    let held = model.now.duration_since(begun).as_secs();
+    assert!(held >= 30, "it was held for {held} s only");
+    model.crowded.clear();
     assert!(settle(&mut model, &arriving, Phase::Installed));
 }
 

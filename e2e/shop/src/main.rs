@@ -6,9 +6,16 @@
 //! ```text
 //! shop serve                      environment: SHOP_NAME, SHOP_PORT (8080), SHOP_NEXT (http://cart:8080, absent for the last), NODE_NAME
 //! shop get URL [TIMES [PAUSE]]    prints the answers, PAUSE milliseconds between them; exit code 1 when one of them is not 200
+//! shop echo PORT                  answers frames of the load
+//! shop load PORT KEPT NEW TARGET...   KEPT connections to the first TARGET, NEW ones a second to each in turn; told on PORT
+//! shop broken crash|mute|refuse|grow [PROGRAM...]   runs PROGRAM in a way that a release can be broken
 //! ```
 
+mod broken;
 mod client;
+mod echo;
+mod frame;
+mod load;
 mod server;
 
 use std::process::ExitCode;
@@ -21,12 +28,28 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["serve"] => match server::run() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("shop: cannot serve: {error}");
-                ExitCode::FAILURE
+        ["serve"] => ended(server::run()),
+        ["echo", port] => match port.parse() {
+            Ok(port) => ended(echo::run(port)),
+            Err(_) => usage(),
+        },
+        ["load", port, kept, fresh, targets @ ..] => {
+            match (port.parse(), kept.parse(), fresh.parse()) {
+                (Ok(port), Ok(kept), Ok(fresh)) => {
+                    let targets = targets.iter().map(|&target| target.to_owned()).collect();
+                    let load = load::Load {
+                        kept,
+                        fresh,
+                        targets,
+                    };
+                    ended(load::run(&load, port))
+                }
+                _ => usage(),
             }
+        }
+        ["broken", way, program @ ..] => match broken::Way::named(way) {
+            Some(way) => ended(broken::run(way, program)),
+            None => usage(),
         },
         ["get", url] => get(url, 1, Duration::ZERO),
         ["get", url, times] => match times.parse() {
@@ -41,8 +64,20 @@ fn main() -> ExitCode {
     }
 }
 
+fn ended(result: std::io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shop: cannot serve: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn usage() -> ExitCode {
-    eprintln!("usage: shop serve | shop get URL [TIMES [PAUSE]]");
+    eprintln!(
+        "usage: shop serve | shop get URL [TIMES [PAUSE]] | shop echo PORT | shop load PORT KEPT NEW TARGET... | shop broken WAY [PROGRAM...]"
+    );
     ExitCode::from(2)
 }
 

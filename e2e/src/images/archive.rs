@@ -65,28 +65,43 @@ fn assemble(recipe: &Recipe, reference: &str, work: &Path, target: &Path) -> Res
     // The same content makes the same layer, so a second import is quick.
     let layer = work.join("layer.tar");
     tar(&root, &layer, &["."])?;
-    let config = json!({
-        "architecture": architecture(),
-        "os": "linux",
-        "created": "1970-01-01T00:00:00Z",
-        "config": {
-            "Entrypoint": recipe.entrypoint,
-            "User": recipe.user,
-            "WorkingDir": "/",
-            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/cni/bin"],
-        },
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer)?)]},
-        "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "e2e"}],
-    });
-    let manifest = json!([{
-        "Config": "config.json",
-        "RepoTags": [reference],
-        "Layers": ["layer.tar"],
-    }]);
-    files::write(&work.join("config.json"), config.to_string())?;
-    files::write(&work.join("manifest.json"), manifest.to_string())?;
+    let diff = format!("sha256:{}", sha256(&layer)?);
+    let own = (reference, &recipe.entrypoint, &recipe.environment);
+    let others = (recipe.variants.iter())
+        .map(|one| (one.reference.as_str(), &one.entrypoint, &one.environment));
+    let mut manifest = Vec::new();
+    let mut names = vec!["manifest.json".to_owned(), "layer.tar".to_owned()];
+    for (number, (reference, entrypoint, environment)) in
+        std::iter::once(own).chain(others).enumerate()
+    {
+        let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/cni/bin";
+        let environment: Vec<&str> = std::iter::once(path)
+            .chain(environment.iter().map(String::as_str))
+            .collect();
+        let config = json!({
+            "architecture": architecture(),
+            "os": "linux",
+            "created": "1970-01-01T00:00:00Z",
+            "config": {
+                "Entrypoint": entrypoint,
+                "User": recipe.user,
+                "WorkingDir": "/",
+                "Env": environment,
+            },
+            "rootfs": {"type": "layers", "diff_ids": [diff]},
+            "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "e2e"}],
+        });
+        let name = format!("config-{number}.json");
+        files::write(&work.join(&name), config.to_string())?;
+        manifest.push(json!({
+            "Config": name, "RepoTags": [reference], "Layers": ["layer.tar"],
+        }));
+        names.push(name);
+    }
+    files::write(&work.join("manifest.json"), json!(manifest).to_string())?;
     let draft = target.with_extension("draft");
-    tar(work, &draft, &["manifest.json", "config.json", "layer.tar"])?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    tar(work, &draft, &names)?;
     fs::rename(&draft, target).map_err(files::at("write", target))?;
     Ok(())
 }

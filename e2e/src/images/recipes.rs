@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest;
 
 use super::rootfs::{Entry, Rootfs};
-use super::{Error, Image};
+use super::{Error, Image, broken};
 use crate::command::{self, command};
 use crate::files;
 use crate::programs::{self, Module, hex};
@@ -22,18 +22,35 @@ pub struct Recipe {
     pub entrypoint: Vec<String>,
     /// The user it starts as; numeric, so that `runAsNonRoot` can be checked.
     pub user: &'static str,
+    /// `KEY=value` for what the pod's template leaves open.
+    pub environment: Vec<String>,
+    /// Further images with the same files that start otherwise.
+    pub variants: Vec<Variant>,
+}
+
+/// An image with the files of another one.
+#[derive(Debug)]
+pub struct Variant {
+    /// The reference that pods use.
+    pub reference: String,
+    /// The program it starts.
+    pub entrypoint: Vec<String>,
+    /// `KEY=value` for what the pod's template leaves open.
+    pub environment: Vec<String>,
 }
 
 /// The user of istiod and of upstream's proxy in upstream's images.
 const ISTIO_PROXY: &str = "1337";
 
 impl Recipe {
-    fn new(name: &'static str, entrypoint: &[&str]) -> Self {
+    pub(super) fn new(name: &'static str, entrypoint: &[&str]) -> Self {
         Self {
             name,
             rootfs: Rootfs::default(),
             entrypoint: entrypoint.iter().map(|&word| word.to_owned()).collect(),
             user: "0",
+            environment: Vec::new(),
+            variants: Vec::new(),
         }
     }
 
@@ -43,6 +60,7 @@ impl Recipe {
         use std::os::unix::fs::MetadataExt;
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(format!("{:?} {}", self.entrypoint, self.user).as_bytes());
+        hash.update(format!("{:?} {:?}", self.environment, self.variants).as_bytes());
         for (path, entry) in self.rootfs.entries() {
             hash.update(format!("{} {entry:?}", path.display()).as_bytes());
             if let Entry::Copy(from) = entry {
@@ -67,9 +85,13 @@ pub fn recipe(image: Image, binary: Option<&Path>, progress: Progress) -> Result
         Image::Coredns => coredns(progress),
         Image::Pilot => pilot(progress),
         Image::InstallCni => install_cni(progress),
-        Image::Applink => applink(&own_program("applink", binary)?),
+        Image::Applink => applink("applink", &own_program("applink", binary)?),
+        Image::Proxy => applink("proxy", &own_program("applink", binary)?),
         Image::Shop => shop(&own_program("shop", binary)?),
         Image::UpstreamZtunnel => upstream_ztunnel(binary),
+        Image::Broken => broken::anything(),
+        Image::BrokenProxy => broken::proxy(&own_program("applink", binary)?),
+        Image::BrokenPilot => broken::pilot(progress),
     }
 }
 
@@ -93,7 +115,7 @@ fn coredns(progress: Progress) -> Result<Recipe, Error> {
     Ok(recipe)
 }
 
-fn pilot(progress: Progress) -> Result<Recipe, Error> {
+pub(super) fn pilot(progress: Progress) -> Result<Recipe, Error> {
     let program = programs::build(Module::Istio, progress)?.join("istio");
     let mut recipe = Recipe::new("pilot", &["/usr/local/bin/pilot-discovery"]);
     recipe
@@ -164,13 +186,12 @@ fn install_cni(progress: Progress) -> Result<Recipe, Error> {
 
 /// The operator, the node proxy and the CLI, with time zones for maintenance windows and the
 /// definitions that the operator applies.
-fn applink(program: &Path) -> Result<Recipe, Error> {
-    const NAME: &str = "applink";
-    let mut recipe = Recipe::new(NAME, &["/usr/local/bin/applink"]);
+pub(super) fn applink(name: &'static str, program: &Path) -> Result<Recipe, Error> {
+    let mut recipe = Recipe::new(name, &["/usr/local/bin/applink"]);
     let rootfs = &mut recipe.rootfs;
     rootfs.basics().program(program, "/usr/local/bin/applink")?;
-    certificates(rootfs, NAME)?;
-    let zones = host_file(NAME, &["/usr/share/zoneinfo"], "install the package tzdata")?;
+    certificates(rootfs, name)?;
+    let zones = host_file(name, &["/usr/share/zoneinfo"], "install the package tzdata")?;
     // Those two hold every zone once more, with other leap seconds.
     rootfs.tree(&zones, &zones, &["posix", "right"])?;
     for (name, from) in definitions()? {
@@ -272,7 +293,7 @@ fn host_file(image: &'static str, places: &[&str], remedy: &'static str) -> Resu
 }
 
 /// A program of this workspace: the one named, else the one built next to the running program.
-fn own_program(name: &'static str, binary: Option<&Path>) -> Result<PathBuf, Error> {
+pub(super) fn own_program(name: &'static str, binary: Option<&Path>) -> Result<PathBuf, Error> {
     if let Some(binary) = binary {
         return Ok(binary.to_owned());
     }

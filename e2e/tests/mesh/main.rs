@@ -43,6 +43,7 @@ mod install;
 mod leave;
 mod nodes_lost;
 mod operator_lost;
+mod overlap;
 mod running;
 mod steady;
 mod template;
