@@ -12,6 +12,7 @@ use crate::{command, files};
 
 pub mod archive;
 pub mod broken;
+pub mod definitions;
 pub mod recipes;
 pub mod rootfs;
 
@@ -27,6 +28,9 @@ pub enum Error {
     /// A file could not be read or written.
     #[error(transparent)]
     Files(#[from] files::Error),
+    /// The definitions of Istio's and the Gateway API's kinds could not be packed.
+    #[error(transparent)]
+    Definitions(#[from] applink::desired::crds::Error),
     /// The host lacks a file that the image needs.
     #[error("image {image} needs {what}, which this host lacks; {remedy}")]
     Missing {

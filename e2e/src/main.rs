@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use e2e::cluster::{self, Cluster, Error, Options};
 use e2e::images::Image;
+use e2e::images::definitions::Published;
 use e2e::programs::{self, Module};
 use e2e::progress::Progress;
 use e2e::{bench_operator, chaos, command, files, prerequisites};
@@ -74,7 +75,7 @@ enum Verb {
     },
     /// Build every program now, and print their folders.
     Programs,
-    /// Print the folder of the definitions of Istio's and the Gateway API's kinds.
+    /// Copy the definitions of Istio's and the Gateway API's kinds, as published, into a folder.
     Definitions {
         /// Where to put them.
         folder: PathBuf,
@@ -204,9 +205,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error
             }
         }
         Verb::Definitions { folder } => {
-            for (name, from) in e2e::images::recipes::definitions()? {
-                files::copy(&from, &folder.join(name))?;
-            }
+            Published::find()?.write(&folder)?;
         }
         Verb::Prerequisites => prerequisites::ensure(progress)?,
         Verb::Logs { of } => logs(&open()?, of.as_deref())?,

@@ -21,7 +21,8 @@ pub use step::Phase;
 use crate::cluster;
 use crate::command;
 use crate::files;
-use crate::images::{self, Image, recipes};
+use crate::images::definitions::Published;
+use crate::images::{self, Image};
 use crate::stage::{self, Stage, eventually};
 use crate::write_proxy::{Moment, Verdict, Write, WriteProxy};
 
@@ -124,9 +125,7 @@ impl<'a> Sweep<'a> {
     pub async fn start(stage: &'a Stage, deaths: Deaths) -> Result<Self, Error> {
         let folder = stage.cluster.folder().join("sweep");
         files::create_dir(&folder)?;
-        for (name, from) in recipes::definitions()? {
-            files::copy(&from, &folder.join("crds").join(name))?;
-        }
+        Published::find()?.write(&folder.join("crds"))?;
         let identity = stage.cluster.kubeconfig_of(USER, Some(GROUP))?;
         let upstream = crate::control_plane::client(&identity).await?;
         let shared = Arc::new(Mutex::new(Shared {

@@ -9,6 +9,7 @@ pub mod connect;
 pub mod failure;
 pub mod install;
 pub mod manifests;
+pub mod pack;
 pub mod plan;
 pub mod program;
 pub mod redact;
@@ -66,6 +67,9 @@ enum Command {
     /// Say whether anything of istio-cni is left on this node
     #[command(hide = true)]
     VerifyNodeClean(verify_node::Args),
+    /// Write a folder of published definitions in the form that costs the operator least (when its image is built)
+    #[command(hide = true)]
+    PackDefinitions(pack::Args),
     /// Print the kinds of applink.dev
     #[command(hide = true)]
     Crd,
@@ -105,6 +109,7 @@ fn run(cli: Cli, called_as: &str) -> Result<ExitCode, Failure> {
         Command::Operator(settings) => serve::operator(&settings),
         Command::Ztunnel(args) => Ok(serve::ztunnel(&args)),
         Command::VerifyNodeClean(args) => verify_node::run(&args),
+        Command::PackDefinitions(args) => pack::run(&args),
         Command::Crd => install::print_kinds(),
         Command::Manifests(args) => install::generate(&args),
     }

@@ -1,18 +1,21 @@
 //! Custom resource definitions of Istio and of the Gateway API: read from a folder, and which of them may be applied.
 //!
 //! The folder is filled when the image is built, from the modules that carry the definitions; none is kept in this
-//! repository. Every `*.yaml` file in it is read, documents of other kinds are passed over. An optional file
-//! `istio-version` says of which Istio version its definitions are; those of the Gateway API say so themselves.
+//! repository. It holds them as they were published ([`folder`]) or packed ([`packed`]), which costs the operator less.
 //!
 //! Definitions belong to the cluster and not to a member: they carry no member's label, and stay when it leaves.
 
 pub mod folder;
+pub mod library;
+pub mod packed;
 pub mod verdict;
 
 use kube::core::ApiResource;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use folder::bundled;
+pub use library::{Document, documents, entries};
 pub use verdict::{Existing, Owner, Verdict, judge};
 
 use super::manifest::Manifest;
@@ -25,7 +28,7 @@ use crate::names;
 pub const BUNDLE_VERSION_ANNOTATION: &str = "applink.dev/crd-bundle-version";
 
 /// Who publishes a definition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Family {
     /// Istio.
     Istio,
@@ -57,12 +60,31 @@ pub struct Bundled {
     pub manifest: Manifest,
 }
 
+impl Bundled {
+    /// Without its schemas, which are most of it.
+    #[must_use]
+    pub fn lean(mut self) -> Self {
+        if let Some(body) = self.manifest.body.as_object_mut() {
+            body.remove("spec");
+        }
+        self
+    }
+}
+
 /// Why the folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or the folder cannot be read.
     #[error("{path} cannot be read: the image is incomplete, or --crds names the wrong folder")]
     Read {
+        /// Its path.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A packed file cannot be written.
+    #[error("{path} cannot be written")]
+    Write {
         /// Its path.
         path: String,
         /// Why.
@@ -76,7 +98,7 @@ pub enum Error {
         /// Its size in bytes.
         size: u64,
     },
-    /// A document is no YAML.
+    /// A document is no YAML, or a packed file not what was packed.
     #[error("{path} holds a document that cannot be read: {reason}")]
     Parse {
         /// Its path.

@@ -5,17 +5,20 @@
 
 use std::time::Duration;
 
-use kube::Client;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
     PropagationPolicy,
 };
+use kube::core::Request;
+use kube::{Client, Resource as _};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use super::definition::Lean;
 use super::error::{Error, is_conflict, is_gone};
 use super::project;
 use super::world::resource_of;
+use crate::desired::crds::Document;
 use crate::facts::{Accepted, Live, ObjectKey};
 use crate::names;
 use crate::plan::Object;
@@ -140,19 +143,16 @@ async fn create(api: &Api<DynamicObject>, object: &Object) -> Result<bool, Error
 }
 
 /// Applies a definition. Returns its generation.
-pub async fn definition(
-    client: &Client,
-    manifest: &crate::desired::Manifest,
-) -> Result<Option<i64>, Error> {
-    let api: Api<super::definition::Lean> = Api::all(client.clone());
+pub async fn definition(client: &Client, document: &Document) -> Result<Option<i64>, Error> {
     let params = PatchParams::apply(names::FIELD_MANAGER).force();
-    let answer = limited(
-        "apply",
-        manifest.display_name(),
-        api.patch(&manifest.name, &params, &Patch::Apply(&manifest.body)),
-    )
-    .await?;
-    Ok(kube::Resource::meta(&answer).generation)
+    let object = format!("CustomResourceDefinition {}", document.name);
+    // What is sent was written when the image was built: nobody parses it here.
+    let mut request = Request::new(Lean::url_path(&(), None))
+        .patch(&document.name, &params, &Patch::Apply(()))
+        .map_err(|source| Error::of("apply", &object)(kube::Error::BuildRequest(source)))?;
+    *request.body_mut() = document.body.clone().into_bytes();
+    let answer = limited("apply", object, client.request::<Lean>(request)).await?;
+    Ok(answer.meta().generation)
 }
 
 /// Deletes an object if it is still this one. Not being there is success.

@@ -21,17 +21,10 @@ impl Operator {
         }
         self.worked = true;
         let folder = self.crds.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let mut bundle = Bundle::default();
-            for one in crds::bundled(&folder)? {
-                bundle.push(one?);
-            }
-            Ok::<_, crds::Error>(bundle)
-        })
-        .await;
+        let read = tokio::task::spawn_blocking(move || crds::entries(&folder)).await;
         match read {
-            Ok(bundle) => {
-                self.bundle = Some(bundle?);
+            Ok(entries) => {
+                self.bundle = Some(Bundle::of(entries?));
                 Ok(())
             }
             Err(_) => Err(Error::Timeout {
@@ -49,25 +42,23 @@ impl Operator {
         let names: Vec<String> = wanted.to_vec();
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
         let reader = tokio::task::spawn_blocking(move || {
-            for one in crds::bundled(&folder)? {
-                let one = one?;
-                if names.contains(&one.manifest.name) && sender.blocking_send(one.manifest).is_err()
-                {
+            for document in crds::documents(&folder, &names)? {
+                if sender.blocking_send(document?).is_err() {
                     break;
                 }
             }
             Ok::<_, crds::Error>(())
         });
         let (client, metrics) = (&self.client, &self.metrics);
-        let manifests = stream::unfold(receiver, |mut receiver| async {
-            receiver.recv().await.map(|manifest| (manifest, receiver))
+        let documents = stream::unfold(receiver, |mut receiver| async {
+            receiver.recv().await.map(|document| (document, receiver))
         });
-        let applied: Vec<(String, Option<i64>)> = manifests
-            .map(|manifest| async move {
+        let applied: Vec<(String, Option<i64>)> = documents
+            .map(|document| async move {
                 metrics.act("define");
-                let generation = apply::definition(client, &manifest).await?;
-                info!(object = %manifest.display_name(), "applied");
-                Ok::<_, Error>((manifest.name, generation))
+                let generation = apply::definition(client, &document).await?;
+                info!(definition = document.name, "applied");
+                Ok::<_, Error>((document.name, generation))
             })
             .buffer_unordered(AT_ONCE)
             .try_collect()

@@ -24,15 +24,15 @@ pub struct Entry {
 }
 
 impl Bundle {
-    /// Adds a definition, without its schemas.
-    pub fn push(&mut self, mut bundled: Bundled) {
-        if let Some(body) = bundled.manifest.body.as_object_mut() {
-            body.remove("spec");
-        }
-        self.entries.push(Entry {
+    /// Definitions that this process has not applied yet.
+    pub fn of(entries: Vec<Bundled>) -> Self {
+        let entry = |bundled| Entry {
             bundled,
             generation: None,
-        });
+        };
+        Self {
+            entries: entries.into_iter().map(entry).collect(),
+        }
     }
 }
 

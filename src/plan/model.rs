@@ -103,8 +103,7 @@ pub struct Model {
 
 impl Model {
     pub fn new(nodes: usize) -> Self {
-        let mut bundle = Bundle::default();
-        bundle.push(definition("sidecars.networking.istio.io"));
+        let bundle = Bundle::of(vec![definition("sidecars.networking.istio.io")]);
         let mut model = Self {
             facts: Facts::default(),
             bundle,

@@ -55,6 +55,11 @@ fn assemble(recipe: &Recipe, reference: &str, work: &Path, target: &Path) -> Res
                 symlink(to, &path).map_err(files::at("link", &path))?;
             }
             Entry::Folder => files::create_dir(&path)?,
+            Entry::Definitions(published) => {
+                let folder = work.join("published");
+                published.write(&folder)?;
+                applink::desired::crds::packed::pack(&folder, &path)?;
+            }
         }
     }
     let shared = root.join("tmp");

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 
+use super::definitions::Published;
 use super::rootfs::{Entry, Rootfs};
 use super::{Error, Image, broken};
-use crate::command::{self, command};
 use crate::files;
 use crate::programs::{self, Module, hex};
 use crate::progress::Progress;
@@ -194,9 +194,8 @@ pub(super) fn applink(name: &'static str, program: &Path) -> Result<Recipe, Erro
     let zones = host_file(name, &["/usr/share/zoneinfo"], "install the package tzdata")?;
     // Those two hold every zone once more, with other leap seconds.
     rootfs.tree(&zones, &zones, &["posix", "right"])?;
-    for (name, from) in definitions()? {
-        rootfs.copy(&from, Path::new("/usr/share/applink/crds").join(name));
-    }
+    let definitions = Entry::Definitions(Published::find()?);
+    rootfs.add("/usr/share/applink/crds", definitions);
     recipe.user = "65532";
     Ok(recipe)
 }
@@ -229,41 +228,6 @@ fn upstream_ztunnel(binary: Option<&Path>) -> Result<Recipe, Error> {
     certificates(&mut recipe.rootfs, NAME)?;
     recipe.user = ISTIO_PROXY;
     Ok(recipe)
-}
-
-/// The definitions of Istio's and the Gateway API's kinds: file name in the image, file in the
-/// Go module cache. The versions are those of the wrapper module's `go.mod`.
-pub fn definitions() -> Result<Vec<(String, PathBuf)>, Error> {
-    let istio =
-        module_folder("istio.io/api")?.join("kubernetes/customresourcedefinitions.gen.yaml");
-    let mut found = vec![("istio.yaml".to_owned(), istio)];
-    let gateway = module_folder("sigs.k8s.io/gateway-api")?.join("config/crd/standard");
-    for file in files::below(&gateway)? {
-        if file
-            .extension()
-            .is_some_and(|extension| extension == "yaml")
-            && let Some(name) = file.file_name().and_then(|name| name.to_str())
-            && name != "kustomization.yaml"
-        {
-            found.push((format!("gateway-{name}"), file.clone()));
-        }
-    }
-    Ok(found)
-}
-
-/// The folder of a dependency of the Istio wrapper in the module cache, fetched when need be.
-fn module_folder(module: &str) -> Result<PathBuf, Error> {
-    let mut go = command("go", ["mod", "download", "-json", module]);
-    let said = command::output(go.current_dir(Module::Istio.source()))?;
-    let said: serde_json::Value = serde_json::from_str(&said).unwrap_or_default();
-    said["Dir"]
-        .as_str()
-        .map(PathBuf::from)
-        .ok_or_else(|| Error::Missing {
-            image: "applink",
-            what: format!("the Go module {module}"),
-            remedy: "check that the module proxy can be reached",
-        })
 }
 
 fn certificates(rootfs: &mut Rootfs, image: &'static str) -> Result<(), Error> {

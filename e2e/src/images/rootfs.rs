@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::definitions::Published;
 use crate::command::{self, command};
 use crate::files;
 
@@ -18,6 +19,8 @@ pub enum Entry {
     Link(String),
     /// An empty folder.
     Folder,
+    /// A folder of definitions, packed from published ones as the operator's image holds them.
+    Definitions(Published),
 }
 
 /// Entries by absolute path.

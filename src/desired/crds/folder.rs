@@ -1,4 +1,6 @@
-//! Reading the folder, one document at a time: all of it at once would be most of the operator's memory.
+//! Reading definitions as they were published, one document at a time: all of them at once would be most of the operator's
+//! memory. Every `*.yaml` file is read, documents of other kinds are passed over. An optional file `istio-version` says of
+//! which Istio version its definitions are; those of the Gateway API say so themselves.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -12,7 +14,7 @@ use crate::catalogue::Version;
 /// The largest file that is read, in bytes: the bundle of Istio 1.31 has 934 103.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 /// Name of the file that says the version of Istio's definitions.
-const ISTIO_VERSION: &str = "istio-version";
+pub const ISTIO_VERSION: &str = "istio-version";
 
 /// The definitions of a folder, in the order of file names; files and documents are read as the iterator goes.
 ///
@@ -93,7 +95,7 @@ impl Iterator for Documents {
     }
 }
 
-fn read(file: &Path, path: &str) -> Result<String, Error> {
+pub(super) fn read(file: &Path, path: &str) -> Result<String, Error> {
     let unreadable = |source| Error::Read {
         path: path.to_owned(),
         source,
