@@ -29,11 +29,8 @@ use crate::traffic::{serve_lines, serve_names};
 
 /// istiod's and the resolver's address.
 const LAN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
-/// Where pods send their queries: nothing listens there, capture answers.
-pub const CLUSTER_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10));
-/// The virtual address of the service `web`.
+/// The virtual addresses of the service `web`.
 pub const WEB_VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 80);
-/// The same in IPv6.
 pub const WEB_VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0x80);
 /// Port of the line servers.
 pub const PORT: u16 = 8080;
@@ -41,6 +38,39 @@ pub const PORT: u16 = 8080;
 pub const WEB: &str = "web.shop.svc.cluster.local";
 /// How long live connections may go on after SIGTERM.
 pub const DRAIN_SECONDS: u64 = 2;
+
+/// What a scenario speaks.
+#[derive(Clone, Copy, Debug)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
+
+    /// The virtual address of the service `web`.
+    pub fn web(self) -> IpAddr {
+        match self {
+            Self::V4 => WEB_VIP.into(),
+            Self::V6 => WEB_VIP6.into(),
+        }
+    }
+
+    /// Where pods send their queries: nothing listens there, capture answers.
+    pub fn cluster_dns(self) -> IpAddr {
+        match self {
+            Self::V4 => Ipv4Addr::new(10, 96, 0, 10).into(),
+            Self::V6 => Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0x10).into(),
+        }
+    }
+}
 
 /// A pod.
 #[derive(Clone, Debug)]
@@ -55,14 +85,22 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// Where its line server listens.
+    /// Where its line server listens in IPv4.
     pub fn server(&self) -> SocketAddr {
         SocketAddr::from((self.ip, PORT))
     }
 
-    /// The same in IPv6.
-    pub fn server6(&self) -> SocketAddr {
-        SocketAddr::from((self.ip6, PORT))
+    /// Its address.
+    pub fn address(&self, family: Family) -> IpAddr {
+        match family {
+            Family::V4 => self.ip.into(),
+            Family::V6 => self.ip6.into(),
+        }
+    }
+
+    /// Where its line server listens.
+    pub fn server_at(&self, family: Family) -> SocketAddr {
+        SocketAddr::new(self.address(family), PORT)
     }
 
     /// The uid by which the agent calls it.

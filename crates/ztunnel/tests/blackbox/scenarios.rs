@@ -2,12 +2,12 @@
 
 mod control;
 mod ending;
-mod ipv6;
 mod names;
 mod policies;
 mod traffic;
 mod tunnels;
 
+use crate::mesh::Family::{V4, V6};
 use crate::mesh::Mesh;
 
 /// A name and what it does.
@@ -17,7 +17,7 @@ pub type Scenario = (&'static str, fn(&mut Mesh));
 pub const ALL: &[Scenario] = &[
     (
         "a_captured_pod_reaches_one_on_another_node_in_a_tunnel",
-        traffic::cross_node,
+        |mesh| traffic::cross_node(mesh, V4),
     ),
     (
         "a_captured_pod_reaches_one_on_its_own_node_in_a_tunnel",
@@ -25,17 +25,14 @@ pub const ALL: &[Scenario] = &[
     ),
     (
         "a_captured_pod_reaches_one_outside_the_mesh_in_plain_text",
-        traffic::to_uncaptured,
+        |mesh| traffic::to_uncaptured(mesh, V4),
     ),
-    (
-        "a_pod_outside_the_mesh_reaches_a_captured_one",
-        traffic::from_uncaptured,
-    ),
-    ("a_service_is_spread_over_its_endpoints", traffic::service),
-    (
-        "bytes_between_nodes_are_never_plain_text",
-        traffic::encrypted,
-    ),
+    ("a_pod_outside_the_mesh_reaches_a_captured_one", |mesh| {
+        traffic::from_uncaptured(mesh, V4);
+    }),
+    ("a_service_is_spread_over_its_endpoints", |mesh| {
+        traffic::service(mesh, V4);
+    }),
     (
         "a_server_s_close_and_a_refused_port_reach_the_client",
         traffic::refused,
@@ -50,20 +47,19 @@ pub const ALL: &[Scenario] = &[
     ),
     (
         "over_ipv6_a_captured_pod_reaches_one_on_another_node_in_a_tunnel",
-        ipv6::cross_node,
+        |mesh| traffic::cross_node(mesh, V6),
     ),
     (
-        "over_ipv6_plain_text_passes_to_and_from_pods_outside_the_mesh",
-        ipv6::passthrough,
+        "over_ipv6_a_captured_pod_reaches_one_outside_the_mesh_in_plain_text",
+        |mesh| traffic::to_uncaptured(mesh, V6),
     ),
     (
-        "over_ipv6_a_service_is_spread_over_its_endpoints",
-        ipv6::service,
+        "over_ipv6_a_pod_outside_the_mesh_reaches_a_captured_one",
+        |mesh| traffic::from_uncaptured(mesh, V6),
     ),
-    (
-        "over_ipv6_a_tunnel_leads_only_to_the_address_it_came_to",
-        ipv6::refused,
-    ),
+    ("over_ipv6_a_service_is_spread_over_its_endpoints", |mesh| {
+        traffic::service(mesh, V6);
+    }),
     ("an_allow_policy_lets_only_the_named_in", policies::allow),
     ("a_deny_policy_ends_live_connections", policies::live),
     (
@@ -72,7 +68,11 @@ pub const ALL: &[Scenario] = &[
     ),
     (
         "a_broken_request_in_a_tunnel_is_refused_by_its_status",
-        tunnels::refused,
+        |mesh| tunnels::refused(mesh, V4),
+    ),
+    (
+        "over_ipv6_a_broken_request_in_a_tunnel_is_refused_by_its_status",
+        |mesh| tunnels::refused(mesh, V6),
     ),
     (
         "a_foreign_trust_domain_does_not_get_a_tunnel",
@@ -81,7 +81,11 @@ pub const ALL: &[Scenario] = &[
     ("calls_to_the_proxy_s_own_ports_do_not_loop", tunnels::loops),
     (
         "names_are_answered_inside_the_pod_and_others_forwarded",
-        names::capture,
+        |mesh| names::capture(mesh, V4),
+    ),
+    (
+        "over_ipv6_names_are_answered_inside_the_pod_and_others_forwarded",
+        |mesh| names::capture(mesh, V6),
     ),
     (
         "certificates_are_fetched_ahead_and_forgotten",

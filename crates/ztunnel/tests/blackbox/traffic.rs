@@ -86,7 +86,11 @@ pub fn resolve(
     name: &str,
     asked: RecordType,
 ) -> (ResponseCode, Vec<String>) {
-    let socket = netns.datagrams(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+    let any = match server {
+        IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = netns.datagrams(SocketAddr::new(any, 0));
     let mut message = Message::new(0x4242, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
     message.add_query(Query::query(Name::from_ascii(name).unwrap(), asked));

@@ -3,11 +3,25 @@
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
-use crate::mesh::{CLUSTER_DNS, Mesh, WEB_VIP, WEB_VIP6};
+use crate::mesh::{Family, Mesh, WEB_VIP, WEB_VIP6};
 use crate::traffic::{resolve, resolve_by_stream};
 
-pub fn capture(mesh: &mut Mesh) {
-    let client = mesh.pod("client").netns;
+pub fn capture(mesh: &mut Mesh, family: Family) {
+    let (client, server) = (mesh.pod("client").netns, family.cluster_dns());
+    let proxy = mesh.proxy_of(&mesh.pod("client"));
+    let labels = [
+        ("request_query_type", "A"),
+        ("request_protocol", "udp"),
+        ("source_canonical_service", "client"),
+    ];
+    let counts = || {
+        [
+            "istio_dns_requests_total",
+            "istio_dns_upstream_requests_total",
+        ]
+        .map(|name| proxy.metric(name, &labels))
+    };
+    let before = counts();
     let (vip, vip6) = (WEB_VIP.to_string(), WEB_VIP6.to_string());
     for (name, asked, code, records) in [
         (
@@ -54,22 +68,19 @@ pub fn capture(mesh: &mut Mesh) {
             records.iter().map(|r| (*r).to_owned()).collect::<Vec<_>>(),
         );
         assert_eq!(
-            resolve(&client, CLUSTER_DNS, name, asked),
+            resolve(&client, server, name, asked),
             expected,
             "{name} by datagram"
         );
         assert_eq!(
-            resolve_by_stream(&client, CLUSTER_DNS, name, asked),
+            resolve_by_stream(&client, server, name, asked),
             expected,
             "{name} by stream"
         );
     }
-    let proxy = mesh.proxy_of(&mesh.pod("client"));
-    let labels = [
-        ("request_query_type", "A"),
-        ("request_protocol", "udp"),
-        ("source_canonical_service", "client"),
-    ];
-    assert!(proxy.metric("istio_dns_requests_total", &labels) >= 6);
-    assert!(proxy.metric("istio_dns_upstream_requests_total", &labels) >= 2);
+    let after = counts();
+    assert!(
+        after[0] >= before[0] + 6 && after[1] >= before[1] + 2,
+        "{before:?} {after:?}"
+    );
 }

@@ -4,19 +4,29 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::capture::Capture;
-use crate::mesh::{Mesh, PORT, WEB, WEB_VIP};
+use crate::mesh::{Family, Mesh, PORT, WEB};
 use crate::traffic::{Talk, ask};
 
-pub fn cross_node(mesh: &mut Mesh) {
+pub fn cross_node(mesh: &mut Mesh, family: Family) {
     let (client, web) = (mesh.pod("client"), mesh.pod("web-1"));
-    let answer = ask(&client.netns, web.server(), "across").unwrap();
+    let capture = Capture::start(&mesh.lan);
+    let answer = ask(
+        &client.netns,
+        web.server_at(family),
+        "a-secret-nobody-reads",
+    )
+    .unwrap();
     assert_eq!(
         answer,
-        format!("web-1 {} across", client.ip),
+        format!("web-1 {} a-secret-nobody-reads", client.address(family)),
         "the server sees the client's own address"
     );
-    let tunnel = format!("{}:15008", web.ip);
-    let inside = web.server().to_string();
+    assert!(
+        !capture.saw("a-secret-nobody-reads"),
+        "plain text between the nodes"
+    );
+    let tunnel = SocketAddr::new(web.address(family), 15008).to_string();
+    let inside = web.server_at(family).to_string();
     let (from, to) = (client.identity(), web.identity());
     for (proxy, direction) in [
         (mesh.proxy_of(&client), "outbound"),
@@ -44,58 +54,59 @@ pub fn same_node(mesh: &mut Mesh) {
     }
 }
 
-pub fn to_uncaptured(mesh: &mut Mesh) {
+pub fn to_uncaptured(mesh: &mut Mesh, family: Family) {
     let (client, legacy) = (mesh.pod("client"), mesh.pod("legacy"));
+    let server = legacy.server_at(family);
     let capture = Capture::start(&mesh.lan);
-    let answer = ask(&client.netns, legacy.server(), "readable-by-all").unwrap();
-    assert_eq!(answer, format!("legacy {} readable-by-all", client.ip));
+    let answer = ask(&client.netns, server, "readable-by-all").unwrap();
+    assert_eq!(
+        answer,
+        format!("legacy {} readable-by-all", client.address(family))
+    );
     assert!(
         capture.saw("readable-by-all"),
         "plain text to a pod outside the mesh is plain: the capture works"
     );
-    let line = mesh.proxy_of(&client).wait_for_access(&[
-        ("direction", "outbound"),
-        ("dst.addr", &legacy.server().to_string()),
-    ]);
+    let line = mesh
+        .proxy_of(&client)
+        .wait_for_access(&[("direction", "outbound"), ("dst.addr", &server.to_string())]);
     assert!(line.get("dst.hbone_addr").is_none(), "{line}");
 }
 
-pub fn from_uncaptured(mesh: &mut Mesh) {
+pub fn from_uncaptured(mesh: &mut Mesh, family: Family) {
     let (stranger, web) = (mesh.pod("stranger"), mesh.pod("web-1"));
-    let answer = ask(&stranger.netns, web.server(), "from outside").unwrap();
-    assert_eq!(answer, format!("web-1 {} from outside", stranger.ip));
-    let line = mesh.proxy_of(&web).wait_for_access(&[
-        ("direction", "inbound"),
-        ("dst.addr", &web.server().to_string()),
-    ]);
+    let server = web.server_at(family);
+    let answer = ask(&stranger.netns, server, "from outside").unwrap();
+    assert_eq!(
+        answer,
+        format!("web-1 {} from outside", stranger.address(family))
+    );
+    let line = mesh
+        .proxy_of(&web)
+        .wait_for_access(&[("direction", "inbound"), ("dst.addr", &server.to_string())]);
     assert!(line.get("src.identity").is_none(), "{line}");
 }
 
-pub fn service(mesh: &mut Mesh) {
+pub fn service(mesh: &mut Mesh, family: Family) {
     let client = mesh.pod("client");
-    let vip = SocketAddr::from((WEB_VIP, 80));
+    let own = client.address(family).to_string();
     let mut seen = BTreeSet::new();
     for _ in 0..40 {
-        let answer = ask(&client.netns, vip, "who").unwrap();
-        seen.insert(answer.split(' ').next().unwrap().to_owned());
+        let answer = ask(&client.netns, SocketAddr::new(family.web(), 80), "who").unwrap();
+        let mut words = answer.split(' ');
+        seen.insert(words.next().unwrap().to_owned());
+        assert_eq!(words.next(), Some(own.as_str()));
     }
     assert_eq!(
         seen,
         BTreeSet::from(["web-1".to_owned(), "web-2".to_owned()])
     );
-    mesh.proxy_of(&client)
-        .wait_for_access(&[("direction", "outbound"), ("dst.service", WEB)]);
-}
-
-pub fn encrypted(mesh: &mut Mesh) {
-    let (client, web) = (mesh.pod("client"), mesh.pod("web-2"));
-    let capture = Capture::start(&mesh.lan);
-    let answer = ask(&client.netns, web.server(), "a-secret-nobody-reads").unwrap();
-    assert_eq!(answer, format!("web-2 {} a-secret-nobody-reads", client.ip));
-    assert!(
-        !capture.saw("a-secret-nobody-reads"),
-        "plain text between the nodes"
-    );
+    let tunnel = SocketAddr::new(mesh.pod("web-1").address(family), 15008).to_string();
+    mesh.proxy_of(&client).wait_for_access(&[
+        ("direction", "outbound"),
+        ("dst.service", WEB),
+        ("dst.addr", &tunnel),
+    ]);
 }
 
 pub fn refused(mesh: &mut Mesh) {

@@ -5,37 +5,43 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 
-use crate::mesh::{Mesh, PORT};
+use crate::mesh::{Family, Mesh, PORT};
 use crate::traffic::Talk;
 use crate::tunnel::request;
 
-pub fn refused(mesh: &mut Mesh) {
+pub fn refused(mesh: &mut Mesh, family: Family) {
     let (stranger, web, other) = (mesh.pod("stranger"), mesh.pod("web-1"), mesh.pod("web-2"));
     let tls = mesh
         .root
         .client_config("spiffe://cluster.local/ns/shop/sa/stranger");
+    let at = |port: u16| SocketAddr::new(web.address(family), port).to_string();
     let cases = [
-        (Method::CONNECT, format!("{}:{PORT}", web.ip), 200),
-        // The target is always the address the tunnel came to.
-        (Method::CONNECT, format!("{}:{PORT}", other.ip), 400),
-        (Method::GET, format!("{}:{PORT}", web.ip), 400),
-        (Method::CONNECT, format!("{}:15001", web.ip), 503),
-        (Method::CONNECT, format!("{}:15006", web.ip), 503),
-        (Method::CONNECT, format!("{}:15008", web.ip), 503),
+        (Method::CONNECT, at(PORT), 200),
+        // The target is always the address the tunnel came to: not another pod's, nor the pod's own of the other family.
+        (Method::CONNECT, other.server_at(family).to_string(), 400),
+        (
+            Method::CONNECT,
+            web.server_at(family.other()).to_string(),
+            400,
+        ),
+        (Method::GET, at(PORT), 400),
+        (Method::CONNECT, at(15001), 503),
+        (Method::CONNECT, at(15006), 503),
+        (Method::CONNECT, at(15008), 503),
         (
             Method::CONNECT,
             "nobody.shop.svc.cluster.local:80".to_owned(),
             503,
         ),
         // Nothing listens there.
-        (Method::CONNECT, format!("{}:9", web.ip), 503),
+        (Method::CONNECT, at(9), 503),
     ];
     for (method, authority, status) in cases {
         let answer = request(
             mesh.runtime.handle(),
             &stranger.netns,
             tls.clone(),
-            web.ip.into(),
+            web.address(family),
             method.clone(),
             &authority,
         );
