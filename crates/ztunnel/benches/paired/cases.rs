@@ -91,9 +91,11 @@ impl Pair {
     }
 }
 
-type Case = (&'static str, fn(&Pair, Duration) -> Vec<Figure>);
+/// A name and how it is measured, in about so much time.
+pub type Case = (&'static str, fn(&Pair, Duration) -> Vec<Figure>);
 
-const ALL: [Case; 7] = [
+/// Everything that is measured.
+pub const ALL: [Case; 7] = [
     ("memory", memory),
     ("throughput of 1", |pair, span| {
         let names = ["throughput, 1 connection", "CPU per GB, 1 connection"];
@@ -132,16 +134,10 @@ const ALL: [Case; 7] = [
     }),
 ];
 
-/// Runs the wanted cases. CPU is that of both proxies together.
-pub fn run(_: &Mesh, pair: &Pair, span: Duration, wanted: &[String]) -> Vec<Figure> {
-    let is_wanted =
-        |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
-    let mut figures = Vec::new();
-    for (name, case) in ALL.iter().filter(|(name, _)| is_wanted(name)) {
-        let measured = case(pair, span);
-        eprintln!("  {name}: {}", text(&measured));
-        figures.extend(measured);
-    }
+/// Runs a case. CPU is that of both proxies together.
+pub fn run((name, case): &Case, pair: &Pair, span: Duration) -> Vec<Figure> {
+    let mut figures = case(pair, span);
+    eprintln!("  {name}: {}", text(&figures));
     if pair.proxies.is_empty() {
         figures.retain(|figure| !figure.name.contains("CPU") && !figure.name.contains("memory"));
     }

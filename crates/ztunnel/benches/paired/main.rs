@@ -1,15 +1,16 @@
-//! Our node proxy beside another program of the same contract, on the same machine in the same minutes.
+//! Our node proxy beside other programs of the same contract, on the same machine in the same minutes.
 //!
 //! The topology is that of the black-box scenarios: two nodes in network namespaces, istio-cni's rules in the pods, one fake
-//! istiod. Everything but the proxies is the same for both, and the two take turns, so that what else the machine does hits
-//! both alike: ratios are worth more than figures.
+//! istiod. Everything but the proxies is the same for all, and they take turns, so that what else the machine does hits all
+//! alike, seconds apart: ratios are worth more than figures.
 //!
 //! ```text
 //! sudo -E UPSTREAM_ZTUNNEL=/path/to/ztunnel cargo bench -p applink-ztunnel --bench paired -- --rounds 5 --seconds 2
 //! ```
 //!
-//! `ZTUNNEL_BIN` names our program (default: this package's example, built for release). Without `UPSTREAM_ZTUNNEL` ours is
-//! measured alone. Any other argument is a part of the names of the cases to run.
+//! `ZTUNNEL_BIN` names our program (default: this package's example, built for release), `EARLIER_ZTUNNEL` an earlier build of
+//! it, `UPSTREAM_ZTUNNEL` upstream's; those not named are left out. Any other argument is a part of the names of the cases to
+//! run.
 
 #![expect(
     clippy::unwrap_used,
@@ -53,6 +54,11 @@ use std::time::Duration;
 
 use eventually::eventually;
 
+/// The contestant that the others are compared with.
+const OURS: &str = "ours";
+/// What can be reached at most.
+const NO_MESH: &str = "no mesh";
+
 /// What the command line asks for.
 struct Plan {
     rounds: usize,
@@ -70,34 +76,44 @@ fn main() -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
-    let mut contestants = vec![("ours", ours())];
-    if let Some(path) = std::env::var_os("UPSTREAM_ZTUNNEL") {
-        contestants.push(("theirs", path.into()));
+    let mut contestants = vec![(OURS, ours())];
+    for (name, key) in [
+        ("earlier", "EARLIER_ZTUNNEL"),
+        ("upstream", "UPSTREAM_ZTUNNEL"),
+    ] {
+        if let Some(path) = std::env::var_os(key) {
+            contestants.push((name, path.into()));
+        }
     }
     let mut table = table::Table::default();
     for round in 0..plan.rounds {
-        // A B, B A, A B: neither is always the one after the pause.
-        let turn = if round % 2 == 0 {
-            0
-        } else {
-            contestants.len() - 1
-        };
-        for index in 0..contestants.len() {
-            let (name, program) = &contestants[turn.abs_diff(index)];
-            eprintln!("round {} of {}: {name}", round + 1, plan.rounds);
-            let mesh = mesh::Mesh::up_with(program);
-            let pair = cases::Pair::meshed(&mesh);
-            let all = cases::run(&mesh, &pair, plan.span, &plan.wanted);
-            table.add(name, all);
-            if *name == "ours" {
-                let pair = cases::Pair::plain(&mesh);
-                let direct = cases::run(&mesh, &pair, plan.span, &plan.wanted);
-                table.add("no mesh", direct);
+        eprintln!("round {} of {}", round + 1, plan.rounds);
+        let meshes: Vec<_> = contestants
+            .iter()
+            .map(|(name, program)| (*name, mesh::Mesh::up_with(program)))
+            .collect();
+        let mut pairs: Vec<_> = meshes
+            .iter()
+            .map(|(name, mesh)| (*name, cases::Pair::meshed(mesh)))
+            .collect();
+        pairs.push((NO_MESH, cases::Pair::plain(&meshes[0].1)));
+        for case in cases::ALL.iter().filter(|(name, _)| plan.wants(name)) {
+            // A B C, B C A, C A B: none is always the one after the pause.
+            for index in 0..pairs.len() {
+                let (name, pair) = &pairs[(round + index) % pairs.len()];
+                eprint!("  {name},");
+                table.add(name, cases::run(case, pair, plan.span));
             }
         }
     }
     println!("{table}");
     ExitCode::SUCCESS
+}
+
+impl Plan {
+    fn wants(&self, case: &str) -> bool {
+        self.wanted.is_empty() || self.wanted.iter().any(|part| case.contains(part.as_str()))
+    }
 }
 
 /// `None` when this is not a run but a listing, or `cargo test`.

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::eventually;
 use crate::netns::Netns;
 
-/// The program under test: `ZTUNNEL_BIN`, or this package's example, built on the spot.
+/// The program under test: `ZTUNNEL_BIN` (a ztunnel, or an `applink`), or this package's example, built on the spot.
 pub fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("ZTUNNEL_BIN") {
         return path.into();
@@ -69,7 +69,10 @@ impl Proxy {
             mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
             let target = fs::canonicalize("/etc/resolv.conf").unwrap();
             mount(Some(resolvers), &target, none, MsFlags::MS_BIND, none).unwrap();
+            // The proxy is one of the roles of the whole project's program.
+            let role = (program.file_name() == Some("applink".as_ref())).then_some("ztunnel");
             Command::new(program)
+                .args(role)
                 .arg("proxy")
                 .env_clear()
                 .envs(environment)
