@@ -3,6 +3,7 @@
 //! Layer 8. Two runtimes: one thread for everything that talks to istiod, the node agent and people, and a pool of workers
 //! for pod traffic, so that neither can starve the other.
 
+mod heap;
 mod limits;
 mod node;
 mod pods;
@@ -94,6 +95,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
 }
 
 fn proxy(config: Config) -> Result<ExitCode, Error> {
+    heap::keep();
     let (levels, flush) = logging::start(&config.log_filter, config.log_json)?;
     limits::raise_descriptors();
     let config = Arc::new(config);

@@ -8,9 +8,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::Error;
 use super::pods::PodCounts;
 use super::signals::Stop;
+use super::{Error, heap};
 use crate::admin::{self, Admin, server};
 use crate::ca::{self, Certificates};
 use crate::config::{self, Config};
@@ -99,6 +99,7 @@ pub(super) async fn serve(
         drain: drain.clone(),
     };
     tokio::spawn(inpod::serve(serving));
+    tokio::spawn(heap::give_back());
     proxy_pending.clear();
     dns_pending.clear();
     info!(
