@@ -13,7 +13,7 @@ use crate::api::conditions::{Reason, Step};
 use crate::api::v1alpha1::{FailedRelease, OnFailure};
 use crate::facts::Facts;
 use crate::names;
-use crate::plan::{self, Orders, Phase, Plan, Target};
+use crate::plan::{self, Orders, Phase, Plan, Target, Targets};
 use crate::preflight;
 use crate::status::{Failure, Outcome, Problem, Progress, Rollout, Work};
 
@@ -96,7 +96,8 @@ impl Operator {
         }
         let bundle = self.bundle.clone().unwrap_or_default();
         let orders = Orders::of(&self.reporter.newest(seen.member), &target);
-        let plan = plan::plan(seen.facts, &target, &orders, &bundle, phase, seen.now);
+        let targets = Targets::one(target.clone());
+        let plan = plan::plan(seen.facts, &targets, &orders, &bundle, phase, seen.now);
         outcome.rollout = rollout(&plan, &orders, &target);
         self.carry_out(seen, &target, plan, outcome, next).await
     }

@@ -10,7 +10,7 @@ use crate::api::conditions::{Reason, Step};
 use crate::catalogue::Component;
 use crate::leave::{self, Leave, Terms};
 use crate::names;
-use crate::plan::{self, Orders, Phase};
+use crate::plan::{self, Orders, Phase, Targets};
 use crate::preflight;
 use crate::status::{Outcome, Problem, Progress, Work};
 
@@ -84,7 +84,8 @@ impl Operator {
                     self.definitions().await?;
                     let bundle = self.bundle.clone().unwrap_or_default();
                     let orders = Orders::of(&self.reporter.newest(seen.member), &target);
-                    let plan = plan::plan(seen.facts, &target, &orders, &bundle, phase, seen.now);
+                    let targets = Targets::one(target.clone());
+                    let plan = plan::plan(seen.facts, &targets, &orders, &bundle, phase, seen.now);
                     self.carry_out(seen, &target, plan, outcome, next).await?;
                 }
                 Ok(false)

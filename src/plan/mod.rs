@@ -18,6 +18,7 @@ mod orders;
 mod passage;
 mod rollout;
 mod target;
+mod targets;
 mod wave;
 mod way;
 
@@ -34,6 +35,7 @@ pub use gate::{Failed, Gate};
 pub use nodes::NodeView;
 pub use orders::Orders;
 pub use target::{APPLIED_ANNOTATION, NodeRules, Object, Target};
+pub use targets::Targets;
 
 use jiff::Timestamp;
 
@@ -55,12 +57,13 @@ pub enum Phase {
 /// What is to be done now.
 pub fn plan(
     facts: &Facts,
-    target: &Target,
+    targets: &Targets,
     orders: &Orders,
     bundle: &Bundle,
     phase: Phase,
     now: Timestamp,
 ) -> Plan {
+    let target = targets.target.as_ref();
     let mut plan = Plan::new(Step::Crds);
     let installed = phase == Phase::Installed;
     if let Some(wait) = definitions::plan(facts, bundle, &mut plan)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Act, Bundle, Object, Orders, Phase, Plan, Target, plan};
+use super::{Act, Bundle, Object, Orders, Phase, Plan, Target, Targets, plan};
 use crate::api::v1alpha1::LogLevel;
 use crate::blueprint::Blueprint;
 use crate::desired::crds;
@@ -206,10 +206,10 @@ impl Model {
     }
 
     /// Plans, and carries out the first `most` acts: then the operator is killed.
-    pub fn operate(&mut self, target: &Target, phase: Phase, most: usize) -> Plan {
+    pub fn operate(&mut self, targets: &Targets, phase: Phase, most: usize) -> Plan {
         let mut plan = plan(
             &self.facts,
-            target,
+            targets,
             &self.orders,
             &self.bundle,
             phase,

@@ -5,15 +5,15 @@ use proptest::prelude::*;
 use jiff::SignedDuration;
 
 use super::model::{Model, blueprint};
-use super::{Act, Phase, Target, restored};
+use super::{Act, Phase, Target, Targets, restored};
 use crate::api::conditions::{Reason, Step};
 use crate::api::v1alpha1::LogLevel;
 use crate::blueprint::{Canary, Size, Strategy};
 use crate::facts::{Answer, Trouble};
 use crate::names;
 
-fn target(proxy: LogLevel, agent: LogLevel) -> Target {
-    Target::of(&blueprint(proxy, agent)).unwrap()
+fn target(proxy: LogLevel, agent: LogLevel) -> Targets {
+    Targets::one(Target::of(&blueprint(proxy, agent)).unwrap().into())
 }
 
 /// Quick enough for a model in which every step takes two seconds.
@@ -38,21 +38,21 @@ fn is_moving(label: Option<&str>) -> bool {
     label.is_some_and(|label| label.ends_with(".moving"))
 }
 
-fn plain() -> Target {
+fn plain() -> Targets {
     target(LogLevel::Info, LogLevel::Info)
 }
 
 /// Lets the cluster and the operator work until nothing is left to do.
-fn settle(model: &mut Model, target: &Target, phase: Phase) -> bool {
+fn settle(model: &mut Model, target: &Targets, phase: Phase) -> bool {
     settle_at(model, target, target, phase)
 }
 
 /// The same where another revision than the target is to be left in the end.
-fn settle_at(model: &mut Model, target: &Target, end: &Target, phase: Phase) -> bool {
+fn settle_at(model: &mut Model, target: &Targets, end: &Targets, phase: Phase) -> bool {
     for round in 0..240_u16 {
         let plan = model.operate(target, phase, usize::MAX);
         let done = plan.done && plan.acts.is_empty();
-        if done && model.is_at(end) {
+        if done && model.is_at(&end.target) {
             return true;
         }
         for choice in 0..7 {
@@ -185,7 +185,7 @@ fn an_image_that_cannot_be_pulled_is_told_with_node_and_image() {
         model.operate(&target, Phase::Installing, usize::MAX);
         model.step(choice);
     }
-    let name = format!("{}.node-0", target.daemon_set);
+    let name = format!("{}.node-0", target.target.daemon_set);
     let mut pod = model.facts.pods[&name].as_ref().clone();
     pod.trouble = Some(Trouble {
         reason: "ImagePullBackOff".to_owned(),
@@ -354,7 +354,7 @@ fn pods_that_wait_for_their_sandbox_hold_the_replacement_of_an_agent_for_a_while
 fn a_proxy_that_never_gets_ready_is_caught_on_the_canary_and_taken_back() {
     let mut model = installed(3);
     let arriving = target(LogLevel::Debug, LogLevel::Info);
-    model.broken.insert(arriving.revision.to_string());
+    model.broken.insert(arriving.target.revision.to_string());
     assert!(settle_at(&mut model, &arriving, &plain(), Phase::Installed));
     let reason = model.orders.failed.clone().unwrap();
     assert!(reason.starts_with("gate Proxy on node node-0"), "{reason}");
@@ -372,12 +372,13 @@ fn a_proxy_that_never_gets_ready_is_caught_on_the_canary_and_taken_back() {
 fn an_agent_that_crashes_is_caught_on_the_canary_and_no_other_node_gets_it() {
     let mut model = installed(3);
     let arriving = target(LogLevel::Info, LogLevel::Debug);
-    model.broken.insert(arriving.agent_hash.clone());
+    model.broken.insert(arriving.target.agent_hash.clone());
     for round in 0..40_u8 {
         model.operate(&arriving, Phase::Installed, usize::MAX);
         model.step(round % 7);
-        let is_arriving =
-            |pod: &&crate::facts::Pod| pod.template_hash.as_deref() == Some(&arriving.agent_hash);
+        let is_arriving = |pod: &&crate::facts::Pod| {
+            pod.template_hash.as_deref() == Some(&arriving.target.agent_hash)
+        };
         let got: Vec<&str> = model
             .facts
             .pods_with("k8s-app", crate::names::CNI_DAEMON_SET)
@@ -410,7 +411,8 @@ fn paused_nothing_begins_and_what_has_begun_comes_to_a_safe_point() {
     }
     assert_eq!(labels(&model, is_moving), 1);
     assert_eq!(
-        labels(&model, |label| label == Some(arriving.revision.as_str())),
+        labels(&model, |label| label
+            == Some(arriving.target.revision.as_str())),
         1
     );
     model.orders.paused = false;
@@ -443,7 +445,7 @@ fn labels_of_an_earlier_rollout_are_removed_before_the_first_node_moves() {
     model.label(
         "node-1",
         crate::names::NODE_ZTUNNEL_LABEL,
-        arriving.revision.as_str(),
+        arriving.target.revision.as_str(),
     );
     assert!(settle(&mut model, &arriving, Phase::Installed));
     assert_eq!(model.most_silent, 0);
@@ -512,7 +514,7 @@ fn a_proxy_that_does_not_serve_every_pod_holds_the_next_node() {
         model.operate(&arriving, Phase::Installed, usize::MAX);
         let now = model.now;
         for (question, answer) in &mut model.facts.answers {
-            let of_new = matches!(question, crate::facts::Question::Proxy { pod, .. } if pod.starts_with(&arriving.daemon_set));
+            let of_new = matches!(question, crate::facts::Question::Proxy { pod, .. } if pod.starts_with(&arriving.target.daemon_set));
             if of_new {
                 *answer = Answer::after(Some(answer), now, Err("no answer".to_owned()));
             }
@@ -587,10 +589,10 @@ proptest! {
         let first = plain();
         let arriving = target(LogLevel::Warn, level);
         if breaks == 0 {
-            model.broken.insert(arriving.revision.to_string());
+            model.broken.insert(arriving.target.revision.to_string());
         }
         if breaks == 1 && agent {
-            model.broken.insert(arriving.agent_hash.clone());
+            model.broken.insert(arriving.target.agent_hash.clone());
         }
         for (choice, what, pick, most) in &choices {
             let target = if minds && *what == 77 { &first } else { &arriving };
