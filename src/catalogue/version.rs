@@ -39,12 +39,12 @@ impl Minor {
 
     /// The Kubernetes minor a cluster reports, whatever its distribution appends: `v1.33.4-gke.1`, `1.33+`.
     pub fn of_kubernetes(git_version: &str) -> Option<Self> {
-        let mut numbers = git_version
-            .trim_start_matches('v')
-            .split(|c: char| !c.is_ascii_digit());
-        let major = number(numbers.next()?)?;
-        let minor = number(numbers.next()?)?;
-        Some(Self { major, minor })
+        let (major, rest) = git_version.trim_start_matches('v').split_once('.')?;
+        let minor = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        Some(Self {
+            major: number(major)?,
+            minor: number(minor)?,
+        })
     }
 }
 
