@@ -119,6 +119,10 @@ pub struct Node {
 }
 
 /// A pod of the data plane's namespace.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is told on its own, and any of them may hold with any other"
+)]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pod {
     /// Its name.
@@ -145,6 +149,8 @@ pub struct Pod {
     pub trouble: Option<Trouble>,
     /// How often its containers were started again.
     pub restarts: i32,
+    /// The image of every container is on the node.
+    pub pulled: bool,
 }
 
 impl Pod {
@@ -307,6 +313,24 @@ impl Facts {
             .map(Arc::as_ref)
             .filter(move |pod| !pod.finished)
             .filter(move |pod| pod.labels.get(label).map(String::as_str) == Some(value))
+    }
+
+    /// Who names this revision of the control plane by a label that is not ours: namespaces, then pods, sorted.
+    pub fn users_of(&self, revision: &str) -> Vec<String> {
+        let namespaces = self.namespaces.iter().filter(|(_, namespace)| {
+            namespace
+                .labels
+                .get(names::ISTIO_REVISION_LABEL)
+                .is_some_and(|named| named == revision)
+        });
+        let pods = self.workloads.iter().filter(|((namespace, _), pod)| {
+            // istiod's own pods carry it, too.
+            namespace != names::SYSTEM_NAMESPACE && pod.revision.as_deref() == Some(revision)
+        });
+        namespaces
+            .map(|(name, _)| format!("Namespace {name}"))
+            .chain(pods.map(|((namespace, name), _)| format!("Pod {namespace}/{name}")))
+            .collect()
     }
 
     /// Every `DaemonSet` of ours with this label value, those that are being deleted included.

@@ -125,6 +125,9 @@ pub const CNI_DAEMON_SET: &str = "istio-cni-node";
 /// Value of label `app` on every proxy, and the proxy's `ServiceAccount`. The name is Istio's.
 pub const ZTUNNEL: &str = "ztunnel";
 
+/// Value of label `app` on what pulls images before a rollout.
+pub const PREPULL: &str = "applink-prepull";
+
 /// Value of label `app` on the control plane.
 pub const ISTIOD: &str = "istiod";
 

@@ -136,6 +136,8 @@ names! {
         Nodes,
         /// Nodes are set aside or not there, and hold the last steps.
         WaitingForNodes,
+        /// Something of a user's names the old revision by a label, and holds its end.
+        RevisionInUse,
         /// Gateways are moving.
         Gateways,
         /// Every node is read once more.

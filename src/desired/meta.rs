@@ -44,6 +44,8 @@ pub enum Component {
     Cni,
     /// The node proxy.
     Ztunnel,
+    /// What pulls images.
+    Prepull,
     /// Mesh-wide policy.
     Mesh,
 }
@@ -57,6 +59,7 @@ impl Component {
             Self::Istiod => "istiod",
             Self::Cni => "istio-cni",
             Self::Ztunnel => "ztunnel",
+            Self::Prepull => "prepull",
             Self::Mesh => "mesh",
         }
     }

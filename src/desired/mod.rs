@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod mesh;
 pub mod meta;
 mod pod;
+mod prepull;
 pub mod rbac;
 pub mod secrets;
 pub mod validator;
@@ -56,6 +57,14 @@ pub fn agent(blueprint: &Blueprint) -> Result<Vec<Manifest>, Error> {
 /// [`Error`] when an object does not serialise.
 pub fn proxy(blueprint: &Blueprint, placement: &Placement) -> Result<Vec<Manifest>, Error> {
     ztunnel::objects(blueprint, placement)
+}
+
+/// What pulls the images of the blueprint's revision on every node.
+///
+/// # Errors
+/// [`Error`] when it does not serialise.
+pub fn prepull(blueprint: &Blueprint) -> Result<Manifest, Error> {
+    prepull::daemon_set(blueprint, &revision(blueprint)?)
 }
 
 /// The mesh-wide policy: one `PeerAuthentication` when the network is strict, else nothing.

@@ -67,6 +67,8 @@ pub struct PodMeta {
     pub deleting: bool,
     /// When it was created.
     pub created: Option<Timestamp>,
+    /// The control plane's revision that its label names.
+    pub revision: Option<Box<str>>,
 }
 
 /// Namespaces whose pods are never captured.
@@ -179,6 +181,7 @@ mod tests {
             redirected,
             deleting: false,
             created: Timestamp::from_second(1000 - age).ok(),
+            revision: None,
         })
     }
 

@@ -12,7 +12,7 @@ use super::apply::{self, limited};
 use super::error::{Error, is_conflict, is_gone};
 use super::pass::Operator;
 use super::world::resource;
-use super::{mark, signals};
+use super::{mark, signals, sweep};
 use crate::api::v1alpha1::{ApplicationNetwork, MeshMember};
 use crate::facts::{Answer, Facts, ObjectKey, Question};
 use crate::names;
@@ -141,6 +141,11 @@ impl Operator {
                 info!(object = %key, "letting go");
                 self.metrics.act("release");
                 apply::release(&self.client, key).await
+            }
+            Act::Forget { release } => {
+                info!(release, "deleting the leases of an istiod that is gone");
+                self.metrics.act("forget");
+                sweep::leases(&self.client, release).await
             }
             Act::Define(_) | Act::Ask(_) | Act::Exclude { .. } | Act::PassCanary { .. } => Ok(()),
         }

@@ -164,6 +164,13 @@ pub fn pod(object: K8sPod) -> Option<(String, Pod)> {
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
         created: meta.creation_timestamp.map(|time| time.0),
         trouble: waiting.or_else(unscheduled),
+        pulled: {
+            let all = spec.containers.len() + spec.init_containers.as_ref().map_or(0, Vec::len);
+            let pulled = containers
+                .iter()
+                .filter(|container| !container.image_id.is_empty());
+            all > 0 && pulled.count() == all
+        },
         restarts: containers
             .iter()
             .map(|container| container.restart_count)
@@ -207,6 +214,11 @@ pub fn workload<K>(object: PartialObjectMeta<K>) -> (Place, PodMeta) {
         redirected: annotations.contains_key(names::REDIRECTION_ANNOTATION),
         deleting: meta.deletion_timestamp.is_some(),
         created: meta.creation_timestamp.as_ref().map(|time| time.0),
+        revision: meta
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(names::ISTIO_REVISION_LABEL))
+            .map(|revision| revision.as_str().into()),
     };
     (place(&meta), fact)
 }

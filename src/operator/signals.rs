@@ -479,6 +479,7 @@ mod tests {
                 redirected,
                 deleting,
                 created: jiff::Timestamp::from_second(1000 - age).ok(),
+                revision: None,
             };
             (("shop".to_owned(), name.to_owned()), meta)
         };

@@ -11,13 +11,16 @@ use crate::desired;
 use crate::facts::{Facts, ObjectKey};
 use crate::names;
 
+/// The kind of what istiod elects its leaders with.
+const LEASES: (&str, &str, &str, &str) = ("coordination.k8s.io", "v1", "Lease", "leases");
+
 /// Deletes what istiod made at run time: leases and locks of its elections, the root certificate and the revoked
 /// ones in every namespace, its gateway classes; and what is ours but is not watched: `cacerts`, and the mesh-wide policy
 /// where the operator was started during the leave.
 pub async fn sweep(client: &Client, facts: &Facts) -> Result<(), Error> {
     let system = names::SYSTEM_NAMESPACE;
     for (kind, prefix) in [
-        (("coordination.k8s.io", "v1", "Lease", "leases"), "istio-"),
+        (LEASES, "istio-"),
         (("", "v1", "ConfigMap", "configmaps"), "istio-"),
     ] {
         let resource = resource(kind);
@@ -60,6 +63,26 @@ pub async fn sweep(client: &Client, facts: &Facts) -> Result<(), Error> {
     let secrets = resource(("", "v1", "Secret", "secrets"));
     let key = ObjectKey::in_system("Secret", names::CACERTS_SECRET);
     apply::delete_of(client, &secrets, &key, None).await
+}
+
+/// Deletes the leases that the istiod of a release took: they end in its name. Those of an istiod that runs on do not.
+pub async fn leases(client: &Client, release: &str) -> Result<(), Error> {
+    let system = names::SYSTEM_NAMESPACE;
+    let resource = resource(LEASES);
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), system, &resource);
+    let what = format!("leases in {system}");
+    let list = limited("list", what, api.list_metadata(&ListParams::default())).await?;
+    let tail = format!("-{release}");
+    for object in list.items {
+        let Some(name) = object.metadata.name else {
+            continue;
+        };
+        if name.starts_with("istio-") && name.ends_with(&tail) {
+            let key = ObjectKey::in_system(LEASES.2, &name);
+            apply::delete_of(client, &resource, &key, object.metadata.uid.as_deref()).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn sweep_policies(client: &Client) -> Result<(), Error> {
@@ -110,18 +133,41 @@ async fn sweep_classes(client: &Client) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
 
     use http::Method;
     use serde_json::{Value, json};
 
-    use super::super::apply::tests::server;
+    use super::super::apply::tests::{Asked, server};
     use super::*;
     use crate::facts::{Definition, NamespaceFact};
 
     /// Paths of what was deleted.
     async fn deleted(facts: &Facts) -> Vec<String> {
-        let (client, asked) = server(|method, path| {
+        let (client, asked) = istio();
+        sweep(&client, facts).await.unwrap();
+        paths(&asked.lock().unwrap())
+    }
+
+    fn paths(asked: &[Asked]) -> Vec<String> {
+        asked
+            .iter()
+            .filter(|(method, _, _)| *method == Method::DELETE)
+            .map(|(_, path, _)| path.split('?').next().unwrap_or_default().to_owned())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn the_leases_of_a_release_go_and_no_others() {
+        let (client, asked) = istio();
+        leases(&client, "1-6-0").await.unwrap();
+        let lease = "/apis/coordination.k8s.io/v1/namespaces/applink-system/leases/istio-gateway-status-1-6-0";
+        assert_eq!(paths(&asked.lock().unwrap()), [lease]);
+    }
+
+    /// An API server with what istiods leave behind.
+    fn istio() -> (Client, Arc<Mutex<Vec<Asked>>>) {
+        server(|method, path| {
             let list = |kind: &str, names: &[&str]| {
                 let items: Vec<Value> = names
                     .iter()
@@ -131,7 +177,13 @@ mod tests {
             };
             let reply = match (method, path) {
                 (&Method::GET, path) if path.contains("/leases") => {
-                    list("Lease", &["istio-leader", "other"])
+                    let leases = [
+                        "istio-leader",
+                        "istio-gateway-status-1-6-0",
+                        "istio-gateway-status-11-6-0",
+                        "other",
+                    ];
+                    list("Lease", &leases)
                 }
                 (&Method::GET, path) if path.contains("/configmaps") => list("ConfigMap", &[]),
                 (&Method::GET, path) if path.contains("/peerauthentications") => {
@@ -145,14 +197,7 @@ mod tests {
                 _ => json!({"kind": "Status", "status": "Success"}),
             };
             (200, reply)
-        });
-        sweep(&client, facts).await.unwrap();
-        let asked = asked.lock().unwrap();
-        asked
-            .iter()
-            .filter(|(method, _, _)| *method == Method::DELETE)
-            .map(|(_, path, _)| path.split('?').next().unwrap_or_default().to_owned())
-            .collect()
+        })
     }
 
     #[tokio::test]
@@ -163,6 +208,8 @@ mod tests {
             .insert("shop".to_owned(), Arc::new(NamespaceFact::default()));
         let own = [
             "/apis/coordination.k8s.io/v1/namespaces/applink-system/leases/istio-leader",
+            "/apis/coordination.k8s.io/v1/namespaces/applink-system/leases/istio-gateway-status-1-6-0",
+            "/apis/coordination.k8s.io/v1/namespaces/applink-system/leases/istio-gateway-status-11-6-0",
             "/api/v1/namespaces/shop/configmaps/istio-ca-root-cert",
             "/api/v1/namespaces/shop/configmaps/istio-ca-crl",
         ];

@@ -68,6 +68,11 @@ pub enum Act {
     },
     /// Give up what we own of an object that is not ours to delete.
     Release(ObjectKey),
+    /// Delete the leases of a release's istiod, which is gone.
+    Forget {
+        /// The release as it is in names: `1-6-0`.
+        release: String,
+    },
     /// Ask a component.
     Ask(Question),
 }
@@ -110,7 +115,8 @@ pub struct Plan {
     pub done: bool,
     /// What runs on nodes is being changed, although the mesh is installed.
     pub is_rolling: bool,
-    /// The target failed here: what was settled before runs, and stays.
+    /// The target failed here: what was settled before runs, and stays. Of two releases it is the settled one that runs,
+    /// see [`Targets::left`](super::Targets::left).
     pub is_held: bool,
     /// What is being changed can still be taken back.
     pub is_revertible: bool,

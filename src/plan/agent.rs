@@ -42,9 +42,9 @@ pub(super) fn replace(
     plan: &mut Plan,
 ) {
     let wanted_hash = templates.wanted.template_hash();
-    let is_awaited = passages.iter().any(|one| {
-        one.flight == Flight::Moving && one.tainted && one.place == Place::Start && one.lacks_agent
-    });
+    let is_awaited = passages
+        .iter()
+        .any(|one| one.flight == Flight::Moving && one.tainted && one.lacks_agent);
     let object = templates
         .settled
         .filter(|_| !is_awaited)

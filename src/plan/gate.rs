@@ -13,6 +13,10 @@ const MOST_RESTARTS: i32 = 3;
 /// A gate on a node's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {
+    /// The new images can be pulled.
+    Prepull,
+    /// The new control plane runs, serves and signs.
+    ControlPlane,
     /// The new network agent runs.
     Agent,
     /// The new proxy runs.
@@ -26,6 +30,8 @@ pub enum Gate {
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Prepull => "Prepull",
+            Self::ControlPlane => "ControlPlane",
             Self::Agent => "Agent",
             Self::Proxy => "Proxy",
             Self::Pods => "Pods",
@@ -39,9 +45,9 @@ impl fmt::Display for Gate {
 pub struct Failed {
     /// Which.
     pub gate: Gate,
-    /// On which node.
+    /// On which node; empty where that is not known.
     pub node: String,
-    /// The pod it is about.
+    /// The pod it is about; empty where there is none.
     pub pod: String,
     /// What was seen, with numbers.
     pub message: String,
@@ -55,7 +61,14 @@ impl fmt::Display for Failed {
             pod,
             message,
         } = self;
-        write!(f, "gate {gate} on node {node}, pod {pod}: {message}")
+        write!(f, "gate {gate}")?;
+        if !node.is_empty() {
+            write!(f, " on node {node}")?;
+        }
+        if !pod.is_empty() {
+            write!(f, ", pod {pod}")?;
+        }
+        write!(f, ": {message}")
     }
 }
 

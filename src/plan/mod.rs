@@ -9,16 +9,22 @@
 
 mod act;
 mod agent;
+mod begin;
 mod definitions;
 mod drift;
+mod finish;
 mod fleet;
 mod gate;
 mod nodes;
 mod orders;
 mod passage;
+mod planes;
+mod prepull;
+mod retire;
 mod rollout;
 mod target;
 mod targets;
+mod telling;
 mod wave;
 mod way;
 
@@ -34,14 +40,16 @@ pub use fleet::{canary_patch, exclusion};
 pub use gate::{Failed, Gate};
 pub use nodes::NodeView;
 pub use orders::Orders;
+pub use planes::is_used;
 pub use target::{APPLIED_ANNOTATION, NodeRules, Object, Target};
 pub use targets::Targets;
 
 use jiff::Timestamp;
 
+use planes::Planes;
+
 use crate::api::conditions::{Reason, Step};
-use crate::facts::{Facts, ObjectKey, Question};
-use crate::health::{self, Deployment};
+use crate::facts::Facts;
 use crate::names;
 use crate::status::Wait;
 
@@ -65,36 +73,18 @@ pub fn plan(
 ) -> Plan {
     let target = targets.target.as_ref();
     let mut plan = Plan::new(Step::Crds);
-    let installed = phase == Phase::Installed;
-    if let Some(wait) = definitions::plan(facts, bundle, &mut plan)
-        && !installed
-    {
+    let wait = definitions::plan(facts, bundle, &mut plan);
+    if phase == Phase::Installed {
+        return rollout::go_on(facts, targets, orders, plan, now);
+    }
+    if let Some(wait) = wait {
         return plan.waiting(Step::Crds, wait);
     }
-    let rolling = rollout::is_needed(facts, target, orders);
-    plan.is_rolling = installed && rolling;
-    apply(facts, &target.foundation, &mut plan);
-    apply(facts, &target.control_plane, &mut plan);
-    if installed && !rolling {
-        // Nothing to move: repair, clean up, done.
-        apply(facts, &target.policy, &mut plan);
-        plan.is_held = rollout::is_held(facts, target, orders);
-        if !plan.is_held {
-            apply(facts, &target.agent, &mut plan);
-            apply(facts, &target.proxy, &mut plan);
-        }
-        rollout::tidy(facts, &mut plan);
-        plan.step = Step::Verify;
-        plan.done = true;
-        return plan;
-    }
-    if let Some(wait) = control_plane(facts, target, &mut plan, now) {
+    planes::keep(facts, targets, Planes::Target, &mut plan);
+    if let Some(wait) = planes::gate(facts, target, None, &mut plan, now) {
         return plan.waiting(Step::ControlPlane, wait);
     }
     apply(facts, &target.policy, &mut plan);
-    if installed {
-        return rollout::move_nodes(facts, target, orders, plan, now);
-    }
     first_nodes(facts, target, plan, now)
 }
 
@@ -107,74 +97,6 @@ fn apply(facts: &Facts, objects: &[Object], plan: &mut Plan) {
             .cloned()
             .map(|object| Act::Apply(Box::new(object))),
     );
-}
-
-/// istiod runs in the version asked for, serves, signs, and has spread the root certificate.
-fn control_plane(facts: &Facts, target: &Target, plan: &mut Plan, now: Timestamp) -> Option<Wait> {
-    let key = ObjectKey::in_system("Deployment", &target.istiod);
-    let wait = |message: String| Wait {
-        reason: Reason::ControlPlane,
-        object: key.to_string(),
-        message,
-    };
-    let pending = plan
-        .acts
-        .iter()
-        .any(|act| matches!(act, Act::Apply(object) if object.key == key));
-    let Some(live) = facts.object(&key).filter(|_| !pending) else {
-        return Some(wait("it is being applied".to_owned()));
-    };
-    let state = Deployment::of(live);
-    let pods = || {
-        facts
-            .pods_with("app", names::ISTIOD)
-            .filter(|pod| is_of_deployment(&pod.name, &target.istiod))
-    };
-    let lost = pods()
-        .filter(|pod| !pod.ready && !pod.deleting && !facts.answers(pod))
-        .count();
-    if !state.is_rolled_out_but(lost) {
-        if let Some((pod, text)) = health::trouble(pods()) {
-            return Some(trouble(pod, text, Reason::ControlPlane));
-        }
-        return Some(wait(format!(
-            "{} of {} replicas are of the newest template, {} are available, {lost} are on nodes that do not answer",
-            state.updated, state.desired, state.available
-        )));
-    }
-    if !facts.root_config_map {
-        return Some(Wait {
-            reason: Reason::ControlPlane,
-            object: ObjectKey::in_system("ConfigMap", names::ROOT_CONFIG_MAP).to_string(),
-            message: "istiod has not written the root certificate yet".to_owned(),
-        });
-    }
-    let mut asked: Vec<(Question, bool)> = pods()
-        .filter(|pod| pod.ready && !pod.deleting)
-        .map(|pod| Question::ControlPlane {
-            pod: pod.name.clone(),
-            uid: pod.uid.clone(),
-        })
-        .map(|question| {
-            let good = plan.ask(facts, &question, now);
-            (question, good)
-        })
-        .collect();
-    if asked.iter().any(|(_, good)| *good) {
-        return None;
-    }
-    let told = asked
-        .pop()
-        .and_then(|(question, _)| facts.answers.get(&question))
-        .map_or("it has not been asked yet", |answer| answer.text());
-    Some(wait(format!("it does not serve yet: {told}")))
-}
-
-/// Pods of a Deployment are called `<deployment>-<template hash>-<random>`.
-fn is_of_deployment(pod: &str, deployment: &str) -> bool {
-    pod.strip_prefix(deployment)
-        .and_then(|rest| rest.strip_prefix('-'))
-        .is_some_and(|rest| rest.matches('-').count() <= 1)
 }
 
 /// A wait for a pod that does not run.

@@ -1,6 +1,9 @@
 //! A cluster as a model: acts change it at once, controllers and kubelets in steps of a seeded order. Enough to show that
 //! plans converge whatever happens in between.
 
+mod controllers;
+mod fixtures;
+mod look;
 mod mesh;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,70 +12,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Act, Bundle, Object, Orders, Phase, Plan, Target, Targets, plan};
-use crate::api::v1alpha1::LogLevel;
-use crate::blueprint::Blueprint;
-use crate::desired::crds;
+use super::{Act, Bundle, Object, Orders, Phase, Plan, Targets, plan, planes};
 use crate::facts::{
     Accepted, Answer, Definition, Evidence, Facts, Live, Node, ObjectKey, Pod, Question,
     fingerprint,
 };
 use crate::names;
+pub use fixtures::blueprint;
+use fixtures::definition;
 use mesh::Mesh;
-
-/// A blueprint as small as it gets.
-pub fn blueprint(log_level: LogLevel, agent_level: LogLevel) -> Blueprint {
-    use crate::blueprint::{Agent, ControlPlane, Images, NodeProxy, Owner, Release};
-    let image = |name: &str| format!("{name}:1");
-    Blueprint {
-        owner: Owner {
-            name: "east".to_owned(),
-            uid: "u".to_owned(),
-        },
-        network: "east".to_owned(),
-        trust_domain: "cluster.local".to_owned(),
-        cluster_domain: "cluster.local".to_owned(),
-        mtls: crate::api::v1alpha1::Mtls::Permissive,
-        release: Release {
-            version: crate::catalogue::Version::new(1, 6, 0),
-            istio: crate::catalogue::Version::new(1, 31, 0),
-        },
-        images: Images {
-            istiod: image("pilot"),
-            cni: image("install-cni"),
-            ztunnel: image("applink"),
-            waypoint: image("proxyv2"),
-        },
-        pull_secrets: Vec::new(),
-        platform: crate::platform::Platform::Vanilla,
-        families: crate::blueprint::IpFamilies::V4,
-        node_selector: BTreeMap::new(),
-        tolerations: vec![k8s_openapi::api::core::v1::Toleration {
-            operator: Some("Exists".to_owned()),
-            ..Default::default()
-        }],
-        ztunnel: NodeProxy {
-            log_level,
-            ..NodeProxy::default()
-        },
-        cni: Agent {
-            log_level: agent_level,
-            ..Agent::default()
-        },
-        control_plane: ControlPlane::default(),
-        waypoint: crate::blueprint::WaypointDefaults::default(),
-    }
-}
-
-/// A definition of the folder.
-fn definition(name: &str) -> crds::Bundled {
-    let document = json!({
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": name},
-        "spec": {"group": "networking.istio.io", "versions": [{"name": "v1"}]},
-    });
-    crds::definition("f", document, None).unwrap().unwrap()
-}
 
 /// The model.
 #[derive(Clone)]
@@ -90,10 +38,14 @@ pub struct Model {
     pub mesh: Mesh,
     /// Hashes and revisions whose pods never get ready.
     pub broken: BTreeSet<String>,
+    /// Deployments whose istiods are ready and sign nothing.
+    pub mute: BTreeSet<String>,
     /// The most nodes that were in flight at a time.
     pub most_in_flight: usize,
     /// Nodes that were not ready at some time: one that is lost in flight comes back beside those that began meanwhile.
     pub lost: BTreeSet<String>,
+    /// Nodes that pull no image.
+    pub stuck: BTreeSet<String>,
     /// Nodes without room.
     pub full: BTreeSet<String>,
     /// Nodes with pods that wait for their sandbox.
@@ -113,10 +65,12 @@ impl Model {
             orders: Orders::default(),
             mesh: Mesh::default(),
             broken: BTreeSet::new(),
+            mute: BTreeSet::new(),
             most_in_flight: 0,
             lost: BTreeSet::new(),
             full: BTreeSet::new(),
             crowded: BTreeSet::new(),
+            stuck: BTreeSet::new(),
             counter: 0,
         };
         for index in 0..nodes {
@@ -273,6 +227,7 @@ impl Model {
             }
             Act::Delete { key, uid } => {
                 assert_ne!(key.name, names::CNI_DAEMON_SET, "the agent is never absent");
+                self.check_needs(key);
                 if self
                     .facts
                     .objects
@@ -289,7 +244,7 @@ impl Model {
                         .facts
                         .pods
                         .values()
-                        .any(|one| one.node == node && one.deleting && !is_agent(one));
+                        .any(|one| one.node == node && one.deleting && is_proxy(one));
                     assert!(!is_draining, "two components of {node} in disruption");
                     self.end(name);
                 }
@@ -319,8 +274,20 @@ impl Model {
                 self.facts.objects.insert(key.clone(), Arc::new(live));
             }
             Act::Ask(question) => self.answer(question),
-            Act::Unenrol { .. } | Act::Release(_) => {}
+            Act::Unenrol { .. } | Act::Release(_) | Act::Forget { .. } => {}
         }
+    }
+
+    /// Nothing of a control plane goes that a proxy or an unlabelled object needs.
+    fn check_needs(&self, key: &ObjectKey) {
+        let body = &self.facts.objects[key].body;
+        let release = &body["metadata"]["labels"][names::ISTIO_REVISION_LABEL];
+        let Some(release) = release.as_str() else {
+            return;
+        };
+        assert_ne!(key.name, names::DEFAULT_VALIDATOR, "it moves");
+        assert!(!planes::is_used(&self.facts, release), "{key} is used");
+        assert_ne!(planes::default_release(&self.facts), Some(release), "{key}");
     }
 
     fn mark(
@@ -384,7 +351,9 @@ impl Model {
 
     fn answer(&mut self, question: &Question) {
         let seen = match question {
-            Question::ControlPlane { .. } => Ok(true),
+            Question::ControlPlane { pod, .. } => {
+                Ok(!self.mute.iter().any(|name| pod.starts_with(name)))
+            }
             Question::Room { node, .. } => Ok(!self.full.contains(node)),
             Question::Sandboxes { node, .. } => Ok(!self.crowded.contains(node)),
             Question::StandDown { node, pod, .. } => {
@@ -422,8 +391,11 @@ impl Model {
     fn apply(&mut self, object: &Object) {
         let uid = self.next();
         let mut body = object.manifest.body.clone();
+        body["metadata"]["creationTimestamp"] = json!(self.now.to_string());
         let (uid, generation) = match self.facts.objects.get(&object.key) {
             Some(live) => {
+                body["metadata"]["creationTimestamp"] =
+                    live.body["metadata"]["creationTimestamp"].clone();
                 body["status"] = live.body["status"].clone();
                 let changed = live.body["spec"] != body["spec"];
                 (live.uid.clone(), live.generation + i64::from(changed))
@@ -447,287 +419,16 @@ impl Model {
             .objects
             .insert(object.key.clone(), Arc::new(live));
     }
-
-    /// One step of what the cluster does by itself; which one is chosen by `choice`.
-    pub fn step(&mut self, choice: u8) {
-        self.now = self
-            .now
-            .checked_add(jiff::SignedDuration::from_secs(2))
-            .unwrap();
-        self.note_flight();
-        match choice % 8 {
-            0 => self.establish(),
-            1 => self.observe(),
-            2 => self.deploy(),
-            3 => self.schedule(),
-            4 => self.facts.root_config_map |= self.deployed(),
-            5 => self.start_one(choice),
-            6 => self.end_one(),
-            _ => self.workload(choice),
-        }
-    }
-
-    fn establish(&mut self) {
-        for definition in self.facts.definitions.values_mut() {
-            Arc::make_mut(definition).established = true;
-        }
-    }
-
-    fn observe(&mut self) {
-        for live in self.facts.objects.values_mut() {
-            let live = Arc::make_mut(live);
-            let generation = live.generation;
-            live.body["status"]["observedGeneration"] = json!(generation);
-        }
-    }
-
-    fn deployed(&self) -> bool {
-        self.facts
-            .pods_with("app", names::ISTIOD)
-            .any(|pod| pod.ready)
-    }
-
-    /// The Deployment controller.
-    fn deploy(&mut self) {
-        let deployments: Vec<ObjectKey> = self
-            .facts
-            .objects
-            .keys()
-            .filter(|key| key.kind == "Deployment")
-            .cloned()
-            .collect();
-        for key in deployments {
-            let uid = self.next();
-            let mut live = self.facts.objects[&key].as_ref().clone();
-            live.body["status"] = json!({
-                "observedGeneration": live.generation, "replicas": 2,
-                "updatedReplicas": 2, "availableReplicas": 2, "readyReplicas": 2,
-            });
-            self.facts.objects.insert(key.clone(), Arc::new(live));
-            let name = format!("{}-5d4-x", key.name);
-            self.facts.pods.entry(name.clone()).or_insert_with(|| {
-                Arc::new(Pod {
-                    name,
-                    uid,
-                    ready: true,
-                    labels: BTreeMap::from([("app".to_owned(), names::ISTIOD.to_owned())]),
-                    ..Pod::default()
-                })
-            });
-        }
-    }
-
-    /// The DaemonSet controller: pods on nodes that match, none on nodes that do not, strategy OnDelete.
-    fn schedule(&mut self) {
-        let sets: Vec<(ObjectKey, Live)> = self
-            .facts
-            .objects
-            .iter()
-            .filter(|(key, _)| key.kind == "DaemonSet")
-            .map(|(key, live)| (key.clone(), live.as_ref().clone()))
-            .collect();
-        let leaving: Vec<String> = self
-            .facts
-            .pods
-            .values()
-            .filter(|pod| pod.labels.get("app").map(String::as_str) != Some(names::ISTIOD))
-            .filter(|pod| {
-                !sets.iter().any(|(key, live)| {
-                    pod.name.starts_with(&format!("{}.", key.name))
-                        && self
-                            .facts
-                            .nodes
-                            .get(&pod.node)
-                            .is_some_and(|node| matches(live, node))
-                })
-            })
-            .map(|pod| pod.name.clone())
-            .collect();
-        for name in leaving {
-            if let Some(pod) = self.facts.pods.get_mut(&name) {
-                Arc::make_mut(pod).deleting = true;
-            }
-        }
-        let nodes: Vec<Arc<Node>> = self.facts.nodes.values().cloned().collect();
-        for (key, live) in &sets {
-            for node in nodes.iter().filter(|node| matches(live, node)) {
-                let name = format!("{}.{}", key.name, node.name);
-                if self.facts.pods.contains_key(&name) {
-                    continue;
-                }
-                let template = &live.body["spec"]["template"]["metadata"];
-                let pod = Pod {
-                    uid: self.next(),
-                    created: Some(self.now),
-                    node: node.name.clone(),
-                    labels: serde_json::from_value(template["labels"].clone()).unwrap(),
-                    template_hash: template["annotations"][names::TEMPLATE_HASH_ANNOTATION]
-                        .as_str()
-                        .map(str::to_owned),
-                    name: name.clone(),
-                    ..Pod::default()
-                };
-                self.facts.pods.insert(name, Arc::new(pod));
-            }
-        }
-    }
-
-    /// A kubelet: one pod on a Ready node becomes ready.
-    fn start_one(&mut self, choice: u8) {
-        let waiting: Vec<String> = self
-            .facts
-            .pods
-            .values()
-            .filter(|pod| !pod.ready && !pod.deleting)
-            .filter(|pod| {
-                let revision = pod.labels.get(names::REVISION_LABEL);
-                let hash = pod.template_hash.as_ref();
-                let is_broken = revision.is_some_and(|revision| self.broken.contains(revision))
-                    || is_agent(pod) && hash.is_some_and(|hash| self.broken.contains(hash));
-                !is_broken
-            })
-            // A proxy is ready when an agent has sent it the full list.
-            .filter(|pod| is_agent(pod) || self.has_agent(&pod.node))
-            .filter(|pod| {
-                self.facts
-                    .nodes
-                    .get(&pod.node)
-                    .is_some_and(|node| node.ready)
-            })
-            .map(|pod| pod.name.clone())
-            .collect();
-        if waiting.is_empty() {
-            return;
-        }
-        let name = &waiting[usize::from(choice / 8) % waiting.len()];
-        let mut pod = self.facts.pods[name].as_ref().clone();
-        pod.ready = true;
-        pod.ready_since = Some(self.now);
-        if is_agent(&pod) {
-            // Whoever has not stood down connects, in no certain order.
-            let mut proxies: Vec<String> = self
-                .facts
-                .pods
-                .values()
-                .filter(|one| one.node == pod.node && one.ready && !is_agent(one))
-                .map(|one| one.name.clone())
-                .collect();
-            if choice.is_multiple_of(16) {
-                proxies.reverse();
-            }
-            for proxy in proxies {
-                if self.mesh.stands_down(&pod.node, &proxy) {
-                    let mut lost = self.facts.pods[&proxy].as_ref().clone();
-                    lost.ready = false;
-                    self.facts.pods.insert(proxy, Arc::new(lost));
-                } else {
-                    self.mesh.connect(&pod.node, &proxy);
-                }
-            }
-        } else {
-            self.mesh.connect(&pod.node, name);
-        }
-        self.facts.pods.insert(name.clone(), Arc::new(pod));
-    }
-
-    /// A proxy that was told to end has ended.
-    fn end_one(&mut self) {
-        let ending = self
-            .facts
-            .pods
-            .values()
-            .find(|pod| {
-                let node = self.facts.nodes.get(&pod.node);
-                pod.deleting && node.is_none_or(|node| node.ready)
-            })
-            .map(|pod| pod.name.clone());
-        if let Some(name) = ending {
-            self.end(&name);
-        }
-    }
-
-    /// An enrolled pod starts or ends somewhere.
-    fn workload(&mut self, choice: u8) {
-        let names: Vec<String> = self.facts.nodes.keys().cloned().collect();
-        let Some(node) = names.get(usize::from(choice / 16) % names.len().max(1)) else {
-            return;
-        };
-        if choice.is_multiple_of(5) {
-            self.mesh.delete(node);
-        } else if self.has_agent(node) {
-            self.mesh.create(node);
-        }
-    }
-
-    /// Ready nodes whose proxy or agent does not run.
-    pub fn silent(&self) -> Vec<&str> {
-        self.facts
-            .nodes
-            .values()
-            .filter(|node| node.ready)
-            .filter(|node| {
-                let runs = |label: &'static str, value: &'static str| {
-                    self.facts
-                        .pods_with(label, value)
-                        .any(|pod| pod.node == node.name && pod.ready)
-                };
-                !runs("app", names::ZTUNNEL) || !runs("k8s-app", names::CNI_DAEMON_SET)
-            })
-            .map(|node| node.name.as_str())
-            .collect()
-    }
-
-    pub fn note_silence(&mut self) {
-        self.most_silent = self.most_silent.max(self.silent().len());
-    }
-
-    /// Everything runs as the target says, and nothing else is left.
-    pub fn is_at(&self, target: &Target) -> bool {
-        let sets: Vec<&str> = super::fleet::daemon_sets(&self.facts)
-            .map(|(key, _)| key.name.as_str())
-            .collect();
-        sets == [target.daemon_set.as_str()]
-            && self.silent().is_empty()
-            && self.mesh.orphans() == 0
-            && !self
-                .facts
-                .nodes
-                .values()
-                .any(|node| super::passage::is_tainted(node))
-            && self
-                .facts
-                .nodes
-                .values()
-                .all(|node| !node.labels.contains_key(names::NODE_ZTUNNEL_LABEL))
-            && self
-                .facts
-                .pods_with("k8s-app", names::CNI_DAEMON_SET)
-                .all(|pod| pod.template_hash.as_deref() == Some(&target.agent_hash))
-            && self
-                .facts
-                .pods_with("app", names::ZTUNNEL)
-                .all(|pod| pod.labels[names::REVISION_LABEL] == target.revision.as_str())
-    }
-}
-
-fn matches(live: &Live, node: &Node) -> bool {
-    let carried = node
-        .labels
-        .get(names::NODE_ZTUNNEL_LABEL)
-        .map(String::as_str);
-    let terms = &live.body["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-        ["nodeSelectorTerms"][0]["matchExpressions"];
-    terms.as_array().into_iter().flatten().all(|term| {
-        if term["key"] != names::NODE_ZTUNNEL_LABEL {
-            return true;
-        }
-        let listed = term["values"]
-            .as_array()
-            .is_some_and(|values| values.iter().any(|value| value.as_str() == carried));
-        listed == (term["operator"] == "In")
-    })
 }
 
 fn is_agent(pod: &Pod) -> bool {
     pod.labels.get("k8s-app").map(String::as_str) == Some(names::CNI_DAEMON_SET)
+}
+
+fn is_proxy(pod: &Pod) -> bool {
+    pod.labels.get("app").map(String::as_str) == Some(names::ZTUNNEL)
+}
+
+fn is_puller(pod: &Pod) -> bool {
+    pod.labels.get("app").map(String::as_str) == Some(names::PREPULL)
 }

@@ -1,6 +1,6 @@
 //! One node on its way: where it is, what it lacks, what is due on it now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -129,6 +129,8 @@ pub(super) struct Judge<'a, 'p> {
     pub agent: Option<&'p str>,
     /// Revisions whose program is not ours.
     pub foreign: Vec<&'p str>,
+    /// Nodes that have not pulled the images yet.
+    pub behind: BTreeSet<&'p str>,
     pub soak: SignedDuration,
     pub timeout: SignedDuration,
     pub now: Timestamp,
@@ -161,6 +163,12 @@ impl<'a> Judge<'a, '_> {
         if let Some(why) = NodeRules::set_aside(node) {
             passage.flight = Flight::Aside(why);
             why.clone_into(&mut passage.told);
+            return passage;
+        }
+        let is_behind = self.behind.contains(node.name.as_str());
+        if is_behind && self.way.is_forward && passage.place == Place::Start && !passage.tainted {
+            passage.flight = Flight::Aside("ImagesMissing");
+            "it has not pulled the images yet".clone_into(&mut passage.told);
             return passage;
         }
         let here = Here {
@@ -198,12 +206,12 @@ impl<'a> Judge<'a, '_> {
         passage
     }
 
-    /// Forward the agent goes first; its replacement is under way as soon as the node carries the taint.
+    /// The agent goes first; its replacement is under way as soon as the node carries the taint.
     fn start(&self, passage: &mut Passage<'a>, here: &Here<'a>, plan: &mut Plan) {
         if !passage.tainted {
             return;
         }
-        if !self.way.is_forward {
+        if !self.way.agent_first {
             passage.mark = Some(untaint());
             return;
         }
@@ -320,7 +328,8 @@ impl<'a> Judge<'a, '_> {
             .and_then(|pod| overdue(pod, Gate::Proxy, self.timeout, plan, self.now));
     }
 
-    /// The leaver ends, the survivor shows again that it serves every pod. Back the agent goes last.
+    /// The leaver ends, the survivor shows again that it serves every pod. Back, and to an older release, the agent goes
+    /// last.
     fn end(&self, passage: &mut Passage<'a>, here: &Here<'a>, plan: &mut Plan) {
         let own_work = self.way.is_forward || passage.tainted || !here.leavers.is_empty();
         passage.flight = if own_work {
@@ -337,10 +346,16 @@ impl<'a> Judge<'a, '_> {
             "the proxy that leaves lets its connections end".clone_into(&mut passage.told);
             return;
         }
-        if !passage.other_agents.is_empty() && !self.way.is_forward {
+        if !passage.other_agents.is_empty() && !self.way.agent_first {
             passage.stage = Stage::Agent;
+            "its network agent is about to be replaced".clone_into(&mut passage.told);
             if passage.tainted {
                 self.replace_agent(passage, plan);
+            } else if self.way.is_forward {
+                passage.mark = Some(Mark {
+                    label: None,
+                    taint: Some(true),
+                });
             } else {
                 passage.flight = Flight::Waiting;
                 "its network agent waits for its turn".clone_into(&mut passage.told);

@@ -8,29 +8,27 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::act::{Act, Plan};
 use super::agent::{self, Templates};
-use super::drift::is_due;
 use super::fleet::{Course, Proxies, course, daemon_sets};
-use super::passage::{Flight, Judge, Mark, Passage, Pods, Stage, is_tainted, pods};
+use super::passage::{Flight, Judge, Passage, Pods, is_tainted, pods};
+use super::planes::{self, Planes};
+use super::prepull;
 use super::target::{Object, Target};
-use super::wave::{self, Wave};
+use super::targets::Targets;
+use super::wave;
 use super::way::{Place, Way};
-use super::{Orders, nodes};
+use super::{Orders, retire};
 use crate::api::conditions::{Reason, Step};
-use crate::api::v1alpha1::{MAX_ROLLOUT_NODES, NodeFailure, OnFullNode, RolloutNodes};
-use crate::facts::{Facts, Node, ObjectKey, Question};
+use crate::facts::{Facts, Node, ObjectKey};
 use crate::health;
 use crate::names;
 use crate::status::Wait;
 
-/// How old an answer about room may be.
-const ROOM_FRESH: SignedDuration = SignedDuration::from_secs(30);
-
 /// What runs on nodes is not what should.
-pub(super) fn is_needed(facts: &Facts, target: &Target, orders: &Orders) -> bool {
-    let Course::Settled(settled) = course(facts, target.revision.as_str(), orders.reverts()) else {
+fn is_needed(facts: &Facts, target: &Target, course: &Course<'_>) -> bool {
+    let Course::Settled(settled) = course else {
         return true;
     };
-    let Some(agent) = settled_agent(&settled, target) else {
+    let Some(agent) = settled_agent(settled, target) else {
         return false;
     };
     let hash = agent.template_hash();
@@ -47,12 +45,116 @@ pub(super) fn is_needed(facts: &Facts, target: &Target, orders: &Orders) -> bool
             .any(|pod| pod.template_hash.as_deref() != hash)
 }
 
-/// The revision that runs is not the target's, which failed here.
-pub(super) fn is_held(facts: &Facts, target: &Target, orders: &Orders) -> bool {
-    matches!(
-        course(facts, target.revision.as_str(), orders.reverts()),
+/// Keeps an installed mesh as it is to be, and moves it there where it is not.
+pub(super) fn go_on(
+    facts: &Facts,
+    targets: &Targets,
+    orders: &Orders,
+    mut plan: Plan,
+    now: Timestamp,
+) -> Plan {
+    let target = targets.target.as_ref();
+    // What was begun to be finished is finished, whatever happens.
+    let finishing = planes::is_finishing(facts, targets);
+    let reverts = orders.reverts() && !finishing;
+    let course = course(facts, target.revision.as_str(), reverts);
+    if !is_needed(facts, target, &course) {
+        return stay(facts, targets, &course, plan, now);
+    }
+    plan.is_rolling = true;
+    plan.is_revertible = !finishing;
+    plan.step = Step::Nodes;
+    let tour = Tour {
+        facts,
+        target,
+        orders,
+        pods: pods(facts),
+        finishing,
+        is_older: (targets.settled.as_ref()).is_some_and(|one| one.version > target.version),
+        now,
+    };
+    let is_target = |one: &Proxies<'_>| one.revision == target.revision.as_str();
+    let planes = match &course {
+        Course::Forward { .. } if finishing => Planes::Moved,
+        Course::Forward { arriving, .. } if orders.paused && arriving.is_none() => Planes::Settled,
+        Course::Forward { .. } => Planes::Both,
+        Course::Settled(one) | Course::Finish { winner: one, .. } if is_target(one) => {
+            Planes::Moved
+        }
+        _ => Planes::Settled,
+    };
+    let kept = matches!(course, Course::Forward { .. }).then_some(target);
+    prepull::clear(facts, kept, &mut plan);
+    if let (Planes::Both, Course::Forward { settled, arriving }) = (planes, &course)
+        && let Some(mut wait) = tour.images(targets, settled, arriving.is_some(), &mut plan)
+    {
+        planes::keep(facts, targets, Planes::Settled, &mut plan);
+        if let Some(failed) = &plan.failed {
+            wait.message = failed.to_string();
+        }
+        return plan.waiting(Step::Prepull, wait);
+    }
+    planes::keep(facts, targets, planes, &mut plan);
+    let holder = match (&targets.settled, planes) {
+        (Some(settled), Planes::Settled) => settled.as_ref(),
+        _ => target,
+    };
+    let is_two = targets.settled.is_some();
+    if planes == Planes::Settled && is_two {
+        // Going back needs nothing of the target's control plane, which may be what failed.
+    } else if let Some(mut wait) = {
+        let limit = orders.strategy.gate_timeout;
+        let limit = (planes == Planes::Both && is_two).then_some(limit);
+        planes::gate(facts, target, limit, &mut plan, now)
+    } {
+        if let Some(failed) = &plan.failed {
+            wait.message = failed.to_string();
+        }
+        return plan.waiting(Step::ControlPlane, wait);
+    }
+    super::apply(facts, &holder.policy, &mut plan);
+    let rights = holder.agent.iter().filter(|one| one.key != agent::key());
+    let rights: Vec<Object> = rights.cloned().collect();
+    super::apply(facts, &rights, &mut plan);
+    match course {
+        Course::Nothing => {
+            super::apply(facts, &holder.agent, &mut plan);
+            super::apply(facts, &holder.proxy, &mut plan);
+            let message = "nothing runs by default; it is being applied";
+            plan.waiting(Step::Nodes, wait_for_set(holder, message))
+        }
+        Course::Settled(settled) => tour.back(&settled, None, plan),
+        Course::Back { settled, arriving } => tour.back(&settled, Some(&arriving), plan),
+        Course::Forward { settled, arriving } => tour.forward(&settled, arriving.as_ref(), plan),
+        Course::Finish { winner, losers } => tour.retire(&winner, &losers, plan),
+    }
+}
+
+/// Nothing is to be moved: repair, clean up, done.
+fn stay(
+    facts: &Facts,
+    targets: &Targets,
+    course: &Course<'_>,
+    mut plan: Plan,
+    now: Timestamp,
+) -> Plan {
+    let target = &targets.target;
+    // The revision that runs is not the target's, which failed here.
+    plan.is_held = matches!(
+        course,
         Course::Settled(settled) if settled.revision != target.revision.as_str()
-    )
+    );
+    plan.step = Step::Verify;
+    prepull::clear(facts, None, &mut plan);
+    plan.done = retire::control_planes(facts, targets, plan.is_held, &mut plan, now);
+    plan.is_rolling = !plan.done && targets.settled.is_some();
+    super::apply(facts, &targets.left(&plan).policy, &mut plan);
+    if !plan.is_held {
+        super::apply(facts, &target.agent, &mut plan);
+        super::apply(facts, &target.proxy, &mut plan);
+    }
+    tidy(facts, &mut plan);
+    plan
 }
 
 /// The network agent that belongs to the settled revision.
@@ -99,39 +201,6 @@ fn clean(node: &Node, is_stale: impl Fn(&str) -> bool) -> Option<Act> {
     })
 }
 
-/// Moves nodes to the target, or back to what is settled.
-pub(super) fn move_nodes(
-    facts: &Facts,
-    target: &Target,
-    orders: &Orders,
-    mut plan: Plan,
-    now: Timestamp,
-) -> Plan {
-    plan.step = Step::Nodes;
-    let rights = target.agent.iter().filter(|one| one.key != agent::key());
-    let rights: Vec<Object> = rights.cloned().collect();
-    super::apply(facts, &rights, &mut plan);
-    let tour = Tour {
-        facts,
-        target,
-        orders,
-        pods: pods(facts),
-        now,
-    };
-    match course(facts, target.revision.as_str(), orders.reverts()) {
-        Course::Nothing => {
-            super::apply(facts, &target.agent, &mut plan);
-            super::apply(facts, &target.proxy, &mut plan);
-            let message = "nothing runs by default; it is being applied";
-            plan.waiting(Step::Nodes, wait_for_set(target, message))
-        }
-        Course::Settled(settled) => tour.back(&settled, None, plan),
-        Course::Back { settled, arriving } => tour.back(&settled, Some(&arriving), plan),
-        Course::Forward { settled, arriving } => tour.forward(&settled, arriving.as_ref(), plan),
-        Course::Finish { winner, losers } => tour.retire(&winner, &losers, plan),
-    }
-}
-
 fn wait_for_set(target: &Target, message: &str) -> Wait {
     Wait {
         reason: Reason::Nodes,
@@ -141,15 +210,46 @@ fn wait_for_set(target: &Target, message: &str) -> Wait {
 }
 
 /// What one pass over the nodes goes by.
-struct Tour<'a> {
-    facts: &'a Facts,
-    target: &'a Target,
-    orders: &'a Orders,
-    pods: Pods<'a>,
-    now: Timestamp,
+pub(super) struct Tour<'a> {
+    pub facts: &'a Facts,
+    pub target: &'a Target,
+    pub orders: &'a Orders,
+    pub pods: Pods<'a>,
+    /// The point of no return was passed: nothing fails any longer.
+    pub finishing: bool,
+    /// The target is an older release than the settled one.
+    pub is_older: bool,
+    pub now: Timestamp,
 }
 
 impl<'a> Tour<'a> {
+    /// The images of the arriving revision are on the nodes: `None`, or what is waited for. What was begun after they had
+    /// been pulled needs them no longer.
+    fn images(
+        &self,
+        targets: &Targets,
+        settled: &Proxies<'_>,
+        has_arrived: bool,
+        plan: &mut Plan,
+    ) -> Option<Wait> {
+        let target = self.target;
+        let istiod = ObjectKey::in_system("Deployment", &target.istiod);
+        let is_over = has_arrived
+            || targets.settled.is_some() && self.facts.object(&istiod).is_some()
+            || !prepull::is_needed(target, settled);
+        if !is_over {
+            let limit = self.orders.strategy.gate_timeout;
+            let limit = limit.checked_mul(2).unwrap_or(limit);
+            return prepull::gate(self.facts, target, limit, plan, self.now);
+        }
+        if has_arrived && prepull::behind(self.facts, target).is_empty() {
+            let key = &target.prepull.key;
+            let live = self.facts.object(key).filter(|live| !live.deleting);
+            plan.acts.extend(live.map(|live| Act::delete(key, live)));
+        }
+        None
+    }
+
     fn look(
         &self,
         way: &Way,
@@ -166,6 +266,7 @@ impl<'a> Tour<'a> {
                 .filter(|one| !one.is_applink())
                 .map(|one| one.revision)
                 .collect(),
+            behind: prepull::behind(self.facts, self.target),
             soak,
             timeout: self.orders.strategy.gate_timeout,
             now: self.now,
@@ -185,7 +286,7 @@ impl<'a> Tour<'a> {
         mut plan: Plan,
     ) -> Plan {
         let target = self.target;
-        let way = Way::forward(target.revision.as_str());
+        let way = Way::forward(target.revision.as_str(), self.is_older);
         if self.orders.paused && arriving.is_none() {
             let message = "paused before the first node";
             return plan.waiting(Step::Nodes, wait_for_set(target, message));
@@ -230,8 +331,9 @@ impl<'a> Tour<'a> {
         }
         marks(&passages, &mut plan);
         plan.wave = Some(wave::number(&passages, strategy, canary_passed));
-        plan.is_revertible = true;
-        plan.failed = passages.iter().find_map(|one| one.failed.clone());
+        if !self.finishing {
+            plan.failed = passages.iter().find_map(|one| one.failed.clone());
+        }
         if plan.failed.is_some() || self.orders.paused {
             return self.waits(passages, plan);
         }
@@ -281,7 +383,6 @@ impl<'a> Tour<'a> {
             agent::replace(self.facts, templates, &passages, &self.pods, &mut plan);
         }
         marks(&passages, &mut plan);
-        plan.is_revertible = true;
         if !self.orders.paused {
             let wave = wave::back(&passages, &self.orders.strategy);
             self.begin(&way, &wave, &mut passages, &mut plan);
@@ -304,219 +405,6 @@ impl<'a> Tour<'a> {
             return plan;
         }
         self.waits(passages, plan)
-    }
-
-    /// Begins with those nodes of a wave that have room.
-    fn begin(&self, way: &Way, wave: &Wave, passages: &mut [Passage<'a>], plan: &mut Plan) {
-        let mut chosen = Vec::new();
-        let mut is_known = true;
-        for &at in &wave.candidates {
-            if chosen.len() >= wave.size {
-                break;
-            }
-            match self.has_room(way, &passages[at], plan) {
-                Some(true) => chosen.push(at),
-                Some(false) => passages[at].flight = Flight::Aside("NodeFull"),
-                None => {
-                    is_known = false;
-                    chosen.push(at);
-                    "what room it has is asked".clone_into(&mut passages[at].told);
-                }
-            }
-        }
-        if !is_known {
-            return;
-        }
-        for at in chosen {
-            let one = &mut passages[at];
-            let needs_agent = !one.other_agents.is_empty() || one.lacks_agent;
-            let agent_is_next = match one.place {
-                Place::Start => way.is_forward && needs_agent,
-                Place::Middle | Place::End => true,
-            };
-            let mark = if agent_is_next {
-                Mark {
-                    label: None,
-                    taint: Some(true),
-                }
-            } else {
-                Mark {
-                    label: Some(way.label(Place::Middle)),
-                    taint: None,
-                }
-            };
-            one.flight = Flight::Moving;
-            "it begins".clone_into(&mut one.told);
-            plan.acts.push(one.act(&mark));
-        }
-    }
-
-    /// Whether a node can take one more proxy; `None` while that is not known.
-    fn has_room(&self, way: &Way, passage: &Passage<'_>, plan: &mut Plan) -> Option<bool> {
-        if !way.is_forward || self.orders.strategy.on_full_node == OnFullNode::Preempt {
-            return Some(true);
-        }
-        let (millicores, bytes) = self.target.room;
-        let question = Question::Room {
-            node: passage.node.name.clone(),
-            uid: passage.node.uid.clone(),
-            millicores,
-            bytes,
-        };
-        match self.facts.answers.get(&question) {
-            Some(answer) if self.now.duration_since(answer.at) < ROOM_FRESH => {
-                if let Ok(seen) = &answer.seen {
-                    Some(seen.good)
-                } else {
-                    plan.ask(self.facts, &question, self.now);
-                    None
-                }
-            }
-            _ => {
-                plan.acts.push(Act::Ask(question));
-                None
-            }
-        }
-    }
-
-    fn waits(&self, passages: Vec<Passage<'a>>, mut plan: Plan) -> Plan {
-        plan.nodes = Some(self.summary(&passages));
-        let rank = |one: &Passage<'_>| match one.flight {
-            _ if one.failed.is_some() => 0,
-            Flight::Moving => 1,
-            Flight::Ailing => 2,
-            Flight::Waiting => 3,
-            Flight::Aside(_) => 4,
-            Flight::Done => 5,
-        };
-        let Some(first) = passages.into_iter().min_by_key(rank) else {
-            return plan;
-        };
-        let message = match (&first.failed, &first.trouble) {
-            (Some(failed), _) => failed.to_string(),
-            (None, Some((pod, text))) if pod.trouble.is_some() => format!("{}: {text}", pod.name),
-            _ => first.told.clone(),
-        };
-        let wait = Wait {
-            reason: match first.stage {
-                Stage::Verifying | Stage::Soaking => Reason::Verify,
-                _ => Reason::Nodes,
-            },
-            object: format!("Node {}", first.node.name),
-            message,
-        };
-        plan.waiting(Step::Nodes, wait)
-    }
-
-    /// Every node that can move has moved: the target becomes the one for all, the settled one goes.
-    fn finish(&self, settled: &Proxies<'_>, passages: &[Passage<'_>], mut plan: Plan) -> Plan {
-        plan.nodes = Some(self.summary(passages));
-        // A node that is away may come back with the settled proxy only.
-        let behind: Vec<&str> = passages
-            .iter()
-            .filter(|one| matches!(one.flight, Flight::Aside(_)))
-            .map(|one| one.node.name.as_str())
-            .collect();
-        if let Some(first) = behind.first() {
-            let wait = Wait {
-                reason: Reason::WaitingForNodes,
-                object: format!("Node {first}"),
-                message: format!(
-                    "{} of {} nodes are set aside; the old revision stays until they have moved or are deleted: {}",
-                    behind.len(),
-                    passages.len(),
-                    behind
-                        .iter()
-                        .take(8)
-                        .copied()
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                ),
-            };
-            return plan.waiting(Step::Finish, wait);
-        }
-        if !plan.acts.is_empty() {
-            // What the nodes still need comes before the point of no return.
-            return plan;
-        }
-        plan.is_revertible = false;
-        plan.step = Step::Finish;
-        let default = self
-            .target
-            .proxy
-            .iter()
-            .filter(|one| one.key.kind == "DaemonSet");
-        plan.acts.extend(
-            default
-                .filter(|object| is_due(object, self.facts))
-                .map(|object| Act::Apply(Box::new(object.clone()))),
-        );
-        plan.acts.push(Act::delete(settled.key, settled.live));
-        plan
-    }
-
-    /// The end was begun and not finished: the others go as soon as the winner runs on every node.
-    fn retire(&self, winner: &Proxies<'_>, losers: &[Proxies<'_>], mut plan: Plan) -> Plan {
-        if winner.revision == self.target.revision.as_str() {
-            super::apply(self.facts, &self.target.agent, &mut plan);
-            super::apply(self.facts, &self.target.proxy, &mut plan);
-        }
-        let silent = self.facts.nodes.values().find(|node| {
-            let runs = |(_, proxies): &(Vec<_>, Vec<&crate::facts::Pod>)| {
-                proxies.iter().any(|pod| {
-                    pod.runs()
-                        && pod.labels.get(names::REVISION_LABEL).map(String::as_str)
-                            == Some(winner.revision)
-                })
-            };
-            self.target.rules.supports(node)
-                && node.ready
-                && !self.pods.get(node.name.as_str()).is_some_and(runs)
-        });
-        if let Some(node) = silent {
-            let wait = Wait {
-                reason: Reason::Finish,
-                object: format!("Node {}", node.name),
-                message: format!("its {} does not run yet", winner.key.name),
-            };
-            return plan.waiting(Step::Finish, wait);
-        }
-        plan.acts
-            .extend(losers.iter().map(|one| Act::delete(one.key, one.live)));
-        plan.step = Step::Finish;
-        plan
-    }
-
-    /// How far the nodes are, for status.
-    fn summary(&self, passages: &[Passage<'_>]) -> RolloutNodes {
-        let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
-        let aside: Vec<(&str, &str)> = passages
-            .iter()
-            .filter_map(|one| match one.flight {
-                Flight::Aside(why) => Some((one.node.name.as_str(), why)),
-                _ => None,
-            })
-            .collect();
-        let done = passages.iter().filter(|one| one.flight == Flight::Done);
-        let current = passages.iter().filter(|one| one.flight == Flight::Moving);
-        RolloutNodes {
-            total: count(passages.len()),
-            updated: count(done.count()),
-            set_aside: count(aside.len()),
-            unsupported: nodes::unsupported(self.facts, self.target),
-            current: current
-                .map(|one| one.node.name.clone())
-                .take(MAX_ROLLOUT_NODES)
-                .collect(),
-            failed: aside
-                .into_iter()
-                .take(MAX_ROLLOUT_NODES)
-                .map(|(name, reason)| NodeFailure {
-                    name: name.to_owned(),
-                    reason: reason.to_owned(),
-                })
-                .collect(),
-        }
     }
 }
 

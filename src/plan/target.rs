@@ -169,6 +169,8 @@ pub struct Target {
     pub proxy: Vec<Object>,
     /// The proxy on nodes that carry its revision only: while another one is settled.
     pub arriving: Vec<Object>,
+    /// What pulls the images of proxy and agent on every node.
+    pub prepull: Object,
     /// Mesh-wide policy.
     pub policy: Vec<Object>,
     /// Name of istiod's Deployment and Service.
@@ -233,6 +235,7 @@ impl Target {
                 blueprint,
                 &Placement::Only(revision.clone()),
             )?),
+            prepull: Object::of(desired::prepull(blueprint)?),
             policy: objects(desired::mesh_policy(blueprint)?),
             istiod: desired::istiod::name(blueprint),
             daemon_set: desired::ztunnel::daemon_set_name(&revision),

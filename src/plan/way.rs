@@ -23,15 +23,19 @@ pub(super) struct Way {
     arriving: String,
     /// Towards the arriving revision.
     pub is_forward: bool,
+    /// The network agent is replaced before the proxy, not after it.
+    pub agent_first: bool,
 }
 
 impl Way {
-    /// From the settled revision to this one.
-    pub fn forward(arriving: &str) -> Self {
+    /// From the settled revision to this one. To an older release the proxy goes first: an agent is never older than the
+    /// proxy it talks to.
+    pub fn forward(arriving: &str, is_older: bool) -> Self {
         Self {
             survivor: arriving.to_owned(),
             arriving: arriving.to_owned(),
             is_forward: true,
+            agent_first: !is_older,
         }
     }
 
@@ -41,6 +45,7 @@ impl Way {
             survivor: settled.to_owned(),
             arriving: arriving.unwrap_or_default().to_owned(),
             is_forward: false,
+            agent_first: false,
         }
     }
 
@@ -88,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_label_is_the_place_it_was_written_for_in_both_directions() {
-        let (there, back) = (Way::forward("b"), Way::back("a", Some("b")));
+        let (there, back) = (Way::forward("b", false), Way::back("a", Some("b")));
         for place in [Place::Start, Place::Middle, Place::End] {
             assert_eq!(there.place(&node(there.label(place))), place);
             assert_eq!(back.place(&node(back.label(place))), place);
@@ -100,7 +105,7 @@ mod tests {
     #[test]
     fn a_label_of_a_third_revision_means_the_settled_one() {
         let stranger = node(Some("c".to_owned()));
-        assert_eq!(Way::forward("b").place(&stranger), Place::Start);
+        assert_eq!(Way::forward("b", false).place(&stranger), Place::Start);
         assert_eq!(Way::back("a", Some("b")).place(&stranger), Place::End);
         assert_eq!(Way::back("a", None).place(&stranger), Place::End);
     }

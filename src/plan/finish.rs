@@ -1,0 +1,110 @@
+//! The point of no return: the arriving revision becomes the one for all, the settled one goes.
+
+use super::act::{Act, Plan};
+use super::drift::is_due;
+use super::fleet::Proxies;
+use super::passage::{Flight, Passage};
+use super::planes;
+use super::rollout::Tour;
+use crate::api::conditions::{Reason, Step};
+use crate::names;
+use crate::status::Wait;
+
+impl Tour<'_> {
+    /// Every node that can move has moved: the target becomes the one for all, the settled one goes.
+    pub(super) fn finish(
+        &self,
+        settled: &Proxies<'_>,
+        passages: &[Passage<'_>],
+        mut plan: Plan,
+    ) -> Plan {
+        plan.nodes = Some(self.summary(passages));
+        // A node that is away may come back with the settled proxy only.
+        let behind: Vec<&str> = passages
+            .iter()
+            .filter(|one| matches!(one.flight, Flight::Aside(_)))
+            .map(|one| one.node.name.as_str())
+            .collect();
+        if let Some(first) = behind.first() {
+            let wait = Wait {
+                reason: Reason::WaitingForNodes,
+                object: format!("Node {first}"),
+                message: format!(
+                    "{} of {} nodes are set aside; the old revision stays until they have moved or are deleted: {}",
+                    behind.len(),
+                    passages.len(),
+                    behind
+                        .iter()
+                        .take(8)
+                        .copied()
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+            };
+            return plan.waiting(Step::Finish, wait);
+        }
+        if !plan.acts.is_empty() {
+            // What the nodes still need comes before the point of no return.
+            return plan;
+        }
+        plan.is_revertible = false;
+        plan.step = Step::Finish;
+        // Unlabelled Gateways follow the default validator: whoever watches them pins them to the settled release here,
+        // before it moves, and lets them go node by node after. Nobody does yet.
+        plan.acts.extend(
+            planes::default_validator(self.target)
+                .filter(|object| is_due(object, self.facts))
+                .map(|object| Act::Apply(Box::new(object.clone()))),
+        );
+        let default = self
+            .target
+            .proxy
+            .iter()
+            .filter(|one| one.key.kind == "DaemonSet");
+        plan.acts.extend(
+            default
+                .filter(|object| is_due(object, self.facts))
+                .map(|object| Act::Apply(Box::new(object.clone()))),
+        );
+        plan.acts.push(Act::delete(settled.key, settled.live));
+        plan
+    }
+
+    /// The end was begun and not finished: the others go as soon as the winner runs on every node.
+    pub(super) fn retire(
+        &self,
+        winner: &Proxies<'_>,
+        losers: &[Proxies<'_>],
+        mut plan: Plan,
+    ) -> Plan {
+        plan.is_revertible = false;
+        if winner.revision == self.target.revision.as_str() {
+            super::apply(self.facts, &self.target.agent, &mut plan);
+            super::apply(self.facts, &self.target.proxy, &mut plan);
+        }
+        let silent = self.facts.nodes.values().find(|node| {
+            let runs = |(_, proxies): &(Vec<_>, Vec<&crate::facts::Pod>)| {
+                proxies.iter().any(|pod| {
+                    pod.runs()
+                        && pod.labels.get(names::REVISION_LABEL).map(String::as_str)
+                            == Some(winner.revision)
+                })
+            };
+            self.target.rules.supports(node)
+                && node.ready
+                && !self.pods.get(node.name.as_str()).is_some_and(runs)
+        });
+        if let Some(node) = silent {
+            let wait = Wait {
+                reason: Reason::Finish,
+                object: format!("Node {}", node.name),
+                message: format!("its {} does not run yet", winner.key.name),
+            };
+            return plan.waiting(Step::Finish, wait);
+        }
+        plan.acts
+            .extend(losers.iter().map(|one| Act::delete(one.key, one.live)));
+        plan.step = Step::Finish;
+        plan
+    }
+}

@@ -1,0 +1,275 @@
+//! The control planes of a cluster: one, and two while nodes move from one release to another.
+//!
+//! What carries a release in its name comes from that release. What both share (accounts, bindings, the namespace's
+//! labels, defaults of waypoints) is rendered from the same spec by both, and has one holder at a time: the settled
+//! release until the other one's control plane is started, that one from then on, and the settled one again when it is
+//! gone back to. The default validator is the exception: it moves in the step Finish, as unlabelled Gateways follow it.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::act::{Act, Plan};
+use super::drift::is_due;
+use super::fleet::{Proxies, daemon_sets};
+use super::gate::{Failed, Gate, overdue};
+use super::target::{Object, Target};
+use super::targets::Targets;
+use crate::api::conditions::Reason;
+use crate::facts::{Facts, Live, ObjectKey, Pod, Question};
+use crate::health::{self, Deployment};
+use crate::names;
+use crate::status::Wait;
+
+/// Which control planes are there to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Planes {
+    /// The settled release's, and the other one's as far as nodes run it.
+    Settled,
+    /// Both; the settled release's is the default.
+    Both,
+    /// Both; the target's is the default.
+    Moved,
+    /// The target's.
+    Target,
+}
+
+/// Repairs the control planes that are there to be, and what they stand on.
+pub(super) fn keep(facts: &Facts, targets: &Targets, planes: Planes, plan: &mut Plan) {
+    let target = &targets.target;
+    let settled = targets.settled.as_ref().unwrap_or(target);
+    let both = || -> Vec<&Arc<Target>> {
+        let arriving = targets.settled.is_some().then_some(target);
+        [settled].into_iter().chain(arriving).collect()
+    };
+    let (holder, owners, default) = match planes {
+        Planes::Settled if is_used(facts, &slug(target)) => (settled, both(), settled),
+        Planes::Settled => (settled, vec![settled], settled),
+        Planes::Both => (target, both(), settled),
+        Planes::Moved => (target, both(), target),
+        Planes::Target => (target, vec![target], target),
+    };
+    let shared = holder
+        .control_plane
+        .iter()
+        .filter(|one| !is_of_release(one));
+    let own = owners
+        .into_iter()
+        .flat_map(|one| &one.control_plane)
+        .filter(|one| is_of_release(one) && !is_default(&one.key));
+    let default = default
+        .control_plane
+        .iter()
+        .filter(|one| is_default(&one.key));
+    let wanted = holder
+        .foundation
+        .iter()
+        .chain(shared)
+        .chain(own)
+        .chain(default)
+        .filter(|one| is_due(one, facts))
+        .map(|one| Act::Apply(Box::new(one.clone())));
+    plan.acts.extend(wanted);
+}
+
+/// Repairs what carries a release in its name.
+pub(super) fn keep_own(facts: &Facts, target: &Target, plan: &mut Plan) {
+    let own = target
+        .control_plane
+        .iter()
+        .filter(|one| is_of_release(one) && !is_default(&one.key) && is_due(one, facts));
+    plan.acts
+        .extend(own.map(|one| Act::Apply(Box::new(one.clone()))));
+}
+
+/// The release a target's control plane is called by: `1-6-0`.
+pub(super) fn slug(target: &Target) -> String {
+    target.version.dashed()
+}
+
+/// The release of a revision: `1-6-0` of `1-6-0-3fa9c1`.
+fn release_of(revision: &str) -> &str {
+    revision
+        .rsplit_once('-')
+        .map_or(revision, |(release, _)| release)
+}
+
+fn revision_label(body: &Value) -> Option<&str> {
+    body.pointer("/metadata/labels")?
+        .get(names::ISTIO_REVISION_LABEL)?
+        .as_str()
+}
+
+fn is_of_release(object: &Object) -> bool {
+    revision_label(&object.manifest.body).is_some()
+}
+
+/// The webhook configuration that both releases have, one after the other.
+fn is_default(key: &ObjectKey) -> bool {
+    key.kind == VALIDATORS && key.name == names::DEFAULT_VALIDATOR
+}
+
+/// Kind of the default validator.
+const VALIDATORS: &str = "ValidatingWebhookConfiguration";
+
+/// The release that unlabelled objects belong to, as the cluster has it.
+pub(super) fn default_release(facts: &Facts) -> Option<&str> {
+    let key = ObjectKey::new(VALIDATORS, None, names::DEFAULT_VALIDATOR);
+    revision_label(&facts.object(&key)?.body)
+}
+
+/// The default validator of a release.
+pub(super) fn default_validator(target: &Target) -> Option<&Object> {
+    target
+        .control_plane
+        .iter()
+        .find(|object| is_default(&object.key))
+}
+
+/// The point of no return was passed: what is not labelled belongs to the target already, while another release ran.
+pub(super) fn is_finishing(facts: &Facts, targets: &Targets) -> bool {
+    targets.settled.is_some() && default_release(facts) == Some(slug(&targets.target).as_str())
+}
+
+/// Proxies of a release run, or are to run.
+pub fn is_used(facts: &Facts, release: &str) -> bool {
+    daemon_sets(facts)
+        .map(Proxies::of)
+        .any(|one| release_of(one.revision) == release)
+        || proxies_of(facts, release).next().is_some()
+}
+
+/// Pods of a release's proxies, ending ones included.
+pub(super) fn proxies_of<'a>(
+    facts: &'a Facts,
+    release: &'a str,
+) -> impl Iterator<Item = &'a Pod> + 'a {
+    facts.pods_with("app", names::ZTUNNEL).filter(move |pod| {
+        pod.labels
+            .get(names::REVISION_LABEL)
+            .is_some_and(|revision| release_of(revision) == release)
+    })
+}
+
+/// Pods of a release's istiod, ending ones included.
+pub(super) fn istiods_of<'a>(
+    facts: &'a Facts,
+    release: &'a str,
+) -> impl Iterator<Item = &'a Pod> + 'a {
+    facts
+        .pods_with("app", names::ISTIOD)
+        .filter(move |pod| is_of_deployment(&pod.name, &format!("{}-{release}", names::ISTIOD)))
+}
+
+/// What carries a release in its name and belongs to none of these: key, object and release.
+pub(super) fn strangers<'a>(
+    facts: &'a Facts,
+    kept: &[String],
+) -> Vec<(&'a ObjectKey, &'a Live, &'a str)> {
+    facts
+        .objects
+        .iter()
+        .filter(|(key, live)| !live.deleting && !is_default(key))
+        .filter_map(|(key, live)| Some((key, live.as_ref(), revision_label(&live.body)?)))
+        .filter(|(_, _, release)| !kept.iter().any(|one| one == release))
+        .collect()
+}
+
+/// istiod of a release runs in the template asked for, serves, signs, and has spread the root certificate: `None`, or what
+/// is waited for. One that has not come to it within `limit` fails the release.
+pub(super) fn gate(
+    facts: &Facts,
+    target: &Target,
+    limit: Option<SignedDuration>,
+    plan: &mut Plan,
+    now: Timestamp,
+) -> Option<Wait> {
+    let key = ObjectKey::in_system("Deployment", &target.istiod);
+    let wait = |message: String| Wait {
+        reason: Reason::ControlPlane,
+        object: key.to_string(),
+        message,
+    };
+    let pending = plan
+        .acts
+        .iter()
+        .any(|act| matches!(act, Act::Apply(object) if object.key == key));
+    let Some(live) = facts.object(&key).filter(|_| !pending) else {
+        return Some(wait("it is being applied".to_owned()));
+    };
+    let state = Deployment::of(live);
+    let release = slug(target);
+    let pods = || istiods_of(facts, &release);
+    let is_lost = |pod: &Pod| !facts.answers(pod);
+    let lost = pods()
+        .filter(|pod| !pod.ready && !pod.deleting && is_lost(pod))
+        .count();
+    if !state.is_rolled_out_but(lost) {
+        if let Some(limit) = limit {
+            let failed = pods()
+                .filter(|pod| !pod.deleting && !is_lost(pod))
+                .find_map(|pod| overdue(pod, Gate::ControlPlane, limit, plan, now));
+            plan.failed = failed;
+        }
+        if let Some((pod, text)) = health::trouble(pods()) {
+            if limit.is_some() {
+                return Some(wait(format!("{}: {text}", pod.name)));
+            }
+            return Some(super::trouble(pod, text, Reason::ControlPlane));
+        }
+        return Some(wait(format!(
+            "{} of {} replicas are of the newest template, {} are available, {lost} are on nodes that do not answer",
+            state.updated, state.desired, state.available
+        )));
+    }
+    if !facts.root_config_map {
+        return Some(Wait {
+            reason: Reason::ControlPlane,
+            object: ObjectKey::in_system("ConfigMap", names::ROOT_CONFIG_MAP).to_string(),
+            message: "istiod has not written the root certificate yet".to_owned(),
+        });
+    }
+    let mut asked: Vec<(&Pod, Question, bool)> = pods()
+        .filter(|pod| pod.ready && !pod.deleting)
+        .map(|pod| {
+            let question = Question::ControlPlane {
+                pod: pod.name.clone(),
+                uid: pod.uid.clone(),
+            };
+            let good = plan.ask(facts, &question, now);
+            (pod, question, good)
+        })
+        .collect();
+    if asked.iter().any(|(_, _, good)| *good) {
+        return None;
+    }
+    let Some((pod, answer)) = asked
+        .pop()
+        .and_then(|(pod, question, _)| Some((pod, facts.answers.get(&question)?)))
+    else {
+        return Some(wait(
+            "it does not serve yet: it has not been asked yet".to_owned(),
+        ));
+    };
+    let told = answer.text();
+    if let Some(limit) = limit
+        && now.duration_since(answer.since) >= limit
+    {
+        let seconds = now.duration_since(answer.since).as_secs();
+        plan.failed = Some(Failed {
+            gate: Gate::ControlPlane,
+            node: pod.node.clone(),
+            pod: pod.name.clone(),
+            message: format!("has not served for {seconds} s: {told}"),
+        });
+    }
+    Some(wait(format!("it does not serve yet: {told}")))
+}
+
+/// Pods of a Deployment are called `<deployment>-<template hash>-<random>`.
+fn is_of_deployment(pod: &str, deployment: &str) -> bool {
+    pod.strip_prefix(deployment)
+        .and_then(|rest| rest.strip_prefix('-'))
+        .is_some_and(|rest| rest.matches('-').count() <= 1)
+}

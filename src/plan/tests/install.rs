@@ -1,0 +1,157 @@
+//! The first install, and drift after it.
+
+use super::*;
+use crate::api::conditions::{Reason, Step};
+use crate::facts::Trouble;
+use crate::plan::restored;
+
+#[test]
+fn an_install_comes_to_its_end_and_then_does_nothing() {
+    let mut model = installed(3);
+    let plan = model.operate(&plain(), Phase::Installed, usize::MAX);
+    assert!(plan.acts.is_empty(), "{:?}", plan.acts);
+    assert!(plan.done);
+}
+
+#[test]
+fn steps_follow_each_other_behind_their_gates() {
+    let mut model = Model::new(2);
+    let target = plain();
+    let mut steps = Vec::new();
+    for round in 0..200_u8 {
+        let plan = model.operate(&target, Phase::Installing, usize::MAX);
+        if steps.last() != Some(&plan.step) {
+            steps.push(plan.step);
+        }
+        if plan.done {
+            break;
+        }
+        model.step(round % 7 + 8 * (round / 7));
+    }
+    assert_eq!(
+        steps,
+        [Step::Crds, Step::ControlPlane, Step::Nodes, Step::Verify]
+    );
+    let first = |wanted: &dyn Fn(&Act) -> bool| model.acts.iter().position(wanted).unwrap();
+    let applied = |kind: &'static str, prefix: &'static str| {
+        first(
+            &move |act| matches!(act, Act::Apply(object) if object.key.kind == kind && object.key.name.starts_with(prefix)),
+        )
+    };
+    assert!(first(&|act| matches!(act, Act::Define(_))) < applied("Deployment", "istiod"));
+    assert!(applied("Deployment", "istiod") < applied("DaemonSet", "istio-cni-node"));
+    assert!(applied("ServiceAccount", "ztunnel") < applied("DaemonSet", "ztunnel"));
+}
+
+#[test]
+fn the_first_install_does_not_wait_for_a_node_that_is_not_ready_and_names_it() {
+    let mut model = Model::new(3);
+    model.set_ready("node-1", false);
+    let target = plain();
+    let mut last = None;
+    for round in 0..200_u8 {
+        let plan = model.operate(&target, Phase::Installing, usize::MAX);
+        if plan.done {
+            last = Some(plan);
+            break;
+        }
+        model.step(round % 7 + 8 * (round / 7));
+    }
+    let nodes = last.unwrap().nodes.unwrap();
+    assert_eq!((nodes.total, nodes.updated, nodes.set_aside), (3, 2, 1));
+    assert_eq!(nodes.failed[0].name, "node-1");
+}
+
+#[test]
+fn a_replica_of_the_control_plane_on_a_node_that_is_lost_holds_nothing_and_one_that_starts_does() {
+    for lost in [true, false] {
+        let mut model = Model::new(2);
+        let target = plain();
+        for choice in [0, 1, 2].repeat(4) {
+            model.operate(&target, Phase::Installing, usize::MAX);
+            model.step(choice);
+        }
+        model.set_ready("node-1", !lost);
+        let (key, live) = (model.facts.objects.iter())
+            .find(|(key, _)| key.kind == "Deployment")
+            .map(|(key, live)| (key.clone(), live.as_ref().clone()))
+            .unwrap();
+        let mut live = live;
+        live.body["status"]["availableReplicas"] = 1.into();
+        model.facts.objects.insert(key, live.into());
+        let served = (model.facts.pods_with("app", "istiod")).next().unwrap();
+        let mut second = served.clone();
+        second.name = format!("{}-second", served.name.trim_end_matches("-x"));
+        second.node = "node-1".to_owned();
+        second.ready = false;
+        model.facts.pods.insert(second.name.clone(), second.into());
+        let plan = model.operate(&target, Phase::Installing, 0);
+        let wait = plan.wait.unwrap();
+        assert_eq!(wait.message.contains("1 are available"), !lost, "{wait:?}");
+    }
+}
+
+#[test]
+fn an_image_that_cannot_be_pulled_is_told_with_node_and_image() {
+    let mut model = Model::new(1);
+    let target = plain();
+    for choice in [0, 1, 2, 3, 4].repeat(12) {
+        model.operate(&target, Phase::Installing, usize::MAX);
+        model.step(choice);
+    }
+    let name = format!("{}.node-0", target.target.daemon_set);
+    let mut pod = model.facts.pods[&name].as_ref().clone();
+    pod.trouble = Some(Trouble {
+        reason: "ImagePullBackOff".to_owned(),
+        message: "not found".to_owned(),
+        image: Some("applink:1".to_owned()),
+    });
+    model.facts.pods.insert(name, pod.into());
+    let plan = model.operate(&target, Phase::Installing, 0);
+    let wait = plan.wait.unwrap();
+    assert_eq!(wait.reason, Reason::ImageUnavailable);
+    assert!(
+        wait.object.contains("on node node-0") && wait.message.contains("applink:1"),
+        "{wait:?}"
+    );
+}
+
+#[test]
+fn drift_is_repaired_at_once_and_needs_no_rollout() {
+    let mut model = installed(2);
+    let target = plain();
+    let removed: Vec<_> = model
+        .facts
+        .objects
+        .keys()
+        .filter(|key| key.kind != "DaemonSet")
+        .cloned()
+        .collect();
+    for key in &removed {
+        model.facts.objects.remove(key);
+    }
+    model.facts.definitions.clear();
+    let before = model.facts.clone();
+    let plan = model.operate(&target, Phase::Installed, usize::MAX);
+    assert!(!plan.is_rolling);
+    let told: Vec<String> = plan
+        .acts
+        .iter()
+        .filter_map(|act| restored(act, &before))
+        .collect();
+    assert!(
+        matches!(&told[..], [one] if one.contains("sidecars.networking.istio.io") && one.contains("apply them again")),
+        "{told:?}"
+    );
+    let changed: Vec<_> = plan
+        .acts
+        .iter()
+        .map(|act| restored(act, &model.facts))
+        .collect();
+    assert!(
+        changed.iter().all(Option::is_none),
+        "it is there, and only differs"
+    );
+    assert_eq!(plan.acts.len(), removed.len() + 1);
+    assert!(settle(&mut model, &target, Phase::Installed));
+}
