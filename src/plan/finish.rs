@@ -1,5 +1,7 @@
 //! The point of no return: the arriving revision becomes the one for all, the settled one goes.
 
+use jiff::SignedDuration;
+
 use super::act::{Act, Plan};
 use super::drift::is_due;
 use super::fleet::Proxies;
@@ -7,10 +9,41 @@ use super::passage::{Flight, Passage};
 use super::planes;
 use super::rollout::Tour;
 use crate::api::conditions::{Reason, Step};
+use crate::facts::Question;
 use crate::names;
 use crate::status::Wait;
 
+/// How old the proof of a node may be at the point of no return.
+const FRESH: SignedDuration = SignedDuration::from_mins(2);
+/// How many nodes are asked at a time.
+const AT_ONCE: usize = 32;
+
 impl Tour<'_> {
+    /// Every node has shown a moment ago that it serves: `None`, or which is asked again. One that does not any longer is
+    /// on its way again.
+    fn verify(&self, passages: &[Passage<'_>], plan: &mut Plan) -> Option<Wait> {
+        let is_old = |question: &&Question| {
+            self.facts
+                .answers
+                .get(question)
+                .is_none_or(|answer| self.now.duration_since(answer.at) >= FRESH)
+        };
+        let old: Vec<&Question> = passages
+            .iter()
+            .filter_map(|one| one.proof.as_ref())
+            .filter(is_old)
+            .collect();
+        let first = old.first()?;
+        let wait = Wait {
+            reason: Reason::Verify,
+            object: format!("Node {}", first.node().unwrap_or_default()),
+            message: format!("{} nodes are read once more", old.len()),
+        };
+        let asked = old.into_iter().take(AT_ONCE).cloned().map(Act::Ask);
+        plan.acts.extend(asked);
+        Some(wait)
+    }
+
     /// Every node that can move has moved: the target becomes the one for all, the settled one goes.
     pub(super) fn finish(
         &self,
@@ -46,6 +79,9 @@ impl Tour<'_> {
         if !plan.acts.is_empty() {
             // What the nodes still need comes before the point of no return.
             return plan;
+        }
+        if let Some(wait) = self.verify(passages, &mut plan) {
+            return plan.waiting(Step::Verify, wait);
         }
         plan.is_revertible = false;
         plan.step = Step::Finish;

@@ -85,6 +85,8 @@ pub(super) struct Passage<'a> {
     /// What is wrong with a pod of it.
     pub trouble: Option<(&'a Pod, String)>,
     pub failed: Option<Failed>,
+    /// What it was done by: may be asked once more.
+    pub proof: Option<Question>,
 }
 
 impl Passage<'_> {
@@ -159,6 +161,7 @@ impl<'a> Judge<'a, '_> {
             told: "it waits for its turn".to_owned(),
             trouble: crate::health::trouble(agents.iter().chain(&proxies).copied()),
             failed: None,
+            proof: None,
         };
         if let Some(why) = NodeRules::set_aside(node) {
             passage.flight = Flight::Aside(why);
@@ -387,6 +390,7 @@ impl<'a> Judge<'a, '_> {
         }
         passage.stage = Stage::Done;
         passage.flight = Flight::Done;
+        passage.proof = Some(alone(passage.node, survivor, agent, &[]));
         "it is done".clone_into(&mut passage.told);
     }
 

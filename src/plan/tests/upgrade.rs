@@ -378,3 +378,19 @@ fn what_pulls_images_asks_nothing_of_a_node_and_evicts_nobody() {
         assert_eq!(security["allowPrivilegeEscalation"], false);
     }
 }
+
+#[test]
+fn every_node_is_read_once_more_before_the_point_of_no_return() {
+    let mut model = installed(2);
+    let targets = newer();
+    until(&mut model, &targets, |plan| {
+        plan.step == Step::Finish && !plan.acts.is_empty()
+    });
+    // Much later: what was proved then proves nothing now.
+    model.now += SignedDuration::from_mins(10);
+    let plan = model.operate(&targets, Phase::Installed, 0);
+    let asks = |act: &&Act| matches!(act, Act::Ask(_));
+    assert_eq!((plan.step, plan.is_revertible), (Step::Verify, true));
+    assert_eq!(plan.acts.iter().filter(asks).count(), 2);
+    assert!(settle(&mut model, &targets, Phase::Installed));
+}
