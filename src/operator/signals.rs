@@ -41,6 +41,8 @@ pub trait Signals: Send + Sync {
     ) -> BoxFuture<'a, Result<Evidence, String>>;
     /// Uids of the pods a proxy serves.
     fn served<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<BTreeSet<String>, String>>;
+    /// Identities of a proxy's workloads that have no certificate, each with why.
+    fn uncertified<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<Vec<String>, String>>;
     /// Running pods with an own network namespace on a node: namespace, name and what matters of them.
     fn on_node<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<Placed>, String>>;
     /// A proxy takes a new connection to the network agent. Upstream's cannot be told to.
@@ -190,6 +192,23 @@ impl Signals for PortForward {
         }))
     }
 
+    fn uncertified<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<Vec<String>, String>> {
+        Box::pin(limited(async move {
+            let port = names::ZTUNNEL_ADMIN_PORT;
+            let (status, body) = self.get(pod, port, "/certificates").await?;
+            if status == 200 {
+                return uncertified(&body);
+            }
+            // Upstream's proxy does not know that path, nor does an older one of ours.
+            let (status, body) = self.get(pod, port, "/config_dump").await?;
+            if status == 200 {
+                uncertified(&body)
+            } else {
+                Err(format!("/config_dump answers {status}"))
+            }
+        }))
+    }
+
     fn reconnect<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(limited(async move {
             let port = names::ZTUNNEL_ADMIN_PORT;
@@ -306,6 +325,26 @@ fn served_by_dump(body: &[u8]) -> Result<BTreeSet<String>, String> {
     }
 }
 
+/// Identities without a certificate: a list of identities and states, or a dump that holds one.
+fn uncertified(body: &[u8]) -> Result<Vec<String>, String> {
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|error| format!("the certificates are no JSON: {error}"))?;
+    let list = value
+        .as_array()
+        .or_else(|| value.get("certificates").and_then(Value::as_array))
+        .ok_or("there is no list of certificates")?;
+    let text = |entry: &Value, key: &str| {
+        let text = entry.get(key).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    Ok(list
+        .iter()
+        .map(|entry| (text(entry, "identity"), text(entry, "state")))
+        .filter(|(_, state)| state != "Available")
+        .map(|(identity, state)| format!("{identity} ({state})"))
+        .collect())
+}
+
 /// Compares what a proxy serves with what is enrolled on its node. What is neither expected nor young is surplus and
 /// passed over: a pod that has just ended is still listed for a moment.
 pub fn compare<'a>(
@@ -420,7 +459,23 @@ pub async fn serves(
         // Who is on the node first: whoever is served by then was there.
         let on_node = signals.on_node(node).await?;
         let served = signals.served(pod).await?;
-        let evidence = compare(&served, &on_node, &namespace, jiff::Timestamp::now());
+        let mut evidence = compare(&served, &on_node, &namespace, jiff::Timestamp::now());
+        if evidence.good {
+            let mut without = signals.uncertified(pod).await?;
+            if !without.is_empty() {
+                without.sort();
+                let count = without.len();
+                without.truncate(2);
+                evidence = Evidence {
+                    good: false,
+                    text: format!(
+                        "{}, but has no certificate for {count} identities: {}",
+                        evidence.text,
+                        without.join(", ")
+                    ),
+                };
+            }
+        }
         if evidence.good || tokio::time::Instant::now() >= deadline {
             return Ok(evidence);
         }
@@ -448,6 +503,17 @@ mod tests {
         assert!(served(b"{}").is_err());
         assert!(served(b"<html>").is_err());
         assert!(served_by_dump(b"{}").is_err());
+    }
+
+    #[test]
+    fn identities_without_a_certificate_are_named_with_their_state() {
+        let list = br#"[{"identity": "a", "state": "Available"}, {"identity": "b", "state": "Unavailable: no"}]"#;
+        let expected = vec!["b (Unavailable: no)".to_owned()];
+        assert_eq!(uncertified(list).unwrap(), expected);
+        let dump = [br#"{"certificates": "#.as_slice(), list, b"}"].concat();
+        assert_eq!(uncertified(&dump).unwrap(), expected);
+        assert!(uncertified(b"{}").is_err());
+        assert!(uncertified(b"<html>").is_err());
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub struct Admin {
 const INDEX: &str = "<html><head><title>applink ztunnel</title></head><body><h1>applink ztunnel</h1><ul>\
 <li><a href=\"config_dump\">config_dump</a>: everything this proxy knows, as JSON</li>\
 <li><a href=\"pods\">pods</a>: uids of the pods it serves, as JSON</li>\
+<li><a href=\"certificates\">certificates</a>: identities and the state of their certificates, as JSON</li>\
 <li>POST logging?level=...: the log filter; ?reset for the one of the start</li>\
 <li>POST reconnect: take a new connection and a full list from the node agent</li>\
 <li>POST stand-down: keep the connection to the node agent, never make another</li>\
@@ -57,6 +58,7 @@ impl Admin {
             "/" => server::html(INDEX),
             "/config_dump" => dump::respond(self),
             "/pods" => self.served(),
+            "/certificates" => self.certificates(),
             "/logging" if post => self.logging(request.uri().query().unwrap_or_default()),
             "/reconnect" if post => {
                 self.agent.reconnect();
@@ -87,6 +89,18 @@ impl Admin {
             .map(|pod| pod.uid.to_string())
             .collect();
         server::json(&uids)
+    }
+
+    /// Identities of the node's workloads, and whether their certificates are there: what the operator asks for before this
+    /// proxy is left alone on its node.
+    fn certificates(&self) -> Response<Body> {
+        let states = self.certificates.as_ref().map(Certificates::states);
+        let all: Vec<serde_json::Value> = (states.unwrap_or_default().into_iter())
+            .map(|(identity, state)| {
+                serde_json::json!({"identity": identity.to_string(), "state": state.to_string()})
+            })
+            .collect();
+        server::json(&all)
     }
 
     fn logging(&self, query: &str) -> Response<Body> {

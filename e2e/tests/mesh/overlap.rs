@@ -1,6 +1,7 @@
 //! One revision follows another on every node, the two proxies side by side, and traffic that notices everything notices
 //! nothing until the drain is over.
 
+mod broken;
 mod held;
 mod orphans;
 pub mod trace;

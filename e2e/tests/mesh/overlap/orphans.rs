@@ -151,20 +151,32 @@ async fn up_to_date(stage: &Stage) {
         .unwrap();
 }
 
+/// The processor time that the proxies ask for by the spec: what tells one template from another here.
+fn requested(stage: &Stage) -> String {
+    let path = "jsonpath={.spec.dataPlane.ztunnel.resources.requests.cpu}";
+    let get = [
+        "get",
+        "meshmember",
+        MEMBER,
+        "--ignore-not-found",
+        "-o",
+        path,
+    ];
+    match stage.cluster.kubectl(&get).unwrap_or_default().trim() {
+        "" => "20m".to_owned(),
+        cpu => cpu.to_owned(),
+    }
+}
+
 /// Forward to another template, or almost there and back.
 async fn overlap(stage: &'static Stage, load: &Load<'static>, is_back: bool, what: Happens) {
-    let [from, to] = if is_back {
-        ["22m", "23m"]
-    } else {
-        ["21m", "22m"]
-    };
-    stage.apply(&Stage::member(MEMBER, &spec(from))).unwrap();
-    up_to_date(stage).await;
+    let from = requested(stage);
+    let to = if from == "21m" { "22m" } else { "21m" };
     let hold = Hold::new(stage).await;
     stage.apply(&Stage::member(MEMBER, &spec(to))).unwrap();
     let mut node = held::until_held(stage).await;
     if is_back {
-        stage.apply(&Stage::member(MEMBER, &spec(from))).unwrap();
+        stage.apply(&Stage::member(MEMBER, &spec(&from))).unwrap();
         node = held::until_held(stage).await;
     }
     let other = NODES.into_iter().find(|other| *other != node).unwrap();
@@ -193,8 +205,7 @@ async fn overlap(stage: &'static Stage, load: &Load<'static>, is_back: bool, wha
 
 fn no_orphans(what: Happens) {
     on_stage(|stage| async move {
-        let settled = json!({"upgrade": {"version": "1.6", "strategy": strategy()}});
-        installed_with(stage, settled).await;
+        installed_with(stage, spec(&requested(stage))).await;
         remove_namespace(stage, NAMESPACE).await;
         let load = Load::start(stage, NAMESPACE, &NODES, Amount::NONE)
             .await

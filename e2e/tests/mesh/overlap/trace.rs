@@ -110,6 +110,13 @@ impl Seen {
     }
 }
 
+impl Way {
+    /// Something was done to it.
+    pub fn is_touched(&self) -> bool {
+        self.labels.len() > 1 || self.tainted > 0
+    }
+}
+
 /// Watches until it is ended.
 pub struct Trace {
     seen: Arc<Mutex<Seen>>,

@@ -67,9 +67,17 @@ pub fn deleted(mesh: &mut Mesh) {
         answered < AT_ONCE && ended < AT_ONCE,
         "answered after {answered:?}, ended after {ended:?}"
     );
-    // `/pods` is our own addition to the admin listener.
+    // `/pods` and `/certificates` are our own addition to the admin listener.
     if std::env::var_os("ZTUNNEL_BIN").is_none() {
         assert_eq!(node.proxy.admin("/pods"), serde_json::json!([client.uid()]));
+        let certificates = node.proxy.admin("/certificates");
+        let states: Vec<_> = (certificates.as_array().into_iter().flatten())
+            .map(|one| one["state"].as_str())
+            .collect();
+        assert!(
+            states.contains(&Some("Available")),
+            "the client has one: {certificates}"
+        );
     }
     node.agent.add(neighbour.entry());
     assert!(ask(&client.netns, neighbour.server(), "back").is_ok());

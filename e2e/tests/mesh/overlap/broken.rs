@@ -1,0 +1,123 @@
+//! Programs that are broken, under a release that runs: caught on the first node, and taken back.
+
+use std::time::{Duration, Instant};
+
+use e2e::images::broken::Broken;
+use e2e::load::{Amount, Load};
+use e2e::progress::Progress;
+use e2e::releases::give_broken;
+use e2e::stage::{self, Stage};
+use serde_json::{Value, json};
+
+use super::trace::Trace;
+use super::{NODES, assert_unnoticed, strategy};
+use crate::fixture::{INSTALL, MEMBER, cluster, installed_with, left, on_stage, remove_namespace};
+
+const NAMESPACE: &str = "broken";
+/// How long it may take until what is broken is gone again.
+const BACK: Duration = Duration::from_mins(3);
+
+/// What is broken, at which gate that must be seen, and whether users may notice before.
+const ROWS: [(Broken, &str, bool); 4] = [
+    (Broken::CrashingAgent, "gate Agent", false),
+    (Broken::MuteProxy, "gate Proxy", false),
+    (Broken::RefusingProxy, "has no certificate", true),
+    (Broken::GrowingProxy, "gate ", true),
+];
+
+fn spec() -> Value {
+    let mut strategy = strategy();
+    strategy["gates"] = json!({"timeout": "20s"});
+    // What grows has to be watched for a while, and to meet a limit.
+    strategy["canary"]["soak"] = json!("15s");
+    let resources = json!({"limits": {"memory": "160Mi"}});
+    json!({
+        "upgrade": {"version": "1.6", "strategy": strategy},
+        "dataPlane": {"ztunnel": {"resources": resources}},
+    })
+}
+
+/// Waits until the member says why a release failed here, and that what ran before runs everywhere again; why.
+async fn until_taken_back(stage: &Stage) -> String {
+    stage::eventually("what is broken is taken back", BACK, || async {
+        let member = stage.read_member(MEMBER).await;
+        let status = member
+            .map_err(|error| error.to_string())?
+            .status
+            .unwrap_or_default();
+        let is_told = (status.conditions.iter()).any(|one| {
+            one.type_ == "UpToDate" && one.status == "False" && one.reason == "ReleaseFailed"
+        });
+        let newest = status
+            .failed_releases
+            .iter()
+            .max_by_key(|failed| &failed.at);
+        match newest {
+            Some(failed) if is_told && status.rollout.is_none() => Ok(failed.reason.clone()),
+            failed => Err(format!(
+                "{failed:?}: {:?} {:#?}",
+                status.rollout, status.conditions
+            )),
+        }
+    })
+    .await
+    .unwrap()
+}
+
+#[test]
+fn what_is_broken_is_caught_on_the_first_node_and_taken_back() {
+    on_stage(|stage| async move {
+        give_broken(&mut cluster(), Progress::new()).unwrap();
+        remove_namespace(stage, NAMESPACE).await;
+        // What failed at a member is not tried there again; whoever leaves needs programs that work.
+        stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
+        left(stage).await;
+        installed_with(stage, spec()).await;
+        let load = Load::start(stage, NAMESPACE, &NODES, Amount::FULL)
+            .await
+            .unwrap();
+        for (broken, gate, is_noticed) in ROWS {
+            let trace = Trace::start(stage).await;
+            let before = load.told().await.unwrap();
+            let clock = Instant::now();
+            let (component, reference) = broken.image();
+            let (repository, tag) = reference.rsplit_once(':').unwrap();
+            let mut release = Stage::release("1.6.0", &["Rapid"]);
+            release["spec"]["images"][component] = json!({"repository": repository, "tag": tag});
+            stage.apply(&release).unwrap();
+            let reason = until_taken_back(stage).await;
+            let took = clock.elapsed().as_secs_f64();
+            let figures = load.since(&before).await.unwrap();
+            let seen = trace.seen();
+            let touched: Vec<_> = seen
+                .ways
+                .iter()
+                .filter(|(_, way)| way.is_touched())
+                .collect();
+            eprintln!(
+                "{broken:?}: taken back after {took:.1} s, {} nodes touched: {reason}; {figures}",
+                touched.len()
+            );
+            assert!(reason.contains(gate), "{broken:?}: {reason}");
+            assert_eq!(touched.len(), 1, "{broken:?}: {seen:#?}");
+            if !is_noticed {
+                assert_unnoticed(&figures, &seen);
+            }
+            // What ran before is what is asked for again, and whoever asks is answered.
+            stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
+            (stage
+                .until_condition(MEMBER, "UpToDate", "True", INSTALL)
+                .await)
+                .unwrap();
+            let before = load.told().await.unwrap();
+            let after = load.since(&before).await.unwrap();
+            assert_eq!(
+                after.failed, 0,
+                "{broken:?}: {after}: {:#?}",
+                after.failures
+            );
+        }
+        remove_namespace(stage, NAMESPACE).await;
+        left(stage).await;
+    });
+}
