@@ -98,11 +98,11 @@ pub(super) fn proxy(applink: &Path) -> Result<Recipe, Error> {
     Ok(recipe)
 }
 
-/// istiod without its authority: whatever asks it to sign is told that nobody does.
+/// istiod that signs for a second at most: whoever asks for a day, as every proxy does, is refused.
 pub(super) fn pilot(progress: Progress) -> Result<Recipe, Error> {
     let mut recipe = recipes::pilot(progress)?;
     recipe.name = "broken-pilot";
-    recipe.environment = words(&["ENABLE_CA_SERVER=false"]);
+    recipe.environment = words(&["MAX_WORKLOAD_CERT_TTL=1s"]);
     Ok(recipe)
 }
 
