@@ -10,6 +10,9 @@ use crate::facts::{Facts, Pod, Question};
 /// Restarts of a new pod after which it is not waited for any longer.
 const MOST_RESTARTS: i32 = 3;
 
+/// What the kubelet calls a container that ended again and again.
+const CRASHES: &str = "CrashLoopBackOff";
+
 /// A gate on a node's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {
@@ -104,6 +107,20 @@ pub(super) fn prove(
         Proof::Bad(lasts, answer.failures)
     };
     (proof, answer.text().to_owned())
+}
+
+/// Why a pod that nobody stands in for has failed: the kubelet has given up starting it again at once.
+pub(super) fn crashed(pod: &Pod, gate: Gate) -> Option<Failed> {
+    let trouble = pod.trouble.as_ref()?;
+    (trouble.reason == CRASHES).then(|| Failed {
+        gate,
+        node: pod.node.clone(),
+        pod: pod.name.clone(),
+        message: format!(
+            "restarted {} times, alone on its node: {} {}",
+            pod.restarts, trouble.reason, trouble.message
+        ),
+    })
 }
 
 /// Why a pod that should run by now has failed; the plan looks again when its time is up.

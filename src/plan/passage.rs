@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::act::{Act, Plan};
-use super::gate::{Failed, Gate, Proof, overdue, prove};
+use super::gate::{Failed, Gate, Proof, crashed, overdue, prove};
 use super::target::NodeRules;
 use super::way::{Place, Way};
 use crate::facts::{Facts, Node, Pod, Question};
@@ -342,6 +342,10 @@ impl<'a> Judge<'a, '_> {
         };
         let Some(survivor) = here.survivor.filter(|pod| pod.runs()) else {
             self.proxy_is_awaited(passage, here, plan);
+            // Nobody serves there meanwhile: every second of patience is an outage.
+            if self.way.is_forward && passage.failed.is_none() {
+                passage.failed = here.survivor.and_then(|pod| crashed(pod, Gate::Proxy));
+            }
             return;
         };
         if !here.leavers.is_empty() {

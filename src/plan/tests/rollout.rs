@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::conditions::{Reason, Step};
-use crate::facts::Answer;
+use crate::facts::{Answer, Trouble};
 use crate::names;
 
 #[test]
@@ -286,4 +286,46 @@ fn a_proxy_that_does_not_serve_every_pod_holds_the_next_node() {
     }
     assert_eq!(labels(&model, is_moving), 1);
     assert_eq!(labels(&model, |label| label.is_none()), 0);
+}
+
+#[test]
+fn a_proxy_that_crashes_alone_on_its_node_is_not_waited_for() {
+    let mut model = installed(2);
+    model.orders.strategy.gate_timeout = SignedDuration::from_hours(1);
+    let arriving = target(LogLevel::Debug, LogLevel::Info);
+    let name = format!("{}.node-0", arriving.target.daemon_set);
+    let is_alone = |model: &Model| {
+        let mut here =
+            (model.facts.pods_with("app", names::ZTUNNEL)).filter(|pod| pod.node == "node-0");
+        here.next().is_some_and(|pod| pod.name == name && pod.ready) && here.next().is_none()
+    };
+    for round in 0..80_u8 {
+        if is_alone(&model) {
+            break;
+        }
+        model.operate(&arriving, Phase::Installed, usize::MAX);
+        model.step(round % 7);
+    }
+    assert!(is_alone(&model));
+    let mut pod = model.facts.pods[&name].as_ref().clone();
+    pod.ready = false;
+    pod.trouble = Some(Trouble {
+        reason: "CrashLoopBackOff".to_owned(),
+        message: "back-off 10s".to_owned(),
+        image: None,
+    });
+    model.facts.pods.insert(name.clone(), pod.into());
+    let failed = model
+        .operate(&arriving, Phase::Installed, 0)
+        .failed
+        .unwrap();
+    assert_eq!(
+        (failed.gate, failed.pod),
+        (super::super::gate::Gate::Proxy, name)
+    );
+    assert!(
+        failed.message.contains("alone on its node"),
+        "{}",
+        failed.message
+    );
 }
