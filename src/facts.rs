@@ -239,7 +239,7 @@ pub struct Quota {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Denied {
     /// The verb.
-    pub verb: &'static str,
+    pub verb: String,
     /// The resource with its group: `daemonsets.apps`.
     pub resource: String,
     /// The namespace; empty for the whole cluster.

@@ -7,6 +7,7 @@
 //! metrics, telemetry     what the shell counts and writes
 //! ------------------------------------------------------------
 //! plan, leave, status, decide    decisions: facts and now -> what next
+//! rights                 what the operator may do
 //! desired, preflight     objects to be; checks before the first act
 //! blueprint, health      inputs of the above
 //! trust, platform, catalogue, facts, window
@@ -31,6 +32,7 @@ pub mod operator;
 pub mod plan;
 pub mod platform;
 pub mod preflight;
+pub mod rights;
 pub mod status;
 pub mod telemetry;
 pub mod trust;

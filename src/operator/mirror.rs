@@ -215,7 +215,7 @@ fn refused<Key, V>(error: &watcher::Error, place: &Place, mirror: &Mirror<Key, V
     };
     if status.is_some_and(|status| status.code == 403) {
         let denied = Denied {
-            verb,
+            verb: verb.to_owned(),
             resource: place.resource.clone(),
             namespace: place.namespace.clone(),
         };

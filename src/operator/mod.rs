@@ -29,6 +29,7 @@ mod pull;
 mod release;
 mod report;
 mod resolution;
+mod rights;
 mod room;
 mod settings;
 mod signals;

@@ -14,6 +14,7 @@ use tracing::warn;
 use super::asked::Asked;
 use super::backoff::Backoff;
 use super::report::Reporter;
+use super::rights::Rights;
 use super::signals::Signals;
 use super::world::World;
 use super::{gauge, survey};
@@ -46,6 +47,8 @@ pub struct Operator {
     pub leaving: BTreeMap<String, leave::Progress>,
     /// Nodes that lack a pod, and since when.
     pub absences: survey::Absences,
+    /// What the operator may not do.
+    pub rights: Rights,
     /// Something was done since memory was given back.
     pub worked: bool,
     backoff: Backoff,
@@ -86,6 +89,7 @@ impl Operator {
             targets: BTreeMap::new(),
             leaving: BTreeMap::new(),
             absences: survey::Absences::default(),
+            rights: Rights::default(),
             worked: false,
             backoff: Backoff::default(),
         }
@@ -104,6 +108,8 @@ impl Operator {
             .collect();
         let catalogue = self.catalogue();
         let mut next = self.releases(&catalogue, now).await;
+        earlier(&mut next, self.look_at_rights(&members, now).await);
+        facts.denied.extend(self.rights.lacking().iter().cloned());
         let found = membership(&facts, now);
         earlier(&mut next, found.next);
         earlier(&mut next, survey::next_look(&facts, now));

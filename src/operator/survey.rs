@@ -114,7 +114,7 @@ pub fn cluster(facts: &Facts, membership: &Membership, rivals: Vec<Rival>) -> Cl
             .denied
             .iter()
             .map(|denied| Right {
-                verb: denied.verb.to_owned(),
+                verb: denied.verb.clone(),
                 resource: denied.resource.clone(),
                 namespace: denied.namespace.clone(),
             })
@@ -244,7 +244,7 @@ pub fn fingerprint(facts: &Facts) -> u64 {
         (&quota.name, quota.hard, quota.used).hash(&mut hasher);
     }
     for denied in &facts.denied {
-        (denied.verb, &denied.resource, &denied.namespace).hash(&mut hasher);
+        (&denied.verb, &denied.resource, &denied.namespace).hash(&mut hasher);
     }
     hasher.finish()
 }

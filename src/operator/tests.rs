@@ -267,6 +267,40 @@ async fn a_second_look_at_the_same_writes_nothing() {
 }
 
 #[tokio::test]
+async fn a_right_to_write_that_is_missing_is_told_before_anything_is_written() {
+    let mut bench = Bench::new(json!({})).await;
+    bench.fake.grant(json!([
+        {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch", "patch", "update", "delete", "bind"]},
+        {"apiGroups": [""], "resources": ["*"], "verbs": ["create"]},
+    ]));
+    let (asked, due) = bench.pass(0).await;
+    let (reason, message) = bench.condition("Stalled").unwrap();
+    assert_eq!(reason, "True/MissingRights");
+    assert!(
+        message.contains(", create clusterrolebindings.rbac.authorization.k8s.io,"),
+        "{message}"
+    );
+    let is_work = |one: &&Asked| {
+        one.method != Method::GET
+            && !one.path.ends_with("/status")
+            && !one.path.ends_with("/events")
+            && !one.path.ends_with("/selfsubjectrulesreviews")
+    };
+    let done: Vec<&Asked> = asked.iter().filter(is_work).collect();
+    assert!(done.is_empty(), "{done:#?}");
+    assert_eq!(due, Some(10_000), "asked again, for no watch tells");
+
+    bench
+        .fake
+        .grant(json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]));
+    bench.pass(5000).await;
+    assert!(bench.condition("Stalled").is_some(), "not asked yet");
+    let (asked, _) = bench.pass(10_000).await;
+    assert_eq!(bench.condition("Stalled"), None);
+    assert!(asked.iter().filter(is_work).count() > 10);
+}
+
+#[tokio::test]
 async fn what_belongs_to_somebody_else_is_told_never_forced_and_left_until_something_changes() {
     let mut bench = Bench::new(json!({})).await;
     bench.fake.refuse(Some(helm_owns_it));

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::{labels, rbac};
+use super::labels;
 use crate::names;
 
 /// The policies and their bindings.
@@ -14,7 +14,7 @@ pub fn objects() -> Vec<Value> {
         .into_iter()
         .filter_map(|crd| crd.metadata.name)
         .collect();
-    let roles = rbac::component_names();
+    let roles = crate::rights::component_names();
     vec![
         leave(),
         binding("applink-member-leave", false),

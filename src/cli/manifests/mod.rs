@@ -11,7 +11,7 @@ mod rbac;
 use serde_json::{Value, json};
 
 pub use operator::NAME as OPERATOR;
-pub use rbac::{FORBIDDEN_EVERYWHERE, operator_cluster_rules};
+pub use rbac::FORBIDDEN_EVERYWHERE;
 
 /// The image that stands in the manifests until kustomize or `--image` names another.
 pub const IMAGE: &str = concat!("registry.applink.dev/applink:", env!("CARGO_PKG_VERSION"));

@@ -40,6 +40,8 @@ struct State {
     watches: Vec<(String, String, Stream)>,
     asked: Vec<Asked>,
     refuse: Option<Refusal>,
+    /// What a review of somebody's own rights lists.
+    rights: Option<Value>,
 }
 
 /// The server.
@@ -114,6 +116,11 @@ impl Fake {
         self.state().refuse = refusal;
     }
 
+    /// Lists these rules from now on when somebody asks for its own rights; every right without this.
+    pub fn grant(&self, rules: Value) {
+        self.state().rights = Some(rules);
+    }
+
     /// Every request since this was asked last, except lists and watches.
     pub fn asked(&self) -> Vec<Asked> {
         let mut all = std::mem::take(&mut self.state().asked);
@@ -169,6 +176,16 @@ impl Fake {
         if asked.path == "/apis" {
             let groups = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []});
             return whole(200, &groups);
+        }
+        if asked.path.ends_with("/selfsubjectrulesreviews") {
+            let all = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
+            let mut review = asked.body;
+            review["status"] = json!({
+                "incomplete": false,
+                "nonResourceRules": [],
+                "resourceRules": state.rights.clone().unwrap_or(all),
+            });
+            return whole(201, &review);
         }
         let Some(place) = Place::of(&asked.path) else {
             return whole(404, &status(404, "no such path"));
