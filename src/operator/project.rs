@@ -125,7 +125,7 @@ pub fn pod(object: K8sPod) -> Option<(String, Pod)> {
         .flatten()
         .chain(status.container_statuses.iter().flatten())
         .collect();
-    let waiting = containers.iter().find_map(|container| {
+    let all_waiting = containers.iter().filter_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;
         let reason = waiting
             .reason
@@ -137,6 +137,8 @@ pub fn pod(object: K8sPod) -> Option<(String, Pod)> {
             image: Some(container.image.clone()),
         })
     });
+    // One that cannot have its image says more than one that has ended.
+    let waiting = all_waiting.min_by_key(|trouble| !trouble.is_image());
     let unscheduled = || {
         let condition = conditions
             .iter()
@@ -221,4 +223,45 @@ pub fn workload<K>(object: PartialObjectMeta<K>) -> (Place, PodMeta) {
             .map(|revision| revision.as_str().into()),
     };
     (place(&meta), fact)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(body: Value) -> Pod {
+        pod(serde_json::from_value(body).unwrap()).unwrap().1
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_had_is_told_before_a_container_that_has_ended() {
+        let waits = |name: &str, id: &str, reason: &str| {
+            json!({
+                "name": name, "image": format!("{name}:1"), "imageID": id, "ready": false, "restartCount": 1,
+                "state": {"waiting": {"reason": reason}},
+            })
+        };
+        let containers = json!([{"name": "agent"}, {"name": "proxy"}]);
+        let seen = of(json!({
+            "metadata": {"name": "p"},
+            "spec": {"containers": containers},
+            "status": {"containerStatuses": [
+                waits("agent", "sha256:1", "CrashLoopBackOff"),
+                waits("proxy", "", "ImagePullBackOff"),
+            ]},
+        }));
+        assert_eq!(seen.trouble.unwrap().image.as_deref(), Some("proxy:1"));
+        assert!(!seen.pulled, "one is missing");
+        let seen = of(json!({
+            "metadata": {"name": "p"},
+            "spec": {"containers": containers},
+            "status": {"containerStatuses": [
+                waits("agent", "sha256:1", "CrashLoopBackOff"),
+                waits("proxy", "sha256:2", "CrashLoopBackOff"),
+            ]},
+        }));
+        assert!(seen.pulled, "however they end");
+    }
 }

@@ -15,7 +15,7 @@ use super::gate::{Failed, Gate};
 use super::target::{NodeRules, Object, Target};
 use crate::api::conditions::Reason;
 use crate::desired::Manifest;
-use crate::facts::{Facts, Pod};
+use crate::facts::{Facts, Pod, Trouble};
 use crate::health;
 use crate::names;
 use crate::status::Wait;
@@ -125,7 +125,14 @@ pub(super) fn gate(
     if waiting.is_empty() {
         return None;
     }
-    let told = health::trouble(waiting.iter().filter_map(|(_, puller)| *puller)).map_or_else(
+    // That a container has ended is as it should be.
+    let troubled = health::trouble(
+        waiting
+            .iter()
+            .filter_map(|(_, puller)| *puller)
+            .filter(|pod| pod.trouble.as_ref().is_some_and(Trouble::is_image)),
+    );
+    let told = troubled.as_ref().map_or_else(
         || format!("waiting for node {}", waiting[0].0),
         |(pod, text)| format!("{} on node {}: {text}", pod.name, pod.node),
     );
@@ -142,7 +149,8 @@ pub(super) fn gate(
         }
         None => Some(wait(message)),
         Some(_) => {
-            let (node, first) = waiting[0];
+            let (node, first) =
+                troubled.map_or(waiting[0], |(pod, _)| (pod.node.as_str(), Some(pod)));
             plan.failed = Some(Failed {
                 gate: Gate::Prepull,
                 node: node.to_owned(),

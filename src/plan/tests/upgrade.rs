@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::conditions::{Reason, Step};
-use crate::facts::{NamespaceFact, ObjectKey};
+use crate::facts::{NamespaceFact, ObjectKey, Trouble};
 use crate::names;
 use crate::plan::{Plan, planes};
 
@@ -325,10 +325,24 @@ fn an_image_that_no_node_can_pull_fails_the_release_before_anything_is_touched()
     let mut model = installed(2);
     let targets = newer();
     model.stuck.extend(["node-0", "node-1"].map(str::to_owned));
+    until(&mut model, &targets, |plan| {
+        plan.step == Step::Prepull && plan.acts.is_empty()
+    });
+    model.step(3);
+    // One puller has ended on the node that comes first, the other one cannot have its image.
+    for (node, reason) in [("node-0", "CrashLoopBackOff"), ("node-1", "ErrImagePull")] {
+        let name = format!("{}.{node}", targets.target.prepull.key.name);
+        let pod = std::sync::Arc::make_mut(model.facts.pods.get_mut(&name).unwrap());
+        pod.trouble = Some(Trouble {
+            reason: reason.to_owned(),
+            image: Some("applink:1-7-0".to_owned()),
+            ..Trouble::default()
+        });
+    }
     assert!(settle_at(&mut model, &targets, &plain(), Phase::Installed));
     let reason = model.orders.failed.clone().unwrap();
     assert!(
-        reason.starts_with("gate Prepull on node node-0"),
+        reason.starts_with("gate Prepull on node node-1") && reason.contains("applink:1-7-0"),
         "{reason}"
     );
     let touched = |act: &&Act| {
