@@ -55,7 +55,16 @@ pub struct Metrics {
     pods: Family<WhatLabel, Gauge>,
     not_after: Family<WhatLabel, Float>,
     leading: Gauge,
+    rollouts: Family<ResultLabel, Counter>,
+    active: Gauge,
+    held_up: Gauge,
+    started: Float,
+    behind: Family<ReasonLabel, Gauge>,
+    end_of_life: Float,
 }
+
+/// How a rollout can end.
+const ENDINGS: [&str; 3] = ["Succeeded", "RolledBack", "Aborted"];
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -75,7 +84,17 @@ impl Default for Metrics {
             pods: Family::default(),
             not_after: Family::default(),
             leading: Gauge::default(),
+            rollouts: Family::default(),
+            active: Gauge::default(),
+            held_up: Gauge::default(),
+            started: Float::default(),
+            behind: Family::default(),
+            end_of_life: Float::default(),
         };
+        for result in ENDINGS {
+            // A counter that comes up with its first event has not increased for anybody who watches it.
+            drop(metrics.rollouts.get_or_create(&ResultLabel { result }));
+        }
         registry.register(
             "reconcile",
             "Passes over a member, by result",
@@ -133,10 +152,46 @@ impl Default for Metrics {
             "1 while this process acts",
             metrics.leading.clone(),
         );
+        metrics.register_rollouts(&mut registry);
         Self {
             registry: Arc::new(registry),
             ..metrics
         }
+    }
+}
+
+impl Metrics {
+    fn register_rollouts(&self, registry: &mut Registry) {
+        registry.register(
+            "rollouts",
+            "Rollouts that ended, by result",
+            self.rollouts.clone(),
+        );
+        registry.register(
+            "rollouts_active",
+            "Rollouts on their way that may go on now",
+            self.active.clone(),
+        );
+        registry.register(
+            "rollouts_held_up",
+            "Rollouts on their way that are paused or wait for their time",
+            self.held_up.clone(),
+        );
+        registry.register(
+            "rollout_started_seconds",
+            "When the oldest rollout on its way started, in seconds since 1970; 0 when there is none",
+            self.started.clone(),
+        );
+        registry.register(
+            "members_behind",
+            "Members that are not where their channel or pin leads and do not move, by reason",
+            self.behind.clone(),
+        );
+        registry.register(
+            "release_end_of_life_seconds",
+            "When the first of the releases that run is cared for no more, in seconds since 1970; 0 when no day is known",
+            self.end_of_life.clone(),
+        );
     }
 }
 
@@ -155,6 +210,12 @@ pub struct Gauges {
     pub pods: [i64; 2],
     /// Certificates: what and when they end.
     pub certificates: Vec<(&'static str, i64)>,
+    /// Rollouts on their way: when each started, and whether it may go on now.
+    pub rollouts: Vec<(i64, bool)>,
+    /// Members that are not where they should be and do not move: why.
+    pub behind: Vec<Reason>,
+    /// When releases that run are cared for no more.
+    pub ends_of_life: Vec<i64>,
 }
 
 impl Metrics {
@@ -185,6 +246,11 @@ impl Metrics {
     pub fn answer(&self, good: bool) {
         let result = if good { "good" } else { "not_good" };
         self.answers.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Counts a rollout that ended.
+    pub fn rollout(&self, result: &'static str) {
+        self.rollouts.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// Leadership was won or lost.
@@ -222,14 +288,29 @@ impl Metrics {
             self.pods.get_or_create(&WhatLabel { what }).set(count);
         }
         for (what, at) in &gauges.certificates {
-            #[allow(
-                clippy::cast_precision_loss,
-                reason = "seconds since 1970 fit the mantissa for millions of years"
-            )]
             self.not_after
                 .get_or_create(&WhatLabel { what })
-                .set(*at as f64);
+                .set(seconds(*at));
         }
+        self.show_rollouts(gauges);
+    }
+
+    fn show_rollouts(&self, gauges: &Gauges) {
+        let active = gauges.rollouts.iter().filter(|(_, active)| *active).count();
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.active.set(count(active));
+        self.held_up.set(count(gauges.rollouts.len() - active));
+        let first = gauges.rollouts.iter().map(|(started, _)| *started).min();
+        self.started.set(seconds(first.unwrap_or_default()));
+        self.behind.clear();
+        for reason in &gauges.behind {
+            let label = ReasonLabel {
+                reason: reason.as_str(),
+            };
+            self.behind.get_or_create(&label).inc();
+        }
+        let end = gauges.ends_of_life.iter().copied().min();
+        self.end_of_life.set(seconds(end.unwrap_or_default()));
     }
 
     /// The text that Prometheus reads.
@@ -239,6 +320,14 @@ impl Metrics {
         let _ = encode(&mut text, &self.registry);
         text
     }
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "seconds since 1970 fit the mantissa for millions of years"
+)]
+const fn seconds(at: i64) -> f64 {
+    at as f64
 }
 
 #[cfg(test)]

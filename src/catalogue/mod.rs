@@ -11,6 +11,7 @@ mod release;
 mod resolve;
 mod unresolved;
 mod version;
+mod withdrawal;
 
 use std::collections::BTreeMap;
 

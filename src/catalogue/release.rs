@@ -131,6 +131,13 @@ impl Release {
         self.end_of_life.is_some_and(|day| day < utc(now))
     }
 
+    /// The moment at which the last day of its life is over.
+    pub fn ends(&self) -> Option<Timestamp> {
+        let after = self.end_of_life?.tomorrow().ok()?;
+        let midnight = after.to_zoned(TimeZone::UTC).ok()?;
+        Some(midnight.timestamp())
+    }
+
     /// The moments at which it means something else: its day comes, its support ends, a channel begins to list it.
     pub fn moments(&self) -> impl Iterator<Item = Timestamp> + '_ {
         let day_after = self.end_of_life.and_then(|day| day.tomorrow().ok());
@@ -220,6 +227,41 @@ impl Release {
                 .withdrawn
                 .as_ref()
                 .map(|withdrawn| withdrawn.reason.clone()),
+            source: Source::Object,
+        })
+    }
+}
+
+impl Release {
+    /// A release that has left the catalogue, as somebody who runs it remembers it: in no channel.
+    ///
+    /// # Errors
+    /// [`Malformed`] names what cannot be read.
+    pub fn remembered(
+        version: Version,
+        istio: &str,
+        named: &BTreeMap<String, ReleaseImage>,
+    ) -> Result<Self, Malformed> {
+        let istio: Version = read("istioVersion", istio)?;
+        if !SUPPORTED_ISTIO.contains(&istio.line()) {
+            return Err(Malformed::UnsupportedIstio {
+                istio: istio.line(),
+            });
+        }
+        Ok(Self {
+            version,
+            istio,
+            kubernetes: KubernetesRange {
+                min: Minor::new(1, 0),
+                max: Minor::new(1, u16::MAX),
+            },
+            gateway_api: None,
+            released: None,
+            end_of_life: None,
+            channels: BTreeMap::new(),
+            images: images(named, version, istio)?,
+            fixes: Vec::new(),
+            withdrawn: None,
             source: Source::Object,
         })
     }

@@ -7,6 +7,7 @@ pub mod bundle;
 pub mod completion;
 pub mod connect;
 pub mod failure;
+pub mod history;
 pub mod install;
 pub mod manifests;
 pub mod pack;
@@ -14,6 +15,7 @@ pub mod plan;
 pub mod program;
 pub mod redact;
 pub mod releases;
+pub mod request;
 pub mod serve;
 pub mod snapshot;
 pub mod status;
@@ -52,6 +54,16 @@ enum Command {
     Status(status::Args),
     /// Show what each member would do next with its version, when, in which steps, on which nodes; changes nothing
     Plan(plan::Args),
+    /// Show the last moves of a member: who asked, from where to where, and how they ended
+    History(history::Args),
+    /// Begin nothing new: a rollout stops at its next safe point
+    Pause(request::Args),
+    /// Go on after a pause
+    Resume(request::Args),
+    /// Take the rollout back that is on its way
+    Abort(request::Args),
+    /// Try again what failed and was taken back
+    Retry(request::Args),
     /// List releases, channels, dates, what each fixes and where each may move
     Releases(releases::Args),
     /// Write what somebody needs to help you into one archive, without secrets
@@ -102,6 +114,11 @@ fn run(cli: Cli, called_as: &str) -> Result<ExitCode, Failure> {
         Command::Install(args) => install::run(&args, &cli.cluster),
         Command::Status(args) => status::run(&args, &cli.cluster),
         Command::Plan(args) => plan::run(&args, &cli.cluster),
+        Command::History(args) => history::run(&args, &cli.cluster),
+        Command::Pause(args) => request::run(request::Verb::Pause, &args, &cli.cluster),
+        Command::Resume(args) => request::run(request::Verb::Resume, &args, &cli.cluster),
+        Command::Abort(args) => request::run(request::Verb::Abort, &args, &cli.cluster),
+        Command::Retry(args) => request::run(request::Verb::Retry, &args, &cli.cluster),
         Command::Releases(args) => releases::run(&args, &cli.cluster),
         Command::SupportBundle(args) => bundle::run(&args, &cli.cluster),
         Command::Completion(args) => completion::run(&args, called_as),

@@ -12,21 +12,17 @@ use serde::Serialize;
 use super::tree::Branch;
 use super::{Failure, block_on, connect, print};
 use crate::api::conditions::Step;
-use crate::api::v1alpha1::{MeshMember, MeshRelease};
+use crate::api::v1alpha1::{FailedRelease, MeshMember, MeshRelease};
+use crate::blueprint::Strategy;
 use crate::blueprint::resolve::every_taint;
 use crate::catalogue::{Catalogue, Minor, Version, resolve};
 use crate::decide::{self, Decision, Move, Rest, Situation, Stage, Template, Why};
 use crate::facts::Node;
 use crate::names;
 use crate::operator::project;
-use crate::plan::NodeRules;
+use crate::plan::{self, NodeRules};
 use crate::window::Calendar;
 
-/// Whether the operator of this version carries out what is decided for a member that runs.
-const OPERATOR_MOVES: bool = false;
-/// Said with every move that the operator does not carry out.
-const NOT_BUILT: &str = "this version of applink does not move a running member to another version: nothing of this happens, \
-                         neither by itself nor by a change of spec.upgrade, which is refused while the member runs";
 /// Said with every plan.
 const NOT_SEEN: &str = "changes of per-node settings at the same version are not looked at here";
 /// Most nodes that are listed by name.
@@ -103,6 +99,9 @@ pub struct Outlook {
     /// The nodes it touches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<String>,
+    /// The same in the waves in which they move, the canary first; absent when the canary's selector matches none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waves: Vec<Vec<String>>,
     /// The nodes it leaves alone, with the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_alone: Vec<String>,
@@ -225,13 +224,25 @@ fn outlook(
     let running: Option<Version> = member.running_version().and_then(|text| text.parse().ok());
     let status = member.status.clone().unwrap_or_default();
     let calendar = Calendar::read(upgrade, zones);
+    let versions = status.version.as_ref();
+    let withdrawals = catalogue.withdrawals(&status.withdrawals);
+    let catalogue = &catalogue.remembering(&withdrawals);
+    let follows = resolve(upgrade, running, catalogue, kubernetes, now)
+        .map(|resolution| decide::follows(&resolution))
+        .unwrap_or_default();
+    let failed: Vec<FailedRelease> = status
+        .failed_releases
+        .iter()
+        .filter(|failed| follows.is_empty() || decide::still_counts(failed, &follows))
+        .cloned()
+        .collect();
     let situation = Situation {
         upgrade,
         calendar: calendar.as_ref(),
         running,
-        reached_by: None,
+        reached_by: versions.and_then(|known| known.reached_by.as_deref()),
         history: &status.history,
-        failed: &status.failed_releases,
+        failed: &failed,
         paused_by_annotation: member.annotations().contains_key(names::PAUSED_ANNOTATION),
         template: Template::Same,
         catalogue,
@@ -243,9 +254,7 @@ fn outlook(
     let report = decide::report(&situation, &decision);
     let mut outlook = Outlook {
         member: member.name_any(),
-        follows: resolve(upgrade, running, catalogue, kubernetes, now)
-            .map(|resolution| decide::follows(&resolution))
-            .unwrap_or_default(),
+        follows,
         running: running.map(|running| running.to_string()),
         next: sentence(&decision),
         next_window: report.next_window.map(|opening| opening.to_string()),
@@ -286,6 +295,19 @@ fn fill(outlook: &mut Outlook, next: &Move, member: &MeshMember, nodes: &[Node])
         .map(|step| step.as_str().to_owned())
         .collect();
     let rules = rules(member);
+    if next.why != Why::Install {
+        let moved: Vec<&Node> = nodes
+            .iter()
+            .filter(|node| rules.supports(node) && NodeRules::set_aside(node).is_none())
+            .collect();
+        let strategy = Strategy::of(member.spec.upgrade.as_ref());
+        outlook.waves = plan::waves(&moved, &strategy);
+        if outlook.waves.is_empty() && !moved.is_empty() {
+            let note =
+                "nothing would begin: upgrade.strategy.canary.selector matches no node of the mesh";
+            outlook.notes.insert(0, note.to_owned());
+        }
+    }
     for node in nodes {
         let why = if rules.supports(node) {
             NodeRules::set_aside(node)
@@ -328,10 +350,6 @@ fn notes(member: &MeshMember, decision: &Decision) -> Vec<String> {
     let mut notes = Vec::new();
     if member.metadata.deletion_timestamp.is_some() {
         notes.push("the member is leaving: nothing of this happens".to_owned());
-    }
-    let is_move = decision.due().is_some_and(|next| next.why != Why::Install);
-    if is_move && !OPERATOR_MOVES {
-        notes.push(NOT_BUILT.to_owned());
     }
     if let Decision::Stay {
         notices,
@@ -394,6 +412,7 @@ fn branch(outlook: &Outlook) -> Branch {
         ("fixes", outlook.fixes.join(", ")),
         ("steps", outlook.steps.join(", ")),
         ("nodes touched", some_of(&outlook.nodes)),
+        ("waves", waves(&outlook.waves)),
         ("nodes left alone", some_of(&outlook.left_alone)),
     ];
     parts.extend(
@@ -409,6 +428,26 @@ fn branch(outlook: &Outlook) -> Branch {
         format!("  follows {}", outlook.follows)
     };
     Branch::new(format!("MeshMember {}{follows}", outlook.member)).with(parts)
+}
+
+/// The waves in order, each with the names of its nodes, as many as a person reads.
+fn waves(waves: &[Vec<String>]) -> String {
+    let mut named = 0;
+    let shown: Vec<String> = waves
+        .iter()
+        .take_while(|wave| {
+            named += wave.len();
+            named <= LISTED
+        })
+        .enumerate()
+        .map(|(at, wave)| format!("{} {}", at + 1, wave.join(", ")))
+        .collect();
+    let text = shown.join("; ");
+    match (waves.len(), shown.len()) {
+        (all, told) if all == told => text,
+        (all, 0) => format!("{all} waves"),
+        (all, _) => format!("{text}; {all} waves in all"),
+    }
 }
 
 /// The count, and as many names as a person reads.

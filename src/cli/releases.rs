@@ -168,7 +168,8 @@ fn row(catalogue: &Catalogue, release: &Release, now: Timestamp) -> [String; 9] 
     ]
 }
 
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+/// Rows as columns as wide as their widest cell.
+pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         rows.iter()
             .map(|row| row[column].chars().count())

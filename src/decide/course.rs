@@ -114,7 +114,12 @@ pub fn course(situation: &Situation<'_>, flight: &InFlight<'_>) -> Course {
 
 fn because(situation: &Situation<'_>, flight: &InFlight<'_>) -> Option<Because> {
     let entry = situation.catalogue.get(flight.to);
-    if let Some(reason) = entry.and_then(|release| release.withdrawn.clone()) {
+    // Another template of what runs leads away from nothing.
+    let is_move = flight.from != flight.to;
+    if let Some(reason) = entry
+        .filter(|_| is_move)
+        .and_then(|release| release.withdrawn.clone())
+    {
         return Some(Because::Withdrawn {
             version: flight.to,
             reason,

@@ -205,6 +205,13 @@ impl Hold {
 }
 
 impl Initiator {
+    /// The one whose word in status this is.
+    pub(super) fn named(word: &str) -> Option<Self> {
+        [Self::Spec, Self::Channel, Self::Operator]
+            .into_iter()
+            .find(|one| one.as_str() == word)
+    }
+
     /// The word in status.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -15,15 +15,19 @@
 
 mod course;
 mod decision;
+mod record;
 mod refusal;
 mod report;
+mod request;
 mod route;
 mod situation;
 
 pub use course::{Because, Course, InFlight, course};
 pub use decision::{Decision, Hold, Initiator, Move, Rest, Wait, Why};
+pub use record::{Flight, known_releases, release, settings, still_counts, template};
 pub use refusal::Refusal;
-pub use report::{Report, kept_failures, report};
+pub use report::{Report, report};
+pub use request::Requests;
 pub use situation::{Situation, Stage, Template, TemplateAuthor, follows};
 
 use crate::catalogue::{Notice, Pin, Release, Resolution, Version, resolve};
@@ -31,9 +35,54 @@ use crate::window::{Gate, Work};
 
 /// What a member does next.
 pub fn decide(situation: &Situation<'_>) -> Decision {
-    match next(situation) {
+    let decision = match next(situation) {
         Ok(decision) => decision,
         Err(refusal) => Decision::stay(Rest::Refused(refusal), Vec::new()),
+    };
+    let is_refused = matches!(
+        decision,
+        Decision::Stay {
+            rest: Rest::Refused(_),
+            ..
+        }
+    );
+    if is_refused || matches!(decision, Decision::Move(_)) {
+        return decision;
+    }
+    // What somebody changes for the nodes does not wait for a release that may come, or may not.
+    match asked_template(situation) {
+        Some(next) => Decision::Move(next),
+        None => decision,
+    }
+}
+
+/// The changed settings of the version that runs, when somebody asked for them and they may be rolled out.
+fn asked_template(situation: &Situation<'_>) -> Option<Move> {
+    let Template::Changed {
+        by: TemplateAuthor::Spec,
+        ..
+    } = situation.template
+    else {
+        return None;
+    };
+    let running = situation.catalogue.get(situation.running?)?;
+    let next = template_move(running, TemplateAuthor::Spec);
+    (situation.paused().is_none() && failure(situation, &next).is_none()).then_some(next)
+}
+
+/// The rollout of another per-node template at the version that runs.
+fn template_move(running: &Release, by: TemplateAuthor) -> Move {
+    Move {
+        to: Box::new(running.clone()),
+        goal: running.version,
+        hops: vec![running.version],
+        why: Why::Template(by),
+        by: match by {
+            TemplateAuthor::Spec => Initiator::Spec,
+            TemplateAuthor::Operator => Initiator::Operator,
+        },
+        fixes: Vec::new(),
+        closes: None,
     }
 }
 
@@ -168,18 +217,7 @@ fn running_member(
 fn settled(situation: &Situation<'_>, resolution: &Resolution, goal: &Release) -> Planned {
     let running = goal.version;
     if let Template::Changed { by, .. } = situation.template {
-        return Planned::Move(Move {
-            to: Box::new(goal.clone()),
-            goal: running,
-            hops: vec![running],
-            why: Why::Template(by),
-            by: match by {
-                TemplateAuthor::Spec => Initiator::Spec,
-                TemplateAuthor::Operator => Initiator::Operator,
-            },
-            fixes: Vec::new(),
-            closes: None,
-        });
+        return Planned::Move(template_move(goal, by));
     }
     let affected = resolution
         .notices

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::decision::{Decision, Hold, Wait};
 use super::situation::Situation;
-use crate::api::v1alpha1::{AvailableUpgrade, FailedRelease};
+use crate::api::v1alpha1::AvailableUpgrade;
 
 /// What status says about a decision.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,17 +53,5 @@ pub fn report(situation: &Situation<'_>, decision: &Decision) -> Report {
         },
         available_upgrades,
         again_at,
-    }
-}
-
-/// The failed releases that still count: a mark goes when somebody changes the channel or pin it was made under.
-pub fn kept_failures<'a>(
-    failed: &'a [FailedRelease],
-    failed_under: Option<&str>,
-    follows: &str,
-) -> &'a [FailedRelease] {
-    match failed_under {
-        Some(before) if before != follows => &[],
-        _ => failed,
     }
 }

@@ -21,7 +21,7 @@ pub struct Situation<'a> {
     pub reached_by: Option<&'a str>,
     /// The last moves, newest first.
     pub history: &'a [HistoryEntry],
-    /// Releases that failed here; [`super::kept_failures`] tells which still count.
+    /// Releases that failed here and still count: [`super::still_counts`].
     pub failed: &'a [FailedRelease],
     /// The annotation `applink.dev/paused` is there.
     pub paused_by_annotation: bool,

@@ -5,6 +5,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::error::Error;
 use super::pass::{Operator, Seen};
+use super::rendered::Rendered;
 use super::signing::Mesh;
 use super::world::Keys;
 use super::{authority, survey};
@@ -70,7 +71,8 @@ impl Operator {
         let trust_domain = self
             .targets
             .get(member)
-            .map(|(blueprint, _)| blueprint.trust_domain.clone())
+            .and_then(Rendered::blueprint)
+            .map(|blueprint| blueprint.trust_domain.clone())
             .unwrap_or_default();
         Mesh {
             roots: self.roots(),

@@ -6,16 +6,18 @@ use jiff::Timestamp;
 use tracing::debug;
 
 use super::error::Error;
+use super::heading::Heading;
 use super::pass::{Operator, Seen, earlier};
 use super::world::{ATTACHMENT_KIND, Late};
 use super::{execute, survey};
 use crate::api::conditions::{Reason, Step};
 use crate::api::v1alpha1::{FailedRelease, OnFailure};
+use crate::decide::{self, Flight};
 use crate::facts::Facts;
 use crate::names;
-use crate::plan::{self, Orders, Phase, Plan, Target, Targets};
+use crate::plan::{self, Orders, Phase, Plan, Target};
 use crate::preflight;
-use crate::status::{Failure, Outcome, Problem, Progress, Rollout, Work};
+use crate::status::{Ending, Failure, Outcome, Problem, Progress, Rollout, Work};
 
 impl Operator {
     /// Looks, decides and acts for a member that stays.
@@ -40,7 +42,7 @@ impl Operator {
             .as_ref()
             .map(|network| network.spec.clone())
             .unwrap_or_default();
-        let target = self.resolve(seen, &spec, outcome)?;
+        let heading = self.resolve(seen, &spec, true, outcome, next)?;
         let installed = seen.member.running_version().is_some();
         let phase = if installed {
             Phase::Installed
@@ -49,10 +51,10 @@ impl Operator {
         };
         let blocks = preflight::stops(&outcome.findings, installed);
         // A target that is not gone for is no measure of what runs.
-        if let Some(target) = target.as_ref().filter(|_| !(blocks && installed)) {
+        if let Some(heading) = heading.as_ref().filter(|_| !(blocks && installed)) {
             outcome.components = Some(survey::components(
                 seen.facts,
-                target,
+                &heading.targets.target,
                 &mut self.absences,
                 seen.now,
             ));
@@ -62,7 +64,7 @@ impl Operator {
             .findings
             .iter()
             .any(|finding| finding.code == preflight::Code::ClusterAlreadyMember);
-        let (Some(target), false, None, false) = (target, blocks, &outcome.invalid, rival) else {
+        let (Some(heading), false, None, false) = (heading, blocks, &outcome.invalid, rival) else {
             outcome.progress = Progress::Working(Work {
                 step: Step::Preflight,
                 wait: None,
@@ -76,6 +78,15 @@ impl Operator {
             });
             return Ok(());
         };
+        if heading.is_new {
+            // It is written down with this pass; the next one acts on it, whoever makes it.
+            if outcome.steering.begins.is_some() {
+                outcome.progress = Progress::Working(begun(outcome));
+            }
+            earlier(next, Some(seen.now));
+            return Ok(());
+        }
+        let target = Arc::clone(&heading.targets.target);
         // From here on something of ours may be in the cluster.
         execute::add_finalizer(&self.client, seen.member).await?;
         if network.is_none() {
@@ -94,37 +105,84 @@ impl Operator {
             // What is there wakes us.
             return Ok(());
         }
-        let bundle = self.bundle.clone().unwrap_or_default();
-        let orders = Orders::of(&self.reporter.newest(seen.member), &target);
-        let targets = Targets::one(target.clone());
-        let plan = plan::plan(seen.facts, &targets, &orders, &bundle, phase, seen.now);
-        outcome.rollout = rollout(&plan, &orders, &target);
-        self.carry_out(seen, &target, plan, outcome, next).await
+        self.proceed(seen, &heading, phase, outcome, next).await
     }
 
-    /// Carries out a plan and says where it stands.
-    pub(super) async fn carry_out(
+    /// Plans towards where the member goes, carries it out and says where it stands.
+    pub(super) async fn proceed(
         &mut self,
         seen: &Seen<'_>,
-        target: &Arc<Target>,
-        plan: Plan,
+        heading: &Heading,
+        phase: Phase,
         outcome: &mut Outcome,
         next: &mut Option<Timestamp>,
     ) -> Result<(), Error> {
-        let installed = seen.member.running_version().is_some();
+        let Heading {
+            targets, orders, ..
+        } = heading;
+        let target = &targets.target;
+        let bundle = self.bundle.clone().unwrap_or_default();
+        let plan = plan::plan(seen.facts, targets, orders, &bundle, phase, seen.now);
         earlier(next, plan.again_at);
-        outcome.progress = if plan.done && plan.acts.is_empty() || installed && !plan.is_rolling {
+        outcome.rollout = rollout(&plan, orders, target);
+        self.tell(seen, heading, &plan, phase, outcome);
+        if outcome.rollout.ended.is_some() {
+            // There may be another hop, or something else to be done.
+            earlier(next, Some(seen.now));
+        }
+        for act in &plan.acts {
+            self.act(act, seen.facts, target).await?;
+            if phase == Phase::Installed
+                && let Some(note) = plan::restored(act, seen.facts)
+            {
+                self.reporter.restored(seen.member, note).await;
+            }
+        }
+        if matches!(outcome.progress, Progress::Settled { .. }) {
+            // Pods of the template before may need it until then.
+            self.drop_pull_secrets(seen).await?;
+        }
+        Ok(())
+    }
+
+    /// How far a plan has come.
+    fn tell(
+        &self,
+        seen: &Seen<'_>,
+        heading: &Heading,
+        plan: &Plan,
+        phase: Phase,
+        outcome: &mut Outcome,
+    ) {
+        let target = &heading.targets.target;
+        let is_done = plan.done && plan.acts.is_empty();
+        let (is_settled, at) = match &heading.flight {
+            None => (
+                is_done || phase == Phase::Installed && !plan.is_rolling,
+                target,
+            ),
+            Some(flight) if is_done => {
+                outcome.rollout.ended = Some(ending(flight, heading, plan));
+                (true, heading.targets.left(plan))
+            }
+            Some(_) => (false, target),
+        };
+        outcome.progress = if is_settled {
+            if !plan.is_held && is_done {
+                let settings = decide::settings(&seen.member.spec).unwrap_or_default();
+                outcome.steering.settled = Some((target.proxy_hash.clone(), settings));
+            }
             Progress::Settled {
-                version: target.version,
-                istio: target.istio,
+                version: at.version,
+                istio: at.istio,
             }
         } else {
-            working(&plan, target)
+            working(plan, target)
         };
         if let Some(wait) = plan
             .wait
             .as_ref()
-            .filter(|wait| wait.reason == Reason::ImageUnavailable)
+            .filter(|wait| wait.reason == Reason::ImageUnavailable && heading.flight.is_none())
         {
             outcome.failure = Some(Failure {
                 reason: Reason::ImageUnavailable,
@@ -135,17 +193,6 @@ impl Operator {
                 is_terminal: true,
             });
         }
-        for act in &plan.acts {
-            self.act(act, seen.facts, target).await?;
-            if installed && let Some(note) = plan::restored(act, seen.facts) {
-                self.reporter.restored(seen.member, note).await;
-            }
-        }
-        if matches!(outcome.progress, Progress::Settled { .. }) {
-            // Pods of the template before may need it until then.
-            self.drop_pull_secrets(seen).await?;
-        }
-        Ok(())
     }
 
     /// Watches what of this target not every cluster serves. False until what is there has been seen: else it would be
@@ -182,6 +229,31 @@ fn working(plan: &Plan, target: &Target) -> Progress {
     })
 }
 
+/// What is told of a rollout that begins with this pass.
+fn begun(outcome: &Outcome) -> Work {
+    let begins = outcome.steering.begins.as_ref();
+    Work {
+        step: Step::Preflight,
+        wait: None,
+        to: begins.map(|begins| begins.to),
+        revision: begins.map(|begins| begins.revision.clone()),
+        nodes: None,
+    }
+}
+
+/// How a rollout has ended whose plan has nothing left to do.
+fn ending(flight: &Flight, heading: &Heading, plan: &Plan) -> Ending {
+    match (plan.is_held, &flight.returns, &heading.orders.failed) {
+        (false, ..) => Ending::Succeeded,
+        (true, Some(reason), _) => Ending::Aborted {
+            reason: reason.clone(),
+        },
+        (true, None, reason) => Ending::RolledBack {
+            reason: reason.clone().unwrap_or_default(),
+        },
+    }
+}
+
 /// What status says of a rollout beyond its progress.
 fn rollout(plan: &Plan, orders: &Orders, target: &Target) -> Rollout {
     let failed = plan
@@ -192,13 +264,13 @@ fn rollout(plan: &Plan, orders: &Orders, target: &Target) -> Rollout {
             version: target.version.to_string(),
             hash: target.proxy_hash.clone(),
             reason: failed.to_string(),
-            at: None,
+            ..FailedRelease::default()
         });
     Rollout {
         wave: plan.wave,
         revertible: plan.is_rolling.then_some(plan.is_revertible),
+        hash: plan.is_rolling.then(|| target.proxy_hash.clone()),
         failed,
-        held: orders.failed.clone().filter(|_| plan.is_held),
-        paused: orders.paused && plan.is_rolling,
+        ended: None,
     }
 }

@@ -1,5 +1,9 @@
 //! What a pass shows in metrics.
 
+use jiff::Timestamp;
+
+use crate::api::conditions::{ConditionType, Reason};
+use crate::api::v1alpha1::MeshMemberStatus;
 use crate::metrics::Gauges;
 use crate::names;
 use crate::status::{Outcome, Progress};
@@ -31,6 +35,9 @@ pub fn show(outcome: &Outcome, gauges: &mut Gauges) {
             gauges.nodes[1] = proxies.status.updated.into();
         }
     }
+    gauges
+        .ends_of_life
+        .extend(outcome.steering.end_of_life.map(Timestamp::as_second));
     for certificate in outcome.certificates.iter().flatten() {
         let what = match certificate.what.as_str() {
             "root" => "root",
@@ -39,5 +46,28 @@ pub fn show(outcome: &Outcome, gauges: &mut Gauges) {
         if let Some(end) = &certificate.not_after {
             gauges.certificates.push((what, end.0.as_second()));
         }
+    }
+}
+
+/// Adds what a member's status says to the gauges.
+pub fn show_status(status: &MeshMemberStatus, gauges: &mut Gauges) {
+    let condition = |kind: ConditionType| {
+        let all = &status.conditions;
+        all.iter().find(|one| one.type_ == kind.as_str())
+    };
+    let is_ready = condition(ConditionType::Ready).is_some_and(|one| one.status == "True");
+    gauges.ready += i64::from(is_ready);
+    let reason = condition(ConditionType::UpToDate)
+        .filter(|one| one.status == "False")
+        .and_then(|one| one.reason.parse::<Reason>().ok());
+    if let Some(rollout) = &status.rollout {
+        let started = rollout.started_at.as_ref();
+        let started = started.map_or(0, |started| started.0.as_second());
+        gauges
+            .rollouts
+            .push((started, reason == Some(Reason::Progressing)));
+    } else {
+        let behind = reason.filter(|reason| *reason != Reason::Progressing);
+        gauges.behind.extend(behind);
     }
 }

@@ -5,12 +5,13 @@ use tracing::info;
 
 use super::error::Error;
 use super::pass::{Operator, Seen, earlier};
+use super::rendered::Rendered;
 use super::{authority, check, execute, survey, sweep};
 use crate::api::conditions::{Reason, Step};
 use crate::catalogue::Component;
 use crate::leave::{self, Leave, Terms};
 use crate::names;
-use crate::plan::{self, Orders, Phase, Targets};
+use crate::plan::{self, Phase};
 use crate::preflight;
 use crate::status::{Outcome, Problem, Progress, Work};
 
@@ -29,9 +30,9 @@ impl Operator {
             .network(seen)
             .map(|network| network.spec)
             .unwrap_or_default();
-        let target = self.resolve(seen, &network, outcome)?;
-        if let Some(target) = &target
-            && !self.watches_late(seen.facts, target)
+        let heading = self.resolve(seen, &network, false, outcome, next)?;
+        if let Some(heading) = &heading
+            && !self.watches_late(seen.facts, &heading.targets.target)
         {
             return Ok(false);
         }
@@ -69,10 +70,10 @@ impl Operator {
         match decided {
             Leave::Blocked(problem) => {
                 outcome.leave_blocked = Some(problem);
-                if let Some(target) = target {
+                if let Some(heading) = heading {
                     outcome.components = Some(survey::components(
                         seen.facts,
-                        &target,
+                        &heading.targets.target,
                         &mut self.absences,
                         seen.now,
                     ));
@@ -82,11 +83,7 @@ impl Operator {
                         Phase::Installing
                     };
                     self.definitions().await?;
-                    let bundle = self.bundle.clone().unwrap_or_default();
-                    let orders = Orders::of(&self.reporter.newest(seen.member), &target);
-                    let targets = Targets::one(target.clone());
-                    let plan = plan::plan(seen.facts, &targets, &orders, &bundle, phase, seen.now);
-                    self.carry_out(seen, &target, plan, outcome, next).await?;
+                    self.proceed(seen, &heading, phase, outcome, next).await?;
                 }
                 Ok(false)
             }
@@ -165,7 +162,8 @@ impl Operator {
         let platform = self
             .targets
             .get(&seen.name)
-            .map(|(blueprint, _)| blueprint.platform)
+            .and_then(Rendered::blueprint)
+            .map(|blueprint| blueprint.platform)
             .unwrap_or_default();
         Some(check::object(&seen.name, &image, platform))
     }

@@ -13,19 +13,18 @@ use tracing::warn;
 
 use super::asked::Asked;
 use super::backoff::Backoff;
+use super::rendered::Rendered;
 use super::report::Reporter;
 use super::rights::Rights;
 use super::signals::Signals;
 use super::world::World;
 use super::{gauge, survey};
-use crate::api::conditions::ConditionType;
 use crate::api::v1alpha1::MeshMember;
-use crate::blueprint::Blueprint;
 use crate::catalogue::Catalogue;
 use crate::facts::{Accepted, Facts, Membership, ObjectKey, membership};
 use crate::leave;
 use crate::metrics::{Gauges, Metrics};
-use crate::plan::{Bundle, Target};
+use crate::plan::Bundle;
 use crate::status::Outcome;
 
 /// After a failed pass over something else than a member.
@@ -43,7 +42,7 @@ pub struct Operator {
     pub bundle: Option<Bundle>,
     pub tasks: JoinSet<()>,
     pub reporter: Reporter,
-    pub targets: BTreeMap<String, (Blueprint, Arc<Target>)>,
+    pub targets: BTreeMap<String, Rendered>,
     pub leaving: BTreeMap<String, leave::Progress>,
     /// Nodes that lack a pod, and since when.
     pub absences: survey::Absences,
@@ -104,7 +103,12 @@ impl Operator {
             .members
             .all()
             .into_values()
-            .filter_map(|own| own.0.as_ref().ok().cloned())
+            .filter_map(|own| {
+                own.0
+                    .as_ref()
+                    .ok()
+                    .map(|member| self.reporter.newest(member))
+            })
             .collect();
         let catalogue = self.catalogue();
         let mut next = self.releases(&catalogue, now).await;
@@ -208,22 +212,21 @@ impl Operator {
             .member(&self.client, seen.member, &outcome, seen.now)
             .await
         {
-            Ok(later) => earlier(&mut next, later),
+            Ok(later) => {
+                if let Some(ended) = outcome.rollout.ended.as_ref().filter(|_| later.is_none()) {
+                    self.metrics.rollout(ended.as_str());
+                }
+                earlier(&mut next, later);
+            }
             Err(error) => {
                 warn!(member = seen.name, error = %super::chain(&error), "cannot report");
                 earlier(&mut next, seen.now.checked_add(SOON).ok());
             }
         }
         let reported = self.reporter.newest(seen.member);
-        gauges.ready += i64::from(
-            reported
-                .status
-                .iter()
-                .flat_map(|status| &status.conditions)
-                .any(|condition| {
-                    condition.type_ == ConditionType::Ready.as_str() && condition.status == "True"
-                }),
-        );
+        if let Some(status) = &reported.status {
+            gauge::show_status(status, gauges);
+        }
         next
     }
 }

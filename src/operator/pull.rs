@@ -9,6 +9,7 @@ use tracing::info;
 use super::apply::{self, limited};
 use super::error::{Error, is_conflict};
 use super::pass::{Operator, Seen};
+use super::rendered::Rendered;
 use super::world::{Copy, Keys, digest, resource};
 use crate::desired::secrets;
 use crate::facts::{Credentials, ObjectKey, merged};
@@ -17,7 +18,8 @@ use crate::names;
 impl Operator {
     /// Copies what the spec names. A source that is missing is told by the checks; what was copied before stays then.
     pub(super) async fn copy_pull_secrets(&mut self, seen: &Seen<'_>) -> Result<(), Error> {
-        let Some((blueprint, _)) = self.targets.get(&seen.name) else {
+        let rendered = self.targets.get(&seen.name);
+        let Some(blueprint) = rendered.and_then(Rendered::blueprint) else {
             return Ok(());
         };
         if blueprint.pull_secrets.is_empty() {
@@ -59,7 +61,8 @@ impl Operator {
         let is_wanted = self
             .targets
             .get(&seen.name)
-            .is_none_or(|(blueprint, _)| !blueprint.pull_secrets.is_empty());
+            .and_then(Rendered::blueprint)
+            .is_none_or(|blueprint| !blueprint.pull_secrets.is_empty());
         if is_wanted {
             return Ok(());
         }

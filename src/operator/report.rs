@@ -75,8 +75,10 @@ impl Reporter {
         if old.as_ref() == Some(&next) {
             return Ok(None);
         }
-        let before = old.map(|old| old.conditions).unwrap_or_default();
-        let changes = status::changes(&before, &next.conditions);
+        let old = old.unwrap_or_default();
+        let before = old.conditions;
+        let mut changes = status::changes(&before, &next.conditions);
+        changes.extend(status::wave(old.rollout.as_ref(), next.rollout.as_ref()));
         let until = self
             .members
             .get(&name)

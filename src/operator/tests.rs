@@ -1,6 +1,7 @@
 //! The whole loop, pass after pass, against an API server in memory. Time is an argument.
 
 mod fake;
+mod moves;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -65,7 +66,7 @@ struct Bench {
     fake: Fake,
     operator: Operator,
     start: Timestamp,
-    _watches: JoinSet<()>,
+    watches: JoinSet<()>,
     folder: PathBuf,
 }
 
@@ -96,34 +97,42 @@ impl Bench {
             MEMBER,
             json!({"apiVersion": "applink.dev/v1alpha1", "kind": "MeshMember", "spec": spec}),
         );
-        let (client, mut watches) = (fake.client(), JoinSet::new());
-        let world = World::start(&client, &mut watches).await.unwrap();
-        while !world.is_synced() {
-            world.wake.notified().await;
-        }
-        let events = Events::new(client.clone(), "test".to_owned());
         let folder = std::env::temp_dir().join(format!(
             "applink-loop-{}-{:?}",
             std::process::id(),
             std::thread::current().id()
         ));
         std::fs::create_dir_all(&folder).unwrap();
-        let operator = Operator::new(
-            client,
-            world,
-            Arc::new(Silence),
-            Metrics::default(),
-            folder.clone(),
-            Reporter::new(events),
-        );
-        fake.asked();
+        let (operator, watches) = operator(&fake, &folder).await;
         Self {
             fake,
             operator,
             start: "2026-11-21T10:00:00Z".parse().unwrap(),
-            _watches: watches,
+            watches,
             folder,
         }
+    }
+
+    /// The operator dies, and another one starts.
+    async fn restart(&mut self) {
+        let (operator, watches) = operator(&self.fake, &self.folder).await;
+        self.operator = operator;
+        drop(std::mem::replace(&mut self.watches, watches));
+    }
+
+    /// Passes until the rollout that goes back has ended.
+    async fn until_ended(&mut self, mut millis: i64) {
+        for _ in 0..10 {
+            self.pass(millis).await;
+            millis += 2000;
+        }
+        let member = self.fake.get(MEMBER).unwrap();
+        assert_eq!(
+            member["status"].get("rollout"),
+            None,
+            "{:#}",
+            member["status"]
+        );
     }
 
     fn at(&self, millis: i64) -> Timestamp {
@@ -154,7 +163,24 @@ impl Bench {
             let world = &self.operator.world;
             let home = "/api/v1/namespaces/applink-operator/secrets";
             let networks = "/apis/applink.dev/v1alpha1/applicationnetworks";
+            let releases = "/apis/applink.dev/v1alpha1/meshreleases";
+            let seen: Vec<(String, Option<u64>)> = world
+                .releases
+                .all()
+                .into_iter()
+                .map(|(name, own)| (name, Some(own.1)))
+                .collect();
+            let there: Vec<(String, Option<u64>)> = self
+                .fake
+                .names(releases)
+                .into_iter()
+                .map(|name| {
+                    let version = version(&format!("{releases}/{name}"));
+                    (name, version)
+                })
+                .collect();
             member == version(MEMBER)
+                && seen == there
                 && world.home.all().into_keys().eq(self.fake.names(home))
                 && world
                     .networks
@@ -192,6 +218,26 @@ impl Bench {
         member["spec"] = spec;
         self.fake.put(MEMBER, member);
     }
+}
+
+/// An operator that has seen what is there.
+async fn operator(fake: &Fake, folder: &std::path::Path) -> (Operator, JoinSet<()>) {
+    let (client, mut watches) = (fake.client(), JoinSet::new());
+    let world = World::start(&client, &mut watches).await.unwrap();
+    while !world.is_synced() {
+        world.wake.notified().await;
+    }
+    let events = Events::new(client.clone(), "test".to_owned());
+    let operator = Operator::new(
+        client,
+        world,
+        Arc::new(Silence),
+        Metrics::default(),
+        folder.to_owned(),
+        Reporter::new(events),
+    );
+    fake.asked();
+    (operator, watches)
 }
 
 fn statuses(asked: &[Asked]) -> usize {

@@ -10,8 +10,10 @@ use crate::names;
 pub struct Orders {
     /// How nodes are moved.
     pub strategy: Strategy,
-    /// Why the target is not to be gone to after all: it failed here.
+    /// Why the target is not to be gone to after all: it failed here, or lost its point.
     pub failed: Option<String>,
+    /// The target's per-node template is not to be gone to yet: what runs on nodes stays as it is.
+    pub held: bool,
     /// Nothing new begins.
     pub paused: bool,
 }
@@ -33,12 +35,13 @@ impl Orders {
                 .flat_map(|status| &status.failed_releases)
                 .find(|failed| is_of(failed, target))
                 .map(|failed| failed.reason.clone()),
+            held: false,
             paused: is_marked || upgrade.and_then(|upgrade| upgrade.paused).unwrap_or(false),
         }
     }
 
     pub(super) fn reverts(&self) -> bool {
-        self.failed.is_some()
+        self.held || self.failed.is_some()
     }
 }
 

@@ -168,12 +168,12 @@ pub(super) fn number(passages: &[Passage<'_>], strategy: &Strategy, canary_passe
     i32::try_from(waves.saturating_add(2)).unwrap_or(i32::MAX)
 }
 
-fn zone(node: &Node) -> &str {
+pub(super) fn zone(node: &Node) -> &str {
     node.labels.get(ZONE).map_or("", String::as_str)
 }
 
 /// The node has the labels asked for.
-fn selects(selector: &Selector, node: &Node) -> bool {
+pub(super) fn selects(selector: &Selector, node: &Node) -> bool {
     let label = |key: &str| node.labels.get(key);
     selector
         .match_labels

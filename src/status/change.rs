@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::verdict::{BETWEEN, WARNINGS};
 use crate::api::conditions::ConditionType;
+use crate::api::v1alpha1::RolloutStatus;
 
 /// One change of a condition, as an Event tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,32 @@ pub fn changes(old: &[Condition], new: &[Condition]) -> Vec<Change> {
         .collect()
 }
 
+/// A wave of nodes that has begun, as an Event tells it: one a wave.
+pub fn wave(old: Option<&RolloutStatus>, new: Option<&RolloutStatus>) -> Option<Change> {
+    let new = new?;
+    let wave = new.wave?;
+    let before = old.filter(|old| old.id == new.id).and_then(|old| old.wave);
+    if before.is_some_and(|before| before >= wave) {
+        return None;
+    }
+    let nodes = new.nodes.as_ref();
+    let progress = nodes.map_or_else(String::new, |nodes| {
+        format!(
+            ", {} of {} nodes are there: {}",
+            nodes.updated,
+            nodes.total,
+            nodes.current.join(", ")
+        )
+    });
+    let to = new.to.as_deref().unwrap_or("the target");
+    Some(Change {
+        condition: String::new(),
+        reason: "Wave".to_owned(),
+        message: format!("wave {wave} of the rollout to {to}{progress}"),
+        is_warning: false,
+    })
+}
+
 /// Somebody has to hear of it although status and reason are the same. How many nodes a warning counts is no news.
 fn asks_for_more(before: &Condition, now: &Condition) -> bool {
     match now.type_.parse() {
@@ -75,7 +102,13 @@ fn is_bad(condition: &Condition) -> bool {
             condition.status == "False"
                 && !matches!(
                     condition.reason.as_str(),
-                    "Progressing" | "Installing" | "Leaving"
+                    "Progressing"
+                        | "Installing"
+                        | "Leaving"
+                        | "Paused"
+                        | "WaitingForWindow"
+                        | "Excluded"
+                        | "WaitingForStage"
                 )
         }
     }

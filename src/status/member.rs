@@ -5,8 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{Conditions, whole_seconds};
 use super::outcome::{Outcome, Progress, Work};
+use super::steering::{self, Ending};
 use super::verdict::decide;
 use super::{bounds, seen};
+use crate::api::conditions::Step;
 use crate::api::v1alpha1::{
     FailedRelease, HistoryEntry, LeaveStatus, MAX_AVAILABLE_UPGRADES, MAX_CERTIFICATES,
     MAX_COMPONENTS, MAX_FAILED_RELEASES, MAX_HISTORY, MeshMemberStatus, RolloutStatus, Upgrade,
@@ -48,16 +50,29 @@ pub fn next(old: Option<&MeshMemberStatus>, outcome: &Outcome, now: Timestamp) -
         outcome.membership.as_ref().map(seen::membership),
     );
     keep_or(&mut status.upgrade, upgrade(outcome));
+    steering::remember(&mut status, &outcome.steering, whole_seconds(now));
     if let Some(leave) = &outcome.leave {
         status.leave = Some(seen::leave(leave)).filter(|leave| *leave != LeaveStatus::default());
     }
     if let Some(failed) = &outcome.rollout.failed {
-        record_failure(&mut status.failed_releases, failed, whole_seconds(now));
+        let follows = status
+            .rollout
+            .as_ref()
+            .and_then(|rollout| rollout.follows.clone());
+        record_failure(
+            &mut status.failed_releases,
+            failed,
+            follows.as_deref().or(outcome.steering.follows.as_deref()),
+            whole_seconds(now),
+        );
     }
     advance(&mut status, outcome, whole_seconds(now));
     if let Some(rollout) = &mut status.rollout {
         rollout.wave = outcome.rollout.wave.or(rollout.wave);
         rollout.revertible = outcome.rollout.revertible.or(rollout.revertible);
+        if let Some(hash) = &outcome.rollout.hash {
+            rollout.hash = Some(bounds::name(hash));
+        }
     }
     let mut conditions = Conditions::from(&status.conditions, status.observed_generation, now);
     decide(&mut conditions, &status, outcome);
@@ -65,14 +80,19 @@ pub fn next(old: Option<&MeshMemberStatus>, outcome: &Outcome, now: Timestamp) -
     status
 }
 
-fn keep_or<T>(field: &mut Option<T>, seen: Option<T>) {
+pub(super) fn keep_or<T>(field: &mut Option<T>, seen: Option<T>) {
     if seen.is_some() {
         *field = seen;
     }
 }
 
 /// Remembers that a release failed here, once.
-fn record_failure(known: &mut Vec<FailedRelease>, failed: &FailedRelease, now: Timestamp) {
+pub(super) fn record_failure(
+    known: &mut Vec<FailedRelease>,
+    failed: &FailedRelease,
+    follows: Option<&str>,
+    now: Timestamp,
+) {
     let is_known = known
         .iter()
         .any(|one| one.version == failed.version && one.hash == failed.hash);
@@ -85,6 +105,7 @@ fn record_failure(known: &mut Vec<FailedRelease>, failed: &FailedRelease, now: T
             version: bounds::name(&failed.version),
             hash: bounds::name(&failed.hash),
             reason: bounds::message(&failed.reason),
+            follows: follows.map(bounds::name),
             at: Some(Time(now)),
         },
     );
@@ -97,52 +118,79 @@ fn advance(status: &mut MeshMemberStatus, outcome: &Outcome, now: Timestamp) {
         Progress::Unknown => {}
         Progress::Working(work) => {
             let mut version = status.version.take().unwrap_or_default();
-            version.target = work.to.as_ref().map(Version::to_string).or(version.target);
-            status.rollout = Some(rollout(status.rollout.as_ref(), &version, work, now));
+            let is_installed = version.current.is_some();
+            if !is_installed {
+                version.target = work.to.as_ref().map(Version::to_string).or(version.target);
+            }
+            // What is checked before the first act of an upgrade is no rollout yet.
+            if !is_installed || status.rollout.is_some() || work.step != Step::Preflight {
+                let follows = outcome.steering.follows.as_ref();
+                let rollout = rollout(status.rollout.as_ref(), &version, work, follows, now);
+                status.rollout = Some(rollout);
+            }
             status.version = (version != VersionStatus::default()).then_some(version);
         }
-        Progress::Settled { version, istio } => {
-            let arrived = version.to_string();
-            let mut versions = status.version.take().unwrap_or_default();
-            let from = versions
-                .current
-                .take()
-                .filter(|current| !current.is_empty());
-            let finished = status.rollout.take();
-            if from.as_deref() != Some(arrived.as_str()) || finished.is_some() {
-                let entry = HistoryEntry {
-                    from: from.clone(),
-                    to: arrived.clone(),
-                    started: finished
-                        .as_ref()
-                        .and_then(|rollout| rollout.started_at.clone())
-                        .or(Some(Time(now))),
-                    ended: Some(Time(now)),
-                    initiated_by: finished.and_then(|rollout| rollout.initiated_by),
-                    result: if outcome.rollout.held.is_some() {
-                        "RolledBack"
-                    } else {
-                        "Succeeded"
-                    }
-                    .to_owned(),
-                    reason: outcome
-                        .rollout
-                        .held
-                        .as_ref()
-                        .map(|reason| bounds::message(reason)),
-                };
-                status.history.insert(0, entry);
-                status.history.truncate(MAX_HISTORY);
-            }
-            if let Some(from) = from.filter(|from| *from != arrived) {
-                versions.previous = Some(from);
-            }
-            versions.current = Some(arrived.clone());
-            versions.target = Some(arrived);
-            status.version = Some(versions);
-            status.istio_version = Some(istio.to_string());
-        }
+        Progress::Settled { version, istio } => settle(status, outcome, *version, *istio, now),
     }
+}
+
+/// Nothing is on the way any more.
+fn settle(
+    status: &mut MeshMemberStatus,
+    outcome: &Outcome,
+    version: Version,
+    istio: Version,
+    now: Timestamp,
+) {
+    let arrived = version.to_string();
+    let mut versions = status.version.take().unwrap_or_default();
+    let from = versions
+        .current
+        .take()
+        .filter(|current| !current.is_empty());
+    let finished = status.rollout.take();
+    let is_new = from.as_deref() != Some(arrived.as_str());
+    let steering = &outcome.steering;
+    if is_new || finished.is_some() {
+        let ended = outcome.rollout.ended.as_ref();
+        let rollout = finished.unwrap_or_default();
+        let is_back = ended.is_some_and(|ended| *ended != Ending::Succeeded);
+        if !is_back {
+            versions.reached_by = rollout
+                .follows
+                .or_else(|| steering.follows.clone())
+                .map(|follows| bounds::name(&follows));
+        }
+        let entry = HistoryEntry {
+            from: from.clone(),
+            to: rollout
+                .to
+                .filter(|_| is_back)
+                .unwrap_or_else(|| arrived.clone()),
+            started: rollout.started_at.or(Some(Time(now))),
+            ended: Some(Time(now)),
+            initiated_by: rollout.initiated_by,
+            result: ended.map_or("Succeeded", Ending::as_str).to_owned(),
+            reason: ended.and_then(Ending::reason).map(bounds::message),
+        };
+        status.history.insert(0, entry);
+        status.history.truncate(MAX_HISTORY);
+    } else if steering.is_reached
+        && let Some(follows) = &steering.follows
+    {
+        versions.reached_by = Some(bounds::name(follows));
+    }
+    if let Some((hash, settings)) = &steering.settled {
+        versions.hash = Some(bounds::name(hash));
+        versions.settings = Some(bounds::name(settings));
+    }
+    if let Some(from) = from.filter(|_| is_new) {
+        versions.previous = Some(from);
+    }
+    versions.current = Some(arrived.clone());
+    versions.target = Some(arrived);
+    status.version = Some(versions);
+    status.istio_version = Some(istio.to_string());
 }
 
 /// The rollout in progress: the same one while its revision stays, else a new one.
@@ -150,6 +198,7 @@ fn rollout(
     old: Option<&RolloutStatus>,
     version: &VersionStatus,
     work: &Work,
+    follows: Option<&String>,
     now: Timestamp,
 ) -> RolloutStatus {
     let revision = bounds::optional(work.revision.as_ref());
@@ -168,18 +217,24 @@ fn rollout(
         || format!("{}", started.0.as_second()),
         |old| old.id.clone(),
     );
+    // Another template on the way to the same release is another attempt at what somebody asked for.
+    let to = work.to.as_ref().map(Version::to_string);
+    let asked = old.filter(|old| to.is_none() || old.to == to);
     RolloutStatus {
         id,
         revision,
         from: version.current.clone(),
-        to: work
-            .to
-            .as_ref()
-            .map(Version::to_string)
-            .or_else(|| same.and_then(|old| old.to.clone())),
-        initiated_by: same
+        initiated_by: asked
             .and_then(|old| old.initiated_by.clone())
             .or_else(|| Some("Spec".to_owned())),
+        follows: asked
+            .and_then(|old| old.follows.clone())
+            .or_else(|| bounds::optional(follows)),
+        why: asked.and_then(|old| old.why.clone()),
+        fixes: asked.and_then(|old| old.fixes),
+        returns: asked.and_then(|old| old.returns.clone()),
+        hash: same.and_then(|old| old.hash.clone()),
+        to: to.or_else(|| same.and_then(|old| old.to.clone())),
         step: work.step.as_str().to_owned(),
         wave: same.and_then(|old| old.wave),
         nodes,
@@ -217,7 +272,7 @@ fn upgrade(outcome: &Outcome) -> Option<UpgradeStatus> {
         follows: channel.clone().or_else(|| version.clone()),
         channel,
         version,
-        waiting_for: None,
-        next_window: None,
+        waiting_for: outcome.steering.waiting_for.as_deref().map(bounds::message),
+        next_window: outcome.steering.next_window.map(Time),
     })
 }

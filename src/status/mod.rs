@@ -8,13 +8,15 @@ mod network;
 mod outcome;
 mod release;
 mod seen;
+mod steering;
 mod verdict;
 
-pub use change::{Change, changes};
+pub use change::{Change, changes, wave};
 pub use member::next;
 pub use network::{NetworkOutcome, count, next_network};
 pub use outcome::{Component, Failure, Outcome, Problem, Progress, Rollout, Wait, Work};
 pub use release::next_release;
+pub use steering::{Beginning, Ending, Judgement, Steering};
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //!
 //! `None` means "not looked at in this pass": what status says about it stays.
 
+use super::steering::{Ending, Steering};
 use crate::api::conditions::{Reason, Step};
 use crate::api::v1alpha1::{
     AvailableUpgrade, CertificateStatus, ComponentStatus, FailedRelease, LeaveStatus,
@@ -35,6 +36,8 @@ pub struct Outcome {
     pub progress: Progress,
     /// What is known of a rollout beyond its progress.
     pub rollout: Rollout,
+    /// What was decided about the version.
+    pub steering: Steering,
     /// Every component, and whether it serves.
     pub components: Option<Vec<Component>>,
     /// The certificates the mesh lives on.
@@ -58,10 +61,10 @@ pub struct Rollout {
     pub revertible: Option<bool>,
     /// The release failed just now, and is to be taken back.
     pub failed: Option<FailedRelease>,
-    /// What runs is not what was asked for, which failed here: why.
-    pub held: Option<String>,
-    /// Nothing new begins.
-    pub paused: bool,
+    /// Hash of the per-node template that arrives.
+    pub hash: Option<String>,
+    /// It ended with this pass.
+    pub ended: Option<Ending>,
 }
 
 /// How far the work is.

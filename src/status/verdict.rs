@@ -1,10 +1,11 @@
 //! What each condition of a `MeshMember` says after a pass, and why.
 
-use super::conditions::{Conditions, Verdict};
+use super::conditions::{Conditions, Status, Verdict};
 use super::outcome::{Component, Outcome, Progress, Work};
+use super::steering::Ending;
 use crate::api::conditions::{ConditionType, Reason, Step};
 use crate::api::v1alpha1::{ComponentStatus, MembershipStatus, MeshMemberStatus};
-use crate::catalogue::{Notice, Pin, Resolution, Version};
+use crate::catalogue::Resolution;
 use crate::preflight::{Code, Finding, Severity};
 
 /// What the warnings of condition Accepted follow.
@@ -51,7 +52,8 @@ pub(super) fn decide(conditions: &mut Conditions, status: &MeshMemberStatus, out
 
 /// The spec is valid, what it refers to was found, and the cluster is this member's own.
 fn accepted(outcome: &Outcome) -> Option<Verdict> {
-    if let Some(problem) = &outcome.invalid {
+    let problem = outcome.invalid.as_ref();
+    if let Some(problem) = problem.or(outcome.steering.refusal.as_ref()) {
         return Some(Verdict::is_false(problem.reason, &problem.message));
     }
     if let Some(rival) = outcome
@@ -150,50 +152,44 @@ fn silence(component: &Component) -> String {
 
 /// What runs is what was asked for.
 fn up_to_date(outcome: &Outcome) -> Option<Verdict> {
+    let steering = &outcome.steering;
     match &outcome.progress {
         Progress::Unknown => None,
-        Progress::Working(work) if outcome.rollout.paused => Some(Verdict::is_false(
-            Reason::Paused,
-            format!(
-                "paused by spec.upgrade.paused or annotation applink.dev/paused; what has begun is brought to a safe point: {}",
-                doing(work)
-            ),
-        )),
-        Progress::Working(work) => Some(Verdict::is_false(Reason::Progressing, doing(work))),
-        Progress::Settled { version, .. } => Some(match &outcome.rollout.held {
-            Some(why) => Verdict::is_false(
-                Reason::ReleaseFailed,
+        Progress::Working(work) => Some(match &steering.held_up {
+            Some(hold) => Verdict::is_false(
+                hold.reason,
                 format!(
-                    "what was asked for failed here and was taken back, it is tried again when the spec changes: {why}"
+                    "{}; what has begun is brought to a safe point: {}",
+                    hold.message,
+                    doing(work)
                 ),
             ),
-            None => settled(*version, outcome),
-        }),
-    }
-}
-
-fn settled(version: Version, outcome: &Outcome) -> Verdict {
-    let Some(Ok(resolution)) = &outcome.resolution else {
-        return Verdict::is_true(Reason::Current, format!("{version} runs"));
-    };
-    let target = resolution.release.version;
-    if target != version {
-        return Verdict::is_true(
-            Reason::Current,
-            format!(
-                "{version} runs; {} means {target} now, and this version of applink does not move to it",
-                follows(resolution)
+            None => Verdict::is_false(
+                Reason::Progressing,
+                match &steering.begins {
+                    Some(begins) => format!("{} begins", begins.why),
+                    None => doing(work),
+                },
             ),
-        );
-    }
-    let affected =
-        |notice: &&Notice| matches!(notice, Notice::Withdrawn { .. } | Notice::Vulnerable { .. });
-    match resolution.notices.iter().find(affected) {
-        Some(notice) if matches!(resolution.pin, Some(Pin::Exact(_))) => Verdict::is_false(
-            Reason::PinnedToAffectedRelease,
-            format!("{version} is pinned and runs, and {notice}; pin another version"),
-        ),
-        _ => Verdict::is_true(Reason::Current, format!("{version} runs")),
+        }),
+        Progress::Settled { version, .. } => match (&outcome.rollout.ended, &steering.verdict) {
+            (Some(Ending::RolledBack { reason }), _) => Some(Verdict::is_false(
+                Reason::ReleaseFailed,
+                format!("{version} runs again; what was tried failed and was taken back: {reason}"),
+            )),
+            // What comes after it is decided next: there may be another hop.
+            (Some(_), _) => None,
+            (None, Some(judgement)) => Some(Verdict {
+                status: if judgement.is_true {
+                    Status::True
+                } else {
+                    Status::False
+                },
+                reason: judgement.reason,
+                message: judgement.message.clone(),
+            }),
+            (None, None) => Some(Verdict::is_true(Reason::Current, format!("{version} runs"))),
+        },
     }
 }
 
@@ -240,7 +236,8 @@ fn stalled(outcome: &Outcome) -> Option<Verdict> {
         let all: Vec<String> = blocking.iter().map(ToString::to_string).collect();
         return Some(Verdict::is_true(reason, all.join(BETWEEN)));
     }
-    if let Some(problem) = &outcome.invalid {
+    let problem = outcome.invalid.as_ref();
+    if let Some(problem) = problem.or(outcome.steering.refusal.as_ref()) {
         return Some(Verdict::is_true(problem.reason, &problem.message));
     }
     match &outcome.resolution {

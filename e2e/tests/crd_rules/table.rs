@@ -149,11 +149,11 @@ fn members() -> Vec<Row> {
         row("a channel without FullyManaged", Member, upgrade(json!({ "releaseChannel": "Stable" })), Some((Rule, "upgrade.releaseChannel needs upgrade.mode FullyManaged"))),
         row("a channel with SelfManaged", Member, upgrade(json!({ "mode": "SelfManaged", "releaseChannel": "Stable" })), Some((Rule, "upgrade.releaseChannel needs upgrade.mode FullyManaged"))),
         row("a version with FullyManaged", Member, upgrade(json!({ "mode": "FullyManaged", "version": "1.6" })), Some((Rule, "upgrade.version needs upgrade.mode SelfManaged"))),
+        row("windows", Member, upgrade(json!({ "maintenanceWindows": [{ "days": ["Sunday"], "start": "22:30", "duration": "4h", "timeZone": "Europe/Berlin" }] })), None),
+        row("exclusions", Member, upgrade(json!({ "exclusions": [{ "name": "sale", "from": "2026-11-20T00:00:00Z", "to": "2026-12-01T00:00:00Z", "scope": "NoMinorUpgrades" }] })), None),
+        row("security fixes", Member, upgrade(json!({ "allowSecurityFixes": true })), None),
+        row("what a closing window does", Member, upgrade(json!({ "onWindowClose": "PauseNow" })), None),
         // not yet
-        row("windows", Member, upgrade(json!({ "maintenanceWindows": [{ "days": ["Sunday"], "start": "22:30", "duration": "4h", "timeZone": "Europe/Berlin" }] })), Some((Rule, "upgrade.maintenanceWindows is not available yet"))),
-        row("exclusions", Member, upgrade(json!({ "exclusions": [{ "name": "sale", "from": "2026-11-20T00:00:00Z", "to": "2026-12-01T00:00:00Z", "scope": "NoMinorUpgrades" }] })), Some((Rule, "upgrade.exclusions is not available yet"))),
-        row("security fixes", Member, upgrade(json!({ "allowSecurityFixes": true })), Some((Rule, "upgrade.allowSecurityFixes is not available yet"))),
-        row("what a closing window does", Member, upgrade(json!({ "onWindowClose": "PauseNow" })), Some((Rule, "upgrade.onWindowClose is not available yet"))),
         row("a strategy", Member, upgrade(json!({ "strategy": { "canary": { "type": "Count", "count": 1, "soak": "5m" }, "batch": { "size": "10%" }, "gates": { "timeout": "2m" }, "drain": { "timeout": "60s" }, "maxUnreachable": 1, "onFullNode": "Skip", "onFailure": "Pause" } })), None),
         row("an empty strategy", Member, upgrade(json!({ "strategy": {} })), None),
         row("a limit of failed connections", Member, upgrade(json!({ "strategy": { "gates": { "maxFailureIncrease": 1 } } })), Some((Rule, "maxFailureIncrease is not available yet"))),
@@ -212,7 +212,6 @@ fn member_updates() -> Vec<Row> {
     use Kind::Member;
     let immutable = Some((Rule, "applicationNetwork is immutable"));
     let fixed = Some((Rule, "cluster is immutable"));
-    let moving = Some((Rule, "moving a running member to another version is not available yet"));
     let network = |name: &str| json!({ "applicationNetwork": name });
     let local = json!({ "cluster": { "type": "Local" } });
     let upgrade = |upgrade: Value| json!({ "upgrade": upgrade });
@@ -229,14 +228,14 @@ fn member_updates() -> Vec<Row> {
         update("everything else may change", Member, json!({ "network": "a" }), json!({ "network": "b", "leavePolicy": "UnenrolNamespaces", "controlPlane": { "replicas": 3 } }), None),
         update("the version while nothing runs", Member, upgrade(json!({ "version": "1.5" })), upgrade(json!({ "version": "1.6" })), None),
         update("the mode while nothing runs", Member, json!({}), upgrade(json!({ "mode": "FullyManaged" })), None),
-        running("a running member: set to other", upgrade(json!({ "version": "1.6" })), upgrade(json!({ "version": "1.5" })), moving),
-        running("a running member: unset to set, parent absent", json!({}), upgrade(json!({ "version": "1.6" })), moving),
-        running("a running member: unset to set", upgrade(json!({})), upgrade(json!({ "version": "1.6" })), moving),
-        running("a running member: set to unset", upgrade(json!({ "version": "1.6" })), upgrade(json!({})), moving),
-        running("a running member: set to unset, parent absent", upgrade(json!({ "version": "1.6" })), json!({}), moving),
-        running("a running member: minor to exact", upgrade(json!({ "version": "1.6" })), upgrade(json!({ "version": "1.6.0" })), moving),
-        running("a running member: another mode", json!({}), upgrade(json!({ "mode": "FullyManaged" })), moving),
-        running("a running member: another channel", upgrade(json!({ "mode": "FullyManaged", "releaseChannel": "Rapid" })), upgrade(json!({ "mode": "FullyManaged", "releaseChannel": "Stable" })), moving),
+        running("a running member: set to other", upgrade(json!({ "version": "1.6" })), upgrade(json!({ "version": "1.5" })), None),
+        running("a running member: unset to set, parent absent", json!({}), upgrade(json!({ "version": "1.6" })), None),
+        running("a running member: unset to set", upgrade(json!({})), upgrade(json!({ "version": "1.6" })), None),
+        running("a running member: set to unset", upgrade(json!({ "version": "1.6" })), upgrade(json!({})), None),
+        running("a running member: set to unset, parent absent", upgrade(json!({ "version": "1.6" })), json!({}), None),
+        running("a running member: minor to exact", upgrade(json!({ "version": "1.6" })), upgrade(json!({ "version": "1.6.0" })), None),
+        running("a running member: another mode", json!({}), upgrade(json!({ "mode": "FullyManaged" })), None),
+        running("a running member: another channel", upgrade(json!({ "mode": "FullyManaged", "releaseChannel": "Rapid" })), upgrade(json!({ "mode": "FullyManaged", "releaseChannel": "Stable" })), None),
         running("a running member: the default spelled out", json!({}), upgrade(json!({ "mode": "SelfManaged" })), None),
         running("a running member: the default channel spelled out", upgrade(json!({ "mode": "FullyManaged" })), upgrade(json!({ "mode": "FullyManaged", "releaseChannel": "Stable" })), None),
         running("a running member: an empty parent", json!({}), upgrade(json!({})), None),

@@ -34,13 +34,6 @@ use super::{
     validation = (
         "size(self.metadata.name) <= 63 && self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
         "a member's name is its cluster id in the mesh: at most 63 lower case letters, digits and hyphens"
-    ),
-    validation = (
-        "!has(oldSelf.status) || !has(oldSelf.status.version) || !has(oldSelf.status.version.current) || oldSelf.status.version.current == '' \
-         || ((has(self.spec.upgrade) && has(self.spec.upgrade.mode) ? self.spec.upgrade.mode : 'SelfManaged') == (has(oldSelf.spec.upgrade) && has(oldSelf.spec.upgrade.mode) ? oldSelf.spec.upgrade.mode : 'SelfManaged') \
-         && (has(self.spec.upgrade) && has(self.spec.upgrade.releaseChannel) ? self.spec.upgrade.releaseChannel : 'Stable') == (has(oldSelf.spec.upgrade) && has(oldSelf.spec.upgrade.releaseChannel) ? oldSelf.spec.upgrade.releaseChannel : 'Stable') \
-         && (has(self.spec.upgrade) && has(self.spec.upgrade.version) ? self.spec.upgrade.version : '') == (has(oldSelf.spec.upgrade) && has(oldSelf.spec.upgrade.version) ? oldSelf.spec.upgrade.version : ''))",
-        "moving a running member to another version is not available yet in this version of applink: spec.upgrade may change only while status.version.current is empty"
     )
 )]
 #[serde(rename_all = "camelCase")]

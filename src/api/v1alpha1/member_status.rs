@@ -9,6 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ReleaseImage;
+
 /// Most entries of `membership.enrolledNames` and `membership.broken`.
 pub const MAX_MEMBERSHIP_NAMES: usize = 20;
 /// Most entries of `rollout.nodes.current` and `.failed`.
@@ -23,6 +25,12 @@ pub const MAX_COMPONENTS: usize = 16;
 pub const MAX_CERTIFICATES: usize = 8;
 /// Most entries of `availableUpgrades`.
 pub const MAX_AVAILABLE_UPGRADES: usize = 10;
+/// Most entries of `releases`.
+pub const MAX_RELEASES: usize = 3;
+/// Most entries of `withdrawals`.
+pub const MAX_WITHDRAWALS: usize = 20;
+/// Most entries of `handledRequests`.
+pub const MAX_REQUESTS: usize = 8;
 /// Most entries of `leave.stages` and `leave.left`.
 pub const MAX_LEAVE: usize = 16;
 /// Longest message anywhere in status, in characters.
@@ -97,6 +105,39 @@ pub struct MeshMemberStatus {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 8))]
     pub handled_requests: BTreeMap<String, String>,
+    /// What the releases that run, arrive or ran before are made of: they stay what they are whatever becomes of their
+    /// entries in the catalogue.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub releases: Vec<KnownRelease>,
+    /// Withdrawals that were seen in MeshReleases: deleting the MeshRelease takes none of them back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub withdrawals: Vec<Withdrawal>,
+}
+
+/// What a release is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownRelease {
+    /// Its version.
+    pub version: String,
+    /// The Istio version it carries.
+    pub istio_version: String,
+    /// Its images, by component.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub images: BTreeMap<String, ReleaseImage>,
+}
+
+/// A withdrawal that was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Withdrawal {
+    /// The version.
+    pub version: String,
+    /// Why it was withdrawn.
+    pub reason: String,
 }
 
 /// How far a leave is. Written down so that an operator that is started again does not start its clocks anew.
@@ -142,6 +183,19 @@ pub struct VersionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub previous: Option<String>,
+    /// The channel or pin that brought current about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub reached_by: Option<String>,
+    /// Hash of the per-node template of what runs: an equal one moves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub hash: Option<String>,
+    /// Hash of the per-node settings of the spec that the template was made from: tells a change of the spec from one
+    /// that a new operator brings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub settings: Option<String>,
 }
 
 /// The platform in effect, and why.
@@ -216,6 +270,21 @@ pub struct RolloutStatus {
     /// Spec, Channel or Operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initiated_by: Option<String>,
+    /// The channel or pin it was started for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
+    /// Why it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Whether it fixes a listed vulnerability.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixes: Option<bool>,
+    /// Hash of the per-node template that arrives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// Why it goes back instead of on: the moved nodes return to what ran before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns: Option<String>,
     /// The step it is in.
     pub step: String,
     /// The wave of nodes it is in, from 1.
@@ -315,6 +384,9 @@ pub struct FailedRelease {
     pub hash: String,
     /// Why.
     pub reason: String,
+    /// The channel or pin it was tried for: another one makes it count no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
     /// When.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Time>,

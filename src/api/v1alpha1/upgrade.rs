@@ -19,17 +19,7 @@ use super::Selector;
     validation = (
         "!has(self.version) || !has(self.mode) || self.mode == 'SelfManaged'",
         "upgrade.version needs upgrade.mode SelfManaged; a FullyManaged member follows upgrade.releaseChannel"
-    ),
-    validation = (
-        "!has(self.maintenanceWindows)",
-        "upgrade.maintenanceWindows is not available yet in this version of applink"
-    ),
-    validation = ("!has(self.exclusions)", "upgrade.exclusions is not available yet in this version of applink"),
-    validation = (
-        "!has(self.allowSecurityFixes)",
-        "upgrade.allowSecurityFixes is not available yet in this version of applink"
-    ),
-    validation = ("!has(self.onWindowClose)", "upgrade.onWindowClose is not available yet in this version of applink")
+    )
 )]
 pub struct Upgrade {
     /// SelfManaged (the effective default): the owner pins a version. FullyManaged: the member follows a channel.

@@ -4,6 +4,7 @@
 //! files below `manifests/`; a test compares them.
 
 mod admission;
+mod alerts;
 mod namespaces;
 mod operator;
 mod rbac;
@@ -83,6 +84,15 @@ pub fn files(choice: &Choice) -> Vec<File> {
             objects: operator::objects(&choice.image),
         },
     ]
+}
+
+/// Files that somebody may want beside the base, and that not every cluster takes.
+pub fn extras() -> Vec<File> {
+    vec![File {
+        name: "alerts.yaml",
+        about: "alert rules, where the Prometheus operator runs: kubectl apply -f manifests/alerts.yaml",
+        objects: alerts::objects(),
+    }]
 }
 
 /// Every object of the installation, in an order that can be applied from top to bottom: namespaces, kinds, the rest.

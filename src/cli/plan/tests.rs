@@ -29,6 +29,8 @@ fn seen(member: MeshMember) -> Seen {
             node("a", "linux", true),
             node("b", "linux", false),
             node("c", "windows", true),
+            node("d", "linux", true),
+            node("e", "linux", true),
         ],
         kubernetes: "v1.33.4".to_owned(),
     }
@@ -40,7 +42,7 @@ fn text(seen: &Seen) -> String {
 }
 
 #[test]
-fn a_move_is_told_with_its_hops_steps_and_nodes_and_that_it_does_not_happen() {
+fn a_move_is_told_with_its_hops_steps_nodes_and_waves() {
     let member = member(
         json!({"upgrade": {"mode": "FullyManaged", "releaseChannel": "Rapid"}}),
         json!({"version": {"current": "1.4.5"}}),
@@ -53,12 +55,11 @@ MeshMember edge  follows Rapid
 ├─ hops              1.4.7, 1.5.4, 1.6.0
 ├─ fixes             ISTIO-SECURITY-2026-005, ISTIO-SECURITY-2026-006
 ├─ steps             Preflight, Prepull, CRDs, ControlPlane, Nodes, Waypoints, Verify, Finish, Retire
-├─ nodes touched     1: a
+├─ nodes touched     3: a, d, e
+├─ waves             1 a; 2 d; 3 e
 ├─ nodes left alone  2: b (NodeNotReady), c (not supported)
-├─ note              NOT_BUILT
 └─ note              NOT_SEEN
 "
-    .replace("NOT_BUILT", NOT_BUILT)
     .replace("NOT_SEEN", NOT_SEEN);
     assert_eq!(text(&seen(member)), expected);
 }
@@ -74,7 +75,29 @@ fn an_install_is_told_without_the_steps_of_a_move() {
     ] {
         assert!(text.contains(expected), "{expected} is not in\n{text}");
     }
-    assert!(!text.contains("does not move"), "{text}");
+    assert!(!text.contains("waves"), "{text}");
+}
+
+#[test]
+fn what_brought_a_member_where_it_is_tells_a_wish_from_a_move_of_the_channel() {
+    let follows = |reached_by: &str| {
+        let spec = json!({"upgrade": {"mode": "FullyManaged", "releaseChannel": "Rapid"}});
+        let status = json!({"version": {"current": "1.5.4", "reachedBy": reached_by}});
+        text(&seen(member(spec, status)))
+    };
+    assert!(follows("Rapid").contains("channel Rapid has moved"));
+    assert!(follows("Stable").contains("the spec asks for Rapid"));
+}
+
+#[test]
+fn a_canary_that_matches_no_node_is_told_before_anything_begins() {
+    let canary = json!({"type": "Selector", "selector": {"matchLabels": {"ring": "one"}}});
+    let member = member(
+        json!({"upgrade": {"version": "1.6", "strategy": {"canary": canary}}}),
+        json!({"version": {"current": "1.5.4"}}),
+    );
+    let text = text(&seen(member));
+    assert!(text.contains("canary.selector matches no node"), "{text}");
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn failed(version: &str, hash: &str) -> FailedRelease {
         version: version.to_owned(),
         hash: hash.to_owned(),
         reason: "gate Nodes: node a: 3 of 40 connections failed".to_owned(),
-        at: None,
+        ..FailedRelease::default()
     }
 }
 

@@ -226,6 +226,9 @@ fn failures_and_templates() -> Vec<Case> {
         case("the template failed", pin("1.5"), "1.5.4", "failed 1.5.4").template("new", Spec).failed("1.5.4", "new"),
         case("another template failed", pin("1.5"), "1.5.4", "move 1.5.4 by Spec: template").template("newer", Spec).failed("1.5.4", "new"),
         case("a version goes before a template", channel(Rapid), "1.5.4", "move 1.6.0 by Channel: channel").by("Rapid").template("new", Operator),
+        case("the owner's template does not wait for the channel's move", at_night("22:00", channel(Rapid)), "1.5.4", "move 1.5.4 by Spec: template").by("Rapid").template("new", Spec),
+        case("nor for a release that failed", pin("1.6"), "1.5.4", "move 1.5.4 by Spec: template").by("1.6").failed("1.6.0", "abc").template("new", Spec),
+        case("but for somebody who paused", pin("1.5"), "1.5.4", "wait for resume until -: 1.5.4").annotated().template("new", Spec),
         case("a template while the version is refused", pin("1.9"), "1.5.4", "refused UnknownVersion").template("new", Spec),
     ]
 }

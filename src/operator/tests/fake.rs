@@ -155,6 +155,15 @@ impl Fake {
         self.state().store(&place, before.as_ref(), object);
     }
 
+    /// Deletes an object as somebody else.
+    pub fn delete(&self, path: &str) {
+        let place = Place::of(path).expect("a path of an object");
+        let mut state = self.state();
+        if let Some(object) = state.objects.remove(&place.key()) {
+            state.tell("DELETED", &place, &object);
+        }
+    }
+
     async fn answer(&self, request: Request<Body>) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();

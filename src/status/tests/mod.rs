@@ -3,6 +3,7 @@
 mod course;
 mod passes;
 mod size;
+mod steering;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::conditions::Reason;
-use crate::api::v1alpha1::{LeaveStatus, MeshRelease, MeshReleaseSpec, Withdrawn};
+use crate::api::v1alpha1::LeaveStatus;
 use crate::status::{Failure, Problem};
 
 #[test]
@@ -247,86 +247,6 @@ fn a_terminal_failure_stalls_and_a_passing_one_is_retried() {
             .unwrap()
             .message,
         "RootMissing: Secret cacerts is gone; restore it"
-    );
-}
-
-#[test]
-fn an_exact_pin_on_an_affected_release_says_so_and_a_line_does_not() {
-    let running = Version::new(1, 5, 2);
-    let progress = Progress::Settled {
-        version: running,
-        istio: Version::new(1, 30, 2),
-    };
-    let outcome = Outcome {
-        progress: progress.clone(),
-        ..resolved(pinned("1.5.2"), Some(running))
-    };
-    let up_to_date = |outcome: &Outcome| {
-        condition(&next(None, outcome, at(0)), ConditionType::UpToDate)
-            .unwrap()
-            .clone()
-    };
-    let affected = up_to_date(&outcome);
-    assert_eq!(
-        (affected.status.as_str(), affected.reason.as_str()),
-        ("False", "PinnedToAffectedRelease")
-    );
-    assert!(
-        affected.message.contains("fixed in 1.5.4"),
-        "{}",
-        affected.message
-    );
-    let line = Outcome {
-        progress,
-        ..resolved(pinned("1.5"), Some(running))
-    };
-    let waiting = up_to_date(&line);
-    assert_eq!(
-        (waiting.status.as_str(), waiting.reason.as_str()),
-        ("True", "Current")
-    );
-    assert!(
-        waiting
-            .message
-            .starts_with("1.5.2 runs; version 1.5 means 1.5.4 now"),
-        "{}",
-        waiting.message
-    );
-}
-
-#[test]
-fn a_pinned_release_that_was_withdrawn_is_named_with_the_reason() {
-    let spec = MeshReleaseSpec {
-        istio_version: "1.31.0".into(),
-        kubernetes: crate::api::v1alpha1::KubernetesRange {
-            min: "1.32".into(),
-            max: "1.36".into(),
-        },
-        withdrawn: Some(Withdrawn {
-            reason: "it loses connections".into(),
-        }),
-        ..MeshReleaseSpec::default()
-    };
-    let catalogue = Catalogue::overlaid([&MeshRelease::new("1.6.0", spec)]);
-    let resolution = resolve(
-        Some(&pinned("1.6.0")),
-        Some(ARRIVING),
-        &catalogue,
-        Minor::new(1, 33),
-        at(0),
-    );
-    let status = next(
-        Some(&installed()),
-        &Outcome {
-            resolution: Some(resolution),
-            ..settled()
-        },
-        at(60),
-    );
-    let message = &condition(&status, ConditionType::UpToDate).unwrap().message;
-    assert_eq!(
-        message,
-        "1.6.0 is pinned and runs, and it was withdrawn: it loses connections; pin another version"
     );
 }
 
