@@ -51,5 +51,6 @@ mod template_watch;
 mod told;
 mod traffic;
 mod trust_lost;
+mod upgrade;
 mod versions;
 mod zz_rights;

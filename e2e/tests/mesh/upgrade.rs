@@ -1,0 +1,243 @@
+//! From one release to the next and back from a bad one, under traffic that notices everything. The releases are one
+//! upstream version under test labels, with images of their own by name.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use applink::api::v1alpha1::MeshMember;
+use e2e::churn::Churn;
+use e2e::images::broken::Broken;
+use e2e::load::{Amount, Load};
+use e2e::progress::Progress;
+use e2e::releases::give_broken;
+use e2e::stage::{self, Stage};
+use serde_json::{Value, json};
+
+use crate::fixture::{MEMBER, cluster, left, on_stage, operator, remove_namespace};
+use crate::input_fault::delete;
+use crate::overlap::trace::Trace;
+use crate::overlap::{NODES, assert_disturbed_once, assert_in_time, assert_unnoticed, longest};
+use crate::running::data_plane;
+
+const NAMESPACE: &str = "upgrade";
+/// How long a whole upgrade may take on two nodes; the aim is a minute, on a machine that does nothing else.
+const UPGRADE: Duration = Duration::from_mins(3);
+
+fn strategy() -> Value {
+    json!({
+        "canary": {"type": "Count", "count": 1, "soak": "0s"},
+        "batch": {"size": 1, "soak": "0s"},
+        "drain": {"timeout": "5s"},
+        "gates": {"timeout": "20s"},
+    })
+}
+
+/// A member that stays on what it names.
+fn pinned(version: &str) -> Value {
+    json!({"upgrade": {"version": version, "strategy": strategy()}})
+}
+
+fn follows(channel: &str) -> Value {
+    json!({"upgrade": {
+        "mode": "FullyManaged", "releaseChannel": channel, "strategy": strategy(),
+    }})
+}
+
+fn release(stage: &Stage, version: &str, channels: &[&str]) -> Value {
+    let release = stage.tagged_release(version, channels).unwrap();
+    stage.apply(&release).unwrap();
+    release
+}
+
+async fn until_runs(stage: &Stage, version: &str) -> MeshMember {
+    stage::eventually(&format!("{version} runs"), UPGRADE, || async {
+        let member = stage
+            .read_member(MEMBER)
+            .await
+            .map_err(|error| error.to_string())?;
+        let status = member.status.clone().unwrap_or_default();
+        let current = status.version.and_then(|version| version.current);
+        let is_up_to_date = (status.conditions.iter()).any(|one| {
+            one.type_ == "UpToDate"
+                && one.status == "True"
+                && one.observed_generation == member.metadata.generation
+        });
+        if current.as_deref() == Some(version) && is_up_to_date {
+            Ok(member)
+        } else {
+            Err(format!(
+                "{current:?}: {:?} {:#?}",
+                status.rollout, status.conditions
+            ))
+        }
+    })
+    .await
+    .unwrap()
+}
+
+/// Does what makes a member move, and holds what was seen until `version` runs against what must hold.
+async fn move_to(stage: &'static Stage, load: &Arc<Load<'static>>, version: &str, change: &Value) {
+    let trace = Trace::start(stage).await;
+    let pods = load.pods().unwrap();
+    let churn = Churn::start(stage, load, NAMESPACE, &NODES);
+    let before = load.told().await.unwrap();
+    let clock = Instant::now();
+    stage.apply(change).unwrap();
+    let member = until_runs(stage, version).await;
+    let took = clock.elapsed().as_secs_f64();
+    let figures = load.since(&before).await.unwrap();
+    let arrivals = churn.end().await.unwrap();
+    let seen = trace.seen();
+    eprintln!(
+        "to {version} in {took:.1} s; {figures}; {} pods came, the slowest could be reached after {:.1} s",
+        arrivals.len(),
+        longest(&arrivals),
+    );
+    assert_unnoticed(&figures, &seen);
+    assert_in_time(stage, NAMESPACE, &arrivals);
+    assert_disturbed_once(&seen, 1);
+    assert_eq!(pods, load.pods().unwrap(), "nobody was put out");
+    let newest = member.status.unwrap().history.into_iter().next();
+    let newest = newest.expect("history has an entry");
+    assert_eq!(newest.to.as_str(), version, "{newest:?}");
+}
+
+/// Nothing of a release is left in the data plane.
+fn assert_retired(stage: &Stage, version: &str) {
+    let list = [
+        "get",
+        "deployments,daemonsets,services",
+        "-n",
+        "applink-system",
+        "-o",
+        "name",
+    ];
+    let all = stage.cluster.kubectl(&list).unwrap();
+    let name = version.replace('.', "-");
+    assert!(!all.contains(&name), "{version} has left something:\n{all}");
+}
+
+/// The operator, no member, and one release, which the nodes have; what earlier runs left is gone.
+async fn bare(stage: &Stage) -> Vec<Value> {
+    remove_namespace(stage, NAMESPACE).await;
+    operator(stage).await;
+    // Before anybody leaves: whoever does needs programs that work.
+    let all = ["delete", "meshreleases", "--all"];
+    stage.cluster.kubectl(&all).unwrap();
+    let first = release(stage, "1.6.0", &[]);
+    left(stage).await;
+    vec![first]
+}
+
+async fn over(stage: &Stage, releases: &[Value]) {
+    remove_namespace(stage, NAMESPACE).await;
+    left(stage).await;
+    for release in releases {
+        delete(stage, release);
+    }
+}
+
+#[test]
+fn a_pin_and_a_channel_move_and_nobody_notices() {
+    on_stage(|stage| async move {
+        let mut releases = bare(stage).await;
+        releases.push(release(stage, "1.7.0", &["Rapid"]));
+        stage.apply(&Stage::member(MEMBER, &pinned("1.6"))).unwrap();
+        until_runs(stage, "1.6.0").await;
+        let load = Arc::new(
+            Load::start(stage, NAMESPACE, &NODES, Amount::FULL)
+                .await
+                .unwrap(),
+        );
+
+        let pin = Stage::member(MEMBER, &pinned("1.7"));
+        move_to(stage, &load, "1.7.0", &pin).await;
+        assert_retired(stage, "1.6.0");
+        // Another mode, and the same release: nothing moves. Then the channel does.
+        stage
+            .apply(&Stage::member(MEMBER, &follows("Rapid")))
+            .unwrap();
+        until_runs(stage, "1.7.0").await;
+        let next = stage.tagged_release("1.8.0", &["Rapid"]).unwrap();
+        releases.push(next.clone());
+        move_to(stage, &load, "1.8.0", &next).await;
+        assert_retired(stage, "1.7.0");
+
+        over(stage, &releases).await;
+    });
+}
+
+/// What is broken, and the gate before any node at which that must be seen.
+const ROWS: [(Broken, &str); 3] = [
+    (Broken::MissingImage, "gate Prepull"),
+    (Broken::CrashingPilot, "gate ControlPlane"),
+    (Broken::UnsigningPilot, "gate ControlPlane"),
+];
+
+/// Waits until the member says why a release failed here, and that what ran before runs everywhere again; why.
+async fn until_taken_back(stage: &Stage, version: &str) -> String {
+    stage::eventually(&format!("{version} is taken back"), UPGRADE, || async {
+        let member = stage
+            .read_member(MEMBER)
+            .await
+            .map_err(|error| error.to_string())?;
+        let status = member.status.clone().unwrap_or_default();
+        let failed = status
+            .failed_releases
+            .iter()
+            .find(|failed| failed.version == version);
+        let is_told = (status.conditions.iter()).any(|one| {
+            one.type_ == "UpToDate" && one.status == "False" && one.reason == "ReleaseFailed"
+        });
+        match failed {
+            Some(failed) if is_told && status.rollout.is_none() => Ok(failed.reason.clone()),
+            _ => Err(format!(
+                "{failed:?}: {:?} {:#?}",
+                status.rollout, status.conditions
+            )),
+        }
+    })
+    .await
+    .unwrap()
+}
+
+#[test]
+fn a_release_whose_images_or_control_plane_are_broken_touches_no_node() {
+    on_stage(|stage| async move {
+        give_broken(&mut cluster(), Progress::new()).unwrap();
+        let mut releases = bare(stage).await;
+        let good = Stage::member(MEMBER, &pinned("1.6.0"));
+        stage.apply(&good).unwrap();
+        until_runs(stage, "1.6.0").await;
+        let load = (Load::start(stage, NAMESPACE, &NODES, Amount::FULL).await).unwrap();
+        let pods = data_plane(stage);
+        for (number, (broken, gate)) in ROWS.into_iter().enumerate() {
+            let version = format!("1.7.{number}");
+            let release = stage.broken_release(&version, &[], broken).unwrap();
+            stage.apply(&release).unwrap();
+            releases.push(release);
+            let trace = Trace::start(stage).await;
+            let before = load.told().await.unwrap();
+            let clock = Instant::now();
+            let bad = Stage::member(MEMBER, &pinned(&version));
+            stage.apply(&bad).unwrap();
+            let reason = until_taken_back(stage, &version).await;
+            let took = clock.elapsed().as_secs_f64();
+            let figures = load.since(&before).await.unwrap();
+            let seen = trace.seen();
+            let touched = seen.ways.values().filter(|way| way.is_touched()).count();
+            eprintln!(
+                "{broken:?}: taken back after {took:.1} s, {touched} nodes touched: {reason}; {figures}"
+            );
+            assert!(reason.contains(gate), "{broken:?}: {reason}");
+            assert_eq!(touched, 0, "{broken:?}: {seen:#?}");
+            assert_eq!(figures.cut, 0, "{broken:?}: {figures}");
+            assert_unnoticed(&figures, &seen);
+            stage.apply(&good).unwrap();
+            until_runs(stage, "1.6.0").await;
+            assert_retired(stage, &version);
+        }
+        assert_eq!(pods, data_plane(stage), "nothing that runs was touched");
+        over(stage, &releases).await;
+    });
+}
