@@ -226,7 +226,7 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["", "v", "unknown", "v1", "one.two"] {
+        for text in ["", "v", "unknown", "v1", "one.two", "1-33", "0¡0"] {
             assert_eq!(Minor::of_kubernetes(text), None, "{text}");
         }
     }
