@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 
 use super::trace::Trace;
 use super::{NODES, assert_unnoticed, strategy};
-use crate::fixture::{INSTALL, MEMBER, cluster, installed_with, left, on_stage, remove_namespace};
+use crate::fixture::{
+    INSTALL, MEMBER, cluster, installed_with, left, on_stage, operator, remove_namespace,
+};
 
 const NAMESPACE: &str = "broken";
 /// How long it may take until what is broken is gone again.
@@ -69,6 +71,7 @@ fn what_is_broken_is_caught_on_the_first_node_and_taken_back() {
     on_stage(|stage| async move {
         give_broken(&mut cluster(), Progress::new()).unwrap();
         remove_namespace(stage, NAMESPACE).await;
+        operator(stage).await;
         // What failed at a member is not tried there again; whoever leaves needs programs that work.
         stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
         left(stage).await;
