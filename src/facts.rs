@@ -74,6 +74,22 @@ pub struct Live {
     pub digest: u64,
 }
 
+impl Live {
+    /// Value of a label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.body.get("metadata")?.get("labels")?.get(key)?.as_str()
+    }
+
+    /// Value of an annotation.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.body
+            .get("metadata")?
+            .get("annotations")?
+            .get(key)?
+            .as_str()
+    }
+}
+
 /// What was applied last and what the API server made of it: a second apply would change nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
@@ -342,15 +358,7 @@ impl Facts {
         self.objects
             .iter()
             .map(|(key, live)| (key, live.as_ref()))
-            .filter(move |(key, live)| {
-                key.kind == "DaemonSet"
-                    && live
-                        .body
-                        .pointer("/metadata/labels")
-                        .and_then(|labels| labels.get(label))
-                        .and_then(Value::as_str)
-                        == Some(value)
-            })
+            .filter(move |(key, live)| key.kind == "DaemonSet" && live.label(label) == Some(value))
     }
 }
 

@@ -325,10 +325,7 @@ impl Course<'_> {
 }
 
 fn is_ours(live: &Live) -> bool {
-    live.body
-        .get("metadata")
-        .and_then(|meta| meta.get("labels"))
-        .is_some_and(|labels| labels.get(names::MEMBER_LABEL).is_some())
+    live.label(names::MEMBER_LABEL).is_some()
 }
 
 fn rank(kind: &str) -> u8 {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::releases::{Output, columns};
-use super::{Failure, block_on, connect, print, request};
+use super::{Failure, block_on, connect, output, print, request};
 use crate::api::v1alpha1::HistoryEntry;
 
 /// Arguments of `history`.
@@ -28,22 +28,10 @@ pub fn run(args: &Args, cluster: &connect::Flags) -> Result<ExitCode, Failure> {
         request::one(&client, "history", args.member.as_deref()).await
     })?;
     let history = member.status.unwrap_or_default().history;
-    let broken = |reason: String| {
-        Failure::new(
-            "cannot print the history",
-            reason,
-            "this is a defect of applink; please report it",
-        )
-    };
     let text = match args.output {
         Output::Table => table(&history),
-        Output::Json => {
-            serde_json::to_string_pretty(&history).map_err(|error| broken(error.to_string()))?
-                + "\n"
-        }
-        Output::Yaml => {
-            serde_saphyr::to_string(&history).map_err(|error| broken(error.to_string()))?
-        }
+        Output::Json => output::json("the history", &history)?,
+        Output::Yaml => output::yaml("the history", &history)?,
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@ pub mod failure;
 pub mod history;
 pub mod install;
 pub mod manifests;
+pub mod output;
 pub mod pack;
 pub mod plan;
 pub mod program;

@@ -9,8 +9,9 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
 
+use super::status::Output;
 use super::tree::Branch;
-use super::{Failure, block_on, connect, print};
+use super::{Failure, block_on, connect, output, print};
 use crate::api::conditions::Step;
 use crate::api::v1alpha1::{FailedRelease, MeshMember, MeshRelease};
 use crate::blueprint::Strategy;
@@ -36,17 +37,6 @@ pub struct Args {
     /// What to print
     #[arg(short, long, value_enum, default_value_t = Output::Tree)]
     output: Output,
-}
-
-/// Forms of output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
-    /// For people
-    Tree,
-    /// For programs
-    Json,
-    /// For programs
-    Yaml,
 }
 
 /// What is read from the cluster.
@@ -133,22 +123,10 @@ pub fn run(args: &Args, cluster: &connect::Flags) -> Result<ExitCode, Failure> {
     // Nobody reads fractions of a second.
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let outlooks = outlooks(&seen, jiff::tz::db(), now)?;
-    let broken = |reason: String| {
-        Failure::new(
-            "cannot print the plan",
-            reason,
-            "this is a defect of applink; please report it",
-        )
-    };
     let text = match args.output {
         Output::Tree => render(&outlooks),
-        Output::Json => {
-            serde_json::to_string_pretty(&outlooks).map_err(|error| broken(error.to_string()))?
-                + "\n"
-        }
-        Output::Yaml => {
-            serde_saphyr::to_string(&outlooks).map_err(|error| broken(error.to_string()))?
-        }
+        Output::Json => output::json("the plan", &outlooks)?,
+        Output::Yaml => output::yaml("the plan", &outlooks)?,
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use super::{Failure, block_on, connect, print};
+use super::{Failure, block_on, connect, output, print};
 use crate::api::v1alpha1::MeshRelease;
 use crate::catalogue::{Catalogue, Release, Source};
 
@@ -53,22 +53,10 @@ pub fn run(args: &Args, cluster: &connect::Flags) -> Result<ExitCode, Failure> {
     });
     let catalogue = Catalogue::overlaid(&objects);
     let now = Timestamp::now();
-    let broken = |reason: String| {
-        Failure::new(
-            "cannot print the releases",
-            reason,
-            "this is a defect of applink; please report it",
-        )
-    };
     let text = match args.output {
         Output::Table => table(&catalogue, now),
-        Output::Json => {
-            serde_json::to_string_pretty(&value(&catalogue, now))
-                .map_err(|error| broken(error.to_string()))?
-                + "\n"
-        }
-        Output::Yaml => serde_saphyr::to_string(&value(&catalogue, now))
-            .map_err(|error| broken(error.to_string()))?,
+        Output::Json => output::json("the releases", &value(&catalogue, now))?,
+        Output::Yaml => output::yaml("the releases", &value(&catalogue, now))?,
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 
 use super::snapshot::{self, NodeView, PodView, Snapshot};
 use super::tree::Branch;
-use super::{Failure, NOT_READY, block_on, connect, print};
+use super::{Failure, NOT_READY, block_on, connect, output, print};
 use crate::api::v1alpha1::{ComponentStatus, MeshMember, MeshMemberStatus};
 
 /// How often `--watch` looks.
@@ -95,21 +95,11 @@ fn only(mut snapshot: Snapshot, member: Option<&str>) -> Result<Snapshot, Failur
 }
 
 fn rendered(snapshot: &Snapshot, output: Output, now: Timestamp) -> Result<String, Failure> {
-    let broken = |reason: String| {
-        Failure::new(
-            "cannot print the status",
-            reason,
-            "this is a defect of applink; please report it",
-        )
-    };
+    const WHAT: &str = "the status";
     match output {
         Output::Tree => Ok(render(snapshot, now)),
-        Output::Json => serde_json::to_string_pretty(snapshot)
-            .map(|text| text + "\n")
-            .map_err(|error| broken(error.to_string())),
-        Output::Yaml => {
-            serde_saphyr::to_string(snapshot).map_err(|error| broken(error.to_string()))
-        }
+        Output::Json => output::json(WHAT, snapshot),
+        Output::Yaml => output::yaml(WHAT, snapshot),
     }
 }
 

@@ -103,6 +103,12 @@ impl Manifest {
         }
     }
 
+    /// Value of a label of the object itself.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.body.get("metadata")?.get("labels")?.get(key)?.as_str()
+    }
+
     /// Value of an annotation of the object itself.
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<&str> {

@@ -74,11 +74,9 @@ impl Operator {
         match act {
             Act::Apply(object) => {
                 let facts = self.world.facts();
-                let is_ours = facts.object(&object.key).is_some_and(|live| {
-                    live.body
-                        .pointer("/metadata/labels")
-                        .is_some_and(|labels| labels.get(names::MEMBER_LABEL).is_some())
-                });
+                let is_ours = facts
+                    .object(&object.key)
+                    .is_some_and(|live| live.label(names::MEMBER_LABEL).is_some());
                 if let Some(live) = facts.object(&object.key) {
                     let at = difference(&live.body, &object.manifest.body);
                     info!(object = %object.key, at = at.as_deref(), "differs");

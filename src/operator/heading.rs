@@ -486,9 +486,8 @@ fn settled_template(facts: &Facts) -> Option<String> {
     if all.next().is_some() {
         return None;
     }
-    let annotations = only.body.pointer("/metadata/annotations")?;
-    let hash = annotations.get(names::TEMPLATE_HASH_ANNOTATION)?.as_str()?;
-    Some(hash.to_owned())
+    only.annotation(names::TEMPLATE_HASH_ANNOTATION)
+        .map(str::to_owned)
 }
 
 fn problem(refusal: &decide::Refusal) -> Problem {

@@ -40,13 +40,11 @@ impl Operator {
             .findings
             .iter()
             .any(|finding| finding.code == preflight::Code::ClusterAlreadyMember);
-        let owns = seen.facts.objects.values().any(|live| {
-            live.body
-                .pointer("/metadata/labels")
-                .and_then(|labels| labels.get(names::MEMBER_LABEL))
-                .and_then(serde_json::Value::as_str)
-                == Some(seen.name.as_str())
-        });
+        let owns = seen
+            .facts
+            .objects
+            .values()
+            .any(|live| live.label(names::MEMBER_LABEL) == Some(seen.name.as_str()));
         let begun = self.leaving.remove(&seen.name).or_else(|| {
             let status = self.reporter.newest(seen.member).status?;
             status.leave.as_ref().map(leave::Progress::read)

@@ -11,37 +11,23 @@ use crate::desired;
 use crate::facts::{Facts, ObjectKey};
 use crate::names;
 
+/// Group, version, kind and plural.
+type Kind = (&'static str, &'static str, &'static str, &'static str);
+
+/// How the names of istiod's elections begin.
+const ELECTED: &str = "istio-";
+const MAPS: Kind = ("", "v1", "ConfigMap", "configmaps");
 /// The kind of what istiod elects its leaders with.
-const LEASES: (&str, &str, &str, &str) = ("coordination.k8s.io", "v1", "Lease", "leases");
+const LEASES: Kind = ("coordination.k8s.io", "v1", "Lease", "leases");
 
 /// Deletes what istiod made at run time: leases and locks of its elections, the root certificate and the revoked
 /// ones in every namespace, its gateway classes; and what is ours but is not watched: `cacerts`, and the mesh-wide policy
 /// where the operator was started during the leave.
 pub async fn sweep(client: &Client, facts: &Facts) -> Result<(), Error> {
-    let system = names::SYSTEM_NAMESPACE;
-    for (kind, prefix) in [
-        (LEASES, "istio-"),
-        (("", "v1", "ConfigMap", "configmaps"), "istio-"),
-    ] {
-        let resource = resource(kind);
-        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), system, &resource);
-        let list = limited(
-            "list",
-            format!("{} in {system}", kind.3),
-            api.list_metadata(&ListParams::default()),
-        )
-        .await?;
-        for object in list.items {
-            let Some(name) = object.metadata.name else {
-                continue;
-            };
-            if name.starts_with(prefix) {
-                let key = ObjectKey::in_system(kind.2, &name);
-                apply::delete_of(client, &resource, &key, object.metadata.uid.as_deref()).await?;
-            }
-        }
+    for kind in [LEASES, MAPS] {
+        delete_where(client, kind, |name| name.starts_with(ELECTED)).await?;
     }
-    let maps = resource(("", "v1", "ConfigMap", "configmaps"));
+    let maps = resource(MAPS);
     for namespace in facts.namespaces.keys() {
         for name in [names::ROOT_CONFIG_MAP, names::REVOKED_CONFIG_MAP] {
             let key = ObjectKey::new("ConfigMap", Some(namespace), name);
@@ -67,20 +53,30 @@ pub async fn sweep(client: &Client, facts: &Facts) -> Result<(), Error> {
 
 /// Deletes the leases that the istiod of a release took: they end in its name. Those of an istiod that runs on do not.
 pub async fn leases(client: &Client, release: &str) -> Result<(), Error> {
-    let system = names::SYSTEM_NAMESPACE;
-    let resource = resource(LEASES);
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), system, &resource);
-    let what = format!("leases in {system}");
-    let list = limited("list", what, api.list_metadata(&ListParams::default())).await?;
     let tail = format!("-{release}");
+    delete_where(client, LEASES, |name| {
+        name.starts_with(ELECTED) && name.ends_with(&tail)
+    })
+    .await
+}
+
+/// Deletes the objects of a kind in the data plane's namespace whose names are meant.
+async fn delete_where(
+    client: &Client,
+    kind: Kind,
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let system = names::SYSTEM_NAMESPACE;
+    let resource = resource(kind);
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), system, &resource);
+    let what = format!("{} in {system}", kind.3);
+    let list = limited("list", what, api.list_metadata(&ListParams::default())).await?;
     for object in list.items {
-        let Some(name) = object.metadata.name else {
+        let Some(name) = object.metadata.name.filter(|name| is_meant(name)) else {
             continue;
         };
-        if name.starts_with("istio-") && name.ends_with(&tail) {
-            let key = ObjectKey::in_system(LEASES.2, &name);
-            apply::delete_of(client, &resource, &key, object.metadata.uid.as_deref()).await?;
-        }
+        let key = ObjectKey::in_system(kind.2, &name);
+        apply::delete_of(client, &resource, &key, object.metadata.uid.as_deref()).await?;
     }
     Ok(())
 }

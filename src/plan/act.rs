@@ -154,6 +154,15 @@ impl Plan {
         self
     }
 
+    /// The plan stops here; a gate that has failed is told instead of what was waited for.
+    #[must_use]
+    pub fn waiting_or_failed(self, step: Step, mut wait: Wait) -> Self {
+        if let Some(failed) = &self.failed {
+            wait.message = failed.to_string();
+        }
+        self.waiting(step, wait)
+    }
+
     /// Whether the answer is a good one; asks when there is none, or not a good one for a while.
     pub fn ask(&mut self, facts: &Facts, question: &Question, now: Timestamp) -> bool {
         let Some(answer) = facts.answers.get(question) else {

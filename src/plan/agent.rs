@@ -6,7 +6,6 @@
 
 use super::act::{Act, Plan};
 use super::drift::is_due;
-use super::fleet::annotation;
 use super::passage::{Flight, Passage, Pods};
 use super::target::Object;
 use super::way::Place;
@@ -21,7 +20,9 @@ pub(super) fn key() -> ObjectKey {
 
 /// Template hash of the agent's `DaemonSet` as it is.
 pub(super) fn live_hash(facts: &Facts) -> Option<&str> {
-    annotation(facts.object(&key())?, names::TEMPLATE_HASH_ANNOTATION)
+    facts
+        .object(&key())?
+        .annotation(names::TEMPLATE_HASH_ANNOTATION)
 }
 
 /// The template that nodes on their way get, and the one that all others keep.

@@ -3,7 +3,6 @@
 use jiff::SignedDuration;
 
 use super::act::{Act, Plan};
-use super::drift::is_due;
 use super::fleet::Proxies;
 use super::passage::{Flight, Passage};
 use super::planes;
@@ -87,21 +86,9 @@ impl Tour<'_> {
         plan.step = Step::Finish;
         // Unlabelled Gateways follow the default validator: whoever watches them pins them to the settled release here,
         // before it moves, and lets them go node by node after. Nobody does yet.
-        plan.acts.extend(
-            planes::default_validator(self.target)
-                .filter(|object| is_due(object, self.facts))
-                .map(|object| Act::Apply(Box::new(object.clone()))),
-        );
-        let default = self
-            .target
-            .proxy
-            .iter()
-            .filter(|one| one.key.kind == "DaemonSet");
-        plan.acts.extend(
-            default
-                .filter(|object| is_due(object, self.facts))
-                .map(|object| Act::Apply(Box::new(object.clone()))),
-        );
+        let validator = planes::default_validator(self.target);
+        let proxies = (self.target.proxy.iter()).filter(|one| one.key.kind == "DaemonSet");
+        super::apply(self.facts, validator.into_iter().chain(proxies), &mut plan);
         plan.acts.push(Act::delete(settled.key, settled.live));
         plan
     }

@@ -29,12 +29,7 @@ pub(super) struct Proxies<'a> {
 
 impl<'a> Proxies<'a> {
     pub fn of((key, live): (&'a ObjectKey, &'a Live)) -> Self {
-        let revision = live
-            .body
-            .pointer("/metadata/labels")
-            .and_then(|labels| labels.get(names::REVISION_LABEL))
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let revision = live.label(names::REVISION_LABEL).unwrap_or_default();
         Self {
             key,
             live,
@@ -54,7 +49,7 @@ impl<'a> Proxies<'a> {
 
     /// The network agent that belongs to this revision, as it was applied.
     pub fn agent(&self) -> Option<Manifest> {
-        let text = annotation(self.live, names::AGENT_ANNOTATION)?;
+        let text = self.live.annotation(names::AGENT_ANNOTATION)?;
         let body: Value = serde_json::from_str(text).ok()?;
         Some(Manifest {
             resource: kube::core::ApiResource {
@@ -82,7 +77,7 @@ impl<'a> Proxies<'a> {
 
     /// The first nodes have proved it.
     pub fn has_passed_canary(&self) -> bool {
-        annotation(self.live, names::CANARY_ANNOTATION).is_some()
+        self.live.annotation(names::CANARY_ANNOTATION).is_some()
     }
 }
 
@@ -152,15 +147,6 @@ pub(super) fn course<'a>(facts: &'a Facts, target: &str, reverts: bool) -> Cours
         settled: first,
         arriving: wanted,
     }
-}
-
-/// An annotation of a live object.
-pub(super) fn annotation<'a>(live: &'a Live, key: &str) -> Option<&'a str> {
-    live.body
-        .get("metadata")?
-        .get("annotations")?
-        .get(key)?
-        .as_str()
 }
 
 /// Values of the node label in requirements with this operator.

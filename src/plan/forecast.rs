@@ -1,8 +1,6 @@
 //! The waves in which nodes would move, as far as that can be told before anything has begun.
 
-use std::collections::BTreeMap;
-
-use super::wave::{selects, zone};
+use super::wave::{most_at_once, selects, zone};
 use crate::blueprint::{Canary, Strategy};
 use crate::facts::Node;
 
@@ -43,13 +41,7 @@ pub fn waves(nodes: &[&Node], strategy: &Strategy) -> Vec<Vec<String>> {
 
 /// As many as fit a wave, but not all nodes of a zone that has more than one; and those that are left.
 fn batch<'a>(all: &[&Node], left: Vec<&'a Node>, size: usize) -> (Vec<&'a Node>, Vec<&'a Node>) {
-    let mut free: BTreeMap<&str, usize> = BTreeMap::new();
-    for node in all {
-        *free.entry(zone(node)).or_default() += 1;
-    }
-    for most in free.values_mut() {
-        *most = most.saturating_sub(1).max(1);
-    }
+    let mut free = most_at_once(all.iter().copied());
     let (mut wave, mut rest) = (Vec::new(), Vec::new());
     for node in left {
         match free.get_mut(zone(node)) {

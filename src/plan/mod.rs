@@ -91,10 +91,10 @@ pub fn plan(
 }
 
 /// Plans what has drifted.
-fn apply(facts: &Facts, objects: &[Object], plan: &mut Plan) {
+fn apply<'a>(facts: &Facts, objects: impl IntoIterator<Item = &'a Object>, plan: &mut Plan) {
     plan.acts.extend(
         objects
-            .iter()
+            .into_iter()
             .filter(|object| is_due(object, facts))
             .cloned()
             .map(|object| Act::Apply(Box::new(object))),

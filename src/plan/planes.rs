@@ -8,10 +8,8 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 
 use super::act::{Act, Plan};
-use super::drift::is_due;
 use super::fleet::{Proxies, daemon_sets};
 use super::gate::{Failed, Gate, overdue};
 use super::target::{Object, Target};
@@ -54,33 +52,26 @@ pub(super) fn keep(facts: &Facts, targets: &Targets, planes: Planes, plan: &mut 
         .control_plane
         .iter()
         .filter(|one| !is_of_release(one));
-    let own = owners
-        .into_iter()
-        .flat_map(|one| &one.control_plane)
-        .filter(|one| is_of_release(one) && !is_default(&one.key));
-    let default = default
-        .control_plane
-        .iter()
-        .filter(|one| is_default(&one.key));
     let wanted = holder
         .foundation
         .iter()
         .chain(shared)
-        .chain(own)
-        .chain(default)
-        .filter(|one| is_due(one, facts))
-        .map(|one| Act::Apply(Box::new(one.clone())));
-    plan.acts.extend(wanted);
+        .chain(owners.into_iter().flat_map(|one| own(one)))
+        .chain(default_validator(default));
+    super::apply(facts, wanted, plan);
+}
+
+/// What carries a release in its name, but for the default validator.
+fn own(target: &Target) -> impl Iterator<Item = &Object> {
+    target
+        .control_plane
+        .iter()
+        .filter(|one| is_of_release(one) && !is_default(&one.key))
 }
 
 /// Repairs what carries a release in its name.
 pub(super) fn keep_own(facts: &Facts, target: &Target, plan: &mut Plan) {
-    let own = target
-        .control_plane
-        .iter()
-        .filter(|one| is_of_release(one) && !is_default(&one.key) && is_due(one, facts));
-    plan.acts
-        .extend(own.map(|one| Act::Apply(Box::new(one.clone()))));
+    super::apply(facts, own(target), plan);
 }
 
 /// The release a target's control plane is called by: `1-6-0`.
@@ -95,14 +86,8 @@ fn release_of(revision: &str) -> &str {
         .map_or(revision, |(release, _)| release)
 }
 
-fn revision_label(body: &Value) -> Option<&str> {
-    body.pointer("/metadata/labels")?
-        .get(names::ISTIO_REVISION_LABEL)?
-        .as_str()
-}
-
 fn is_of_release(object: &Object) -> bool {
-    revision_label(&object.manifest.body).is_some()
+    object.manifest.label(names::ISTIO_REVISION_LABEL).is_some()
 }
 
 /// The webhook configuration that both releases have, one after the other.
@@ -116,7 +101,7 @@ const VALIDATORS: &str = "ValidatingWebhookConfiguration";
 /// The release that unlabelled objects belong to, as the cluster has it.
 pub(super) fn default_release(facts: &Facts) -> Option<&str> {
     let key = ObjectKey::new(VALIDATORS, None, names::DEFAULT_VALIDATOR);
-    revision_label(&facts.object(&key)?.body)
+    facts.object(&key)?.label(names::ISTIO_REVISION_LABEL)
 }
 
 /// The default validator of a release.
@@ -171,7 +156,9 @@ pub(super) fn strangers<'a>(
         .objects
         .iter()
         .filter(|(key, live)| !live.deleting && !is_default(key))
-        .filter_map(|(key, live)| Some((key, live.as_ref(), revision_label(&live.body)?)))
+        .filter_map(|(key, live)| {
+            Some((key, live.as_ref(), live.label(names::ISTIO_REVISION_LABEL)?))
+        })
         .filter(|(_, _, release)| !kept.iter().any(|one| one == release))
         .collect()
 }

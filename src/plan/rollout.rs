@@ -86,13 +86,10 @@ pub(super) fn go_on(
     let kept = matches!(course, Course::Forward { .. }).then_some(target);
     prepull::clear(facts, kept, &mut plan);
     if let (Planes::Both, Course::Forward { settled, arriving }) = (planes, &course)
-        && let Some(mut wait) = tour.images(targets, settled, arriving.is_some(), &mut plan)
+        && let Some(wait) = tour.images(targets, settled, arriving.is_some(), &mut plan)
     {
         planes::keep(facts, targets, Planes::Settled, &mut plan);
-        if let Some(failed) = &plan.failed {
-            wait.message = failed.to_string();
-        }
-        return plan.waiting(Step::Prepull, wait);
+        return plan.waiting_or_failed(Step::Prepull, wait);
     }
     planes::keep(facts, targets, planes, &mut plan);
     let holder = match (&targets.settled, planes) {
@@ -100,22 +97,17 @@ pub(super) fn go_on(
         _ => target,
     };
     let is_two = targets.settled.is_some();
-    if planes == Planes::Settled && is_two {
-        // Going back needs nothing of the target's control plane, which may be what failed.
-    } else if let Some(mut wait) = {
+    // Going back needs nothing of the target's control plane, which may be what failed.
+    if !(planes == Planes::Settled && is_two) {
         let limit = orders.strategy.gate_timeout;
         let limit = (planes == Planes::Both && is_two).then_some(limit);
-        planes::gate(facts, target, limit, &mut plan, now)
-    } {
-        if let Some(failed) = &plan.failed {
-            wait.message = failed.to_string();
+        if let Some(wait) = planes::gate(facts, target, limit, &mut plan, now) {
+            return plan.waiting_or_failed(Step::ControlPlane, wait);
         }
-        return plan.waiting(Step::ControlPlane, wait);
     }
     super::apply(facts, &holder.policy, &mut plan);
     let rights = holder.agent.iter().filter(|one| one.key != agent::key());
-    let rights: Vec<Object> = rights.cloned().collect();
-    super::apply(facts, &rights, &mut plan);
+    super::apply(facts, rights, &mut plan);
     match course {
         Course::Nothing => {
             super::apply(facts, &holder.agent, &mut plan);
@@ -177,21 +169,13 @@ pub(super) fn tidy(facts: &Facts, plan: &mut Plan) {
     if daemon_sets(facts).count() > 1 {
         return;
     }
-    plan.acts.extend(
-        facts
-            .nodes
-            .values()
-            .filter_map(|node| clean(node, |_| true)),
-    );
+    plan.acts
+        .extend(facts.nodes.values().filter_map(|node| clean(node)));
 }
 
-/// Takes the taint, and a label that means nothing, off a node.
-fn clean(node: &Node, is_stale: impl Fn(&str) -> bool) -> Option<Act> {
-    let label = node
-        .labels
-        .get(names::NODE_ZTUNNEL_LABEL)
-        .filter(|label| is_stale(label))
-        .map(|_| None);
+/// Takes the taint and the label off a node.
+fn clean(node: &Node) -> Option<Act> {
+    let label = node.labels.get(names::NODE_ZTUNNEL_LABEL).map(|_| None);
     let taint = is_tainted(node).then_some(false);
     (label.is_some() || taint.is_some()).then(|| Act::MarkNode {
         name: node.name.clone(),
@@ -293,12 +277,12 @@ impl<'a> Tour<'a> {
         }
         if arriving.is_none() {
             // Labels and taints that an earlier rollout left would move nodes before their turn.
-            let stale = self
+            let stale: Vec<Act> = self
                 .facts
                 .nodes
                 .values()
-                .filter_map(|node| clean(node, |_| true));
-            let stale: Vec<Act> = stale.collect();
+                .filter_map(|node| clean(node))
+                .collect();
             if !stale.is_empty() {
                 plan.acts.extend(stale);
                 let message = "labels that an earlier rollout left are removed first";

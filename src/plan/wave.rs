@@ -127,13 +127,7 @@ pub(super) fn back(passages: &[Passage<'_>], strategy: &Strategy) -> Wave {
 /// Leaves a node of each zone out of a wave, where a zone has more than one: not all replicas behind one Service, nor a
 /// whole zone, are touched at a time.
 fn spread(passages: &[Passage<'_>], candidates: Vec<usize>, size: usize) -> Vec<usize> {
-    let mut left: BTreeMap<&str, usize> = BTreeMap::new();
-    for one in passages {
-        *left.entry(zone(one.node)).or_default() += 1;
-    }
-    for most in left.values_mut() {
-        *most = most.saturating_sub(1).max(1);
-    }
+    let mut left = most_at_once(passages.iter().map(|one| one.node));
     candidates
         .into_iter()
         .filter(|&at| {
@@ -166,6 +160,18 @@ pub(super) fn number(passages: &[Passage<'_>], strategy: &Strategy, canary_passe
         .count();
     let waves = done.saturating_sub(first) / strategy.batch.of(total);
     i32::try_from(waves.saturating_add(2)).unwrap_or(i32::MAX)
+}
+
+/// How many nodes of each zone a wave may take: not all of them, where a zone has more than one.
+pub(super) fn most_at_once<'a>(nodes: impl Iterator<Item = &'a Node>) -> BTreeMap<&'a str, usize> {
+    let mut most: BTreeMap<&str, usize> = BTreeMap::new();
+    for node in nodes {
+        *most.entry(zone(node)).or_default() += 1;
+    }
+    for count in most.values_mut() {
+        *count = count.saturating_sub(1).max(1);
+    }
+    most
 }
 
 pub(super) fn zone(node: &Node) -> &str {

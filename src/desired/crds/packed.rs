@@ -32,17 +32,26 @@ pub(super) fn file(name: &str) -> String {
     format!("{name}.json")
 }
 
-/// The packed form of a folder of published definitions: names and texts of the files, the index first.
+/// Writes the packed form of a folder of published definitions into another one, which is made when it is missing. Returns
+/// how many there are.
 ///
 /// # Errors
-/// Those of reading the folder.
-pub fn files(published: &Path) -> Result<Vec<(String, String)>, Error> {
+/// Those of reading the folder, and [`Error::Write`].
+pub fn pack(published: &Path, into: &Path) -> Result<usize, Error> {
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        |source| Error::Write { path, source }
+    };
+    let write = |name: &str, text: String| {
+        let path = into.join(name);
+        fs::write(&path, text).map_err(failed(&path))
+    };
+    fs::create_dir_all(into).map_err(failed(into))?;
     let mut index = Vec::new();
-    let mut files = vec![(INDEX.to_owned(), String::new())];
     for bundled in folder::bundled(published)? {
         let bundled = bundled?;
         let name = bundled.manifest.name.clone();
-        files.push((file(&name), bundled.manifest.body.to_string()));
+        write(&file(&name), bundled.manifest.body.to_string())?;
         let lean = bundled.lean();
         index.push(Line {
             name,
@@ -52,26 +61,10 @@ pub fn files(published: &Path) -> Result<Vec<(String, String)>, Error> {
             body: lean.manifest.body,
         });
     }
-    files[0].1 = serde_json::to_string(&index).map_err(|error| broken(Path::new(INDEX), &error))?;
-    Ok(files)
-}
-
-/// Writes the packed form of a folder into another one, which is made when it is missing. Returns how many there are.
-///
-/// # Errors
-/// Those of reading the folder, and [`Error::Write`].
-pub fn pack(published: &Path, into: &Path) -> Result<usize, Error> {
-    let failed = |path: &Path| {
-        let path = path.display().to_string();
-        |source| Error::Write { path, source }
-    };
-    let files = files(published)?;
-    fs::create_dir_all(into).map_err(failed(into))?;
-    for (name, text) in &files {
-        let path = into.join(name);
-        fs::write(&path, text).map_err(failed(&path))?;
-    }
-    Ok(files.len() - 1)
+    // Last: a folder that was packed half has no index.
+    let text = serde_json::to_string(&index).map_err(|error| broken(&into.join(INDEX), &error))?;
+    write(INDEX, text)?;
+    Ok(index.len())
 }
 
 /// The definitions of the index; `None` when the folder has none.
@@ -97,7 +90,7 @@ pub(super) fn index(packed: &Path) -> Result<Option<Vec<Bundled>>, Error> {
     Ok(Some(lines.into_iter().map(bundled).collect()))
 }
 
-pub(super) fn broken(path: &Path, error: &serde_json::Error) -> Error {
+fn broken(path: &Path, error: &serde_json::Error) -> Error {
     Error::Parse {
         path: path.display().to_string(),
         reason: error.to_string(),
