@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::programs::{self, Module};
 use crate::progress::Progress;
-use crate::{command, files};
+use crate::{built, command, files};
 
 pub mod archive;
 pub mod broken;
@@ -31,6 +31,9 @@ pub enum Error {
     /// The definitions of Istio's and the Gateway API's kinds could not be packed.
     #[error(transparent)]
     Definitions(#[from] applink::desired::crds::Error),
+    /// A program of this workspace that it holds has not been built.
+    #[error(transparent)]
+    Built(#[from] built::Missing),
     /// The host lacks a file that the image needs.
     #[error("image {image} needs {what}, which this host lacks; {remedy}")]
     Missing {

@@ -2,11 +2,12 @@
 //!
 //! From the top, imports point down: `cluster` and `control_plane` (what tests and the binary
 //! use), `node`, `images`, `apiserver`, `programs`, then `certificates`, `network`, `process`,
-//! `command`, `files`, `progress`.
+//! `command`, `files`, `built`, `progress`.
 
 pub mod apiserver;
 pub mod audit;
 pub mod bench_operator;
+pub mod built;
 pub mod certificates;
 pub mod cgroup;
 pub mod chaos;

@@ -2,7 +2,7 @@
 //! one member, and the shop to send traffic through. The demonstration and the tests share it.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use applink::api::v1alpha1::MeshMember;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 
+use crate::built;
 use crate::cluster::{self, Cluster, Options};
 use crate::command;
 use crate::images::{self, Image};
@@ -42,13 +43,8 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// The program under test is not there.
-    #[error("{} is missing: build it with `cargo build --release`, or name it in {variable}", path.display())]
-    Program {
-        /// Where it was looked for.
-        path: PathBuf,
-        /// What names another place.
-        variable: &'static str,
-    },
+    #[error(transparent)]
+    Program(#[from] built::Missing),
     /// A wait was in vain.
     #[error("{what} did not happen within {} s; last seen: {last}", within.as_secs())]
     Deadline {
@@ -95,31 +91,9 @@ fn proxy() -> Image {
 /// [`Error::Program`] when there is no such file.
 pub fn proxy_program() -> Result<PathBuf, Error> {
     if std::env::var_os(PROXY).is_some() {
-        program("applink", PROXY)
+        Ok(built::program("applink", PROXY)?)
     } else {
-        program("applink", "APPLINK_BIN")
-    }
-}
-
-/// A program of this workspace: what `variable` names, else `target/release/<name>`.
-///
-/// # Errors
-/// [`Error::Program`] when there is no such file.
-pub fn program(name: &str, variable: &'static str) -> Result<PathBuf, Error> {
-    let path = std::env::var_os(variable).map_or_else(
-        || {
-            let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-                || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
-                PathBuf::from,
-            );
-            target.join("release").join(name)
-        },
-        PathBuf::from,
-    );
-    if path.is_file() {
-        Ok(path)
-    } else {
-        Err(Error::Program { path, variable })
+        Ok(built::applink()?)
     }
 }
 
@@ -157,8 +131,8 @@ impl Stage {
     /// # Errors
     /// When a program is missing, an image cannot be made or the cluster does not come up.
     pub async fn up(options: &Options, progress: Progress) -> Result<Self, Error> {
-        let applink = program("applink", "APPLINK_BIN")?;
-        let shop = program("shop", "SHOP_BIN")?;
+        let applink = built::applink()?;
+        let shop = built::shop()?;
         let mut cluster = Cluster::up(options, progress).await?;
         let mut images = vec![
             (Image::Pilot, None),

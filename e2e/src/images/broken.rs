@@ -1,10 +1,11 @@
 //! What goes into the images of releases that are broken on purpose. The programs are those of good releases; what starts
 //! them, or what they find in their environment, is not.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::recipes::{self, Recipe, Variant};
 use super::{Error, Image};
+use crate::built;
 use crate::progress::Progress;
 
 /// Where the shop's program is in these images: it is what breaks them.
@@ -66,16 +67,10 @@ fn words(entrypoint: &[&str]) -> Vec<String> {
     entrypoint.iter().map(|&word| word.to_owned()).collect()
 }
 
-/// The program of the shop: what `$SHOP_BIN` names, else the one next to the running program.
-fn shop() -> Result<PathBuf, Error> {
-    let named = std::env::var_os("SHOP_BIN").map(PathBuf::from);
-    recipes::own_program("shop", named.as_deref())
-}
-
 /// What needs no program of a release.
 pub(super) fn anything() -> Result<Recipe, Error> {
     let mut recipe = Recipe::new("broken", &[SHOP, "broken", "crash"]);
-    recipe.rootfs.basics().program(&shop()?, SHOP)?;
+    recipe.rootfs.basics().program(&built::shop()?, SHOP)?;
     recipe.user = "1337";
     recipe.variants.push(Variant {
         reference: Broken::MuteProxy.image().1,
@@ -88,7 +83,7 @@ pub(super) fn anything() -> Result<Recipe, Error> {
 /// The node proxy, started by what breaks it.
 pub(super) fn proxy(applink: &Path) -> Result<Recipe, Error> {
     let mut recipe = recipes::applink("broken-proxy", applink)?;
-    recipe.rootfs.program(&shop()?, SHOP)?;
+    recipe.rootfs.program(&built::shop()?, SHOP)?;
     recipe.entrypoint = words(&[SHOP, "broken", "refuse", APPLINK]);
     recipe.variants.push(Variant {
         reference: Broken::GrowingProxy.image().1,

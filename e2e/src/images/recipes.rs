@@ -7,6 +7,7 @@ use aws_lc_rs::digest;
 use super::definitions::Published;
 use super::rootfs::{Entry, Rootfs};
 use super::{Error, Image, broken};
+use crate::built;
 use crate::files;
 use crate::programs::{self, Module, hex};
 use crate::progress::Progress;
@@ -85,12 +86,12 @@ pub fn recipe(image: Image, binary: Option<&Path>, progress: Progress) -> Result
         Image::Coredns => coredns(progress),
         Image::Pilot => pilot(progress),
         Image::InstallCni => install_cni(progress),
-        Image::Applink => applink("applink", &own_program("applink", binary)?),
-        Image::Proxy => applink("proxy", &own_program("applink", binary)?),
-        Image::Shop => shop(&own_program("shop", binary)?),
+        Image::Applink => applink("applink", &given(binary, built::applink)?),
+        Image::Proxy => applink("proxy", &given(binary, built::applink)?),
+        Image::Shop => shop(&given(binary, built::shop)?),
         Image::UpstreamZtunnel => upstream_ztunnel(binary),
         Image::Broken => broken::anything(),
-        Image::BrokenProxy => broken::proxy(&own_program("applink", binary)?),
+        Image::BrokenProxy => broken::proxy(&given(binary, built::applink)?),
         Image::BrokenPilot => broken::pilot(progress),
     }
 }
@@ -256,22 +257,10 @@ fn host_file(image: &'static str, places: &[&str], remedy: &'static str) -> Resu
         })
 }
 
-/// A program of this workspace: the one named, else the one built next to the running program.
-pub(super) fn own_program(name: &'static str, binary: Option<&Path>) -> Result<PathBuf, Error> {
-    if let Some(binary) = binary {
-        return Ok(binary.to_owned());
-    }
-    let mut folder = std::env::current_exe().ok();
-    while let Some(place) = folder.as_deref().and_then(Path::parent) {
-        let program = place.join(name);
-        if program.is_file() {
-            return Ok(program);
-        }
-        folder = place.ends_with("deps").then(|| place.to_owned());
-    }
-    Err(Error::Missing {
-        image: name,
-        what: format!("the program {name}"),
-        remedy: "build it (cargo build --release) and name it with --binary",
-    })
+/// The program named, else what the workspace has built.
+fn given(
+    binary: Option<&Path>,
+    built: fn() -> Result<PathBuf, built::Missing>,
+) -> Result<PathBuf, Error> {
+    binary.map_or_else(|| Ok(built()?), |binary| Ok(binary.to_owned()))
 }
