@@ -6,10 +6,11 @@
 mod netns;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{SockaddrStorage, recvfrom, setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
@@ -260,6 +261,47 @@ pub fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
         Err(error) if is_not_redirected(&error) => Ok(local),
         Err(error) => Err(error),
     }
+}
+
+/// The next connection that the kernel has taken for a listener and nobody has accepted; `None` when there is none. Asks
+/// the kernel itself: the runtime knows of a connection only after its next look at all sockets.
+pub fn taken_stream(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    loop {
+        match SockRef::from(listener).accept() {
+            Ok((stream, peer)) => {
+                let started = stream
+                    .set_nonblocking(true)
+                    .and_then(|()| TcpStream::from_std(stream.into()));
+                return started.ok().zip(peer.as_socket());
+            }
+            // The client of this one has gone; there may be another one behind it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Leaves what arrives from now on to the other sockets on the same port: connected, this one is meant for one peer only,
+/// the discard port of its own address. What it has received stays in it, and it can send to anybody as before.
+///
+/// # Errors
+/// What the kernel reports.
+pub async fn step_aside(socket: &UdpSocket) -> io::Result<()> {
+    const DISCARD: u16 = 9;
+    let at = socket.local_addr()?;
+    socket.connect(SocketAddr::new(at.ip(), DISCARD)).await
+}
+
+/// The next datagram that the kernel has for a socket, its length and sender; `None` when there is none. Asks the kernel
+/// itself, as [`taken_stream`] does.
+pub fn taken_datagram(socket: &UdpSocket, into: &mut [u8]) -> Option<(usize, SocketAddr)> {
+    let (length, from) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), into).ok()?;
+    let from = from?;
+    let v4 = from
+        .as_sockaddr_in()
+        .map(|&at| SocketAddrV4::from(at).into());
+    let from = v4.or_else(|| (from.as_sockaddr_in6()).map(|&at| SocketAddrV6::from(at).into()))?;
+    Some((length, from))
 }
 
 /// An address without the IPv6 form of IPv4.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
@@ -17,6 +17,7 @@ use super::resolvers::Resolvers;
 use crate::drain::Drain;
 use crate::metrics::dns::DnsLabels;
 use crate::metrics::{self, Party};
+use crate::socket;
 use crate::store::{Snapshot, Store};
 
 /// Largest query read from a datagram. Queries are small; a longer one cannot be a question of ours.
@@ -58,7 +59,8 @@ struct Server {
     seed: AtomicU64,
 }
 
-/// Answers one pod's queries on `udp` and `tcp` (already bound inside the pod) until `drain` closes.
+/// Answers one pod's queries on `udp` and `tcp` (already bound inside the pod). When `drain` closes, new ones are left to
+/// whoever shares the ports; those that the kernel had taken by then are still answered. Returns when `drain` is cut.
 pub async fn serve(
     shared: Arc<Shared>,
     (namespace, pod): (Arc<str>, Arc<str>),
@@ -86,15 +88,28 @@ pub async fn serve(
 }
 
 impl Server {
-    async fn datagrams(self: Arc<Self>, socket: Arc<UdpSocket>, drain: &Drain) {
+    async fn datagrams(self: Arc<Self>, udp: Arc<UdpSocket>, drain: &Drain) {
         let mut packet = vec![0; LARGEST_QUERY];
+        let mut hold = Some(drain.hold());
         loop {
             let received = tokio::select! {
-                () = drain.closing() => return,
-                received = socket.recv_from(&mut packet) => received,
+                biased;
+                () = drain.cut() => return,
+                () = drain.closing(), if hold.is_some() => {
+                    if let Err(error) = socket::step_aside(&udp).await {
+                        debug!(%error, "cannot leave DNS queries to another proxy");
+                    }
+                    while let Some((length, from)) = socket::taken_datagram(&udp, &mut packet) {
+                        self.datagram(&packet[..length], from, &udp, drain);
+                    }
+                    hold = None;
+                    continue;
+                }
+                // Also after closing: one that was on its way to this socket may still come.
+                received = udp.recv_from(&mut packet) => received,
             };
             match received {
-                Ok((length, from)) => self.datagram(&packet[..length], from, &socket, drain),
+                Ok((length, from)) => self.datagram(&packet[..length], from, &udp, drain),
                 Err(error) => {
                     debug!(%error, "cannot receive a DNS query");
                     tokio::time::sleep(PAUSE).await;
@@ -122,6 +137,7 @@ impl Server {
                     query.to_vec(),
                     drain.clone(),
                 );
+                let hold = drain.hold();
                 tokio::spawn(async move {
                     let reply = match server.forwarded.try_acquire() {
                         Ok(_permit) => tokio::select! {
@@ -133,53 +149,68 @@ impl Server {
                     if let Some(reply) = reply {
                         let _ = socket.send_to(&reply, from).await;
                     }
+                    drop(hold);
                 });
             }
         }
     }
 
     async fn streams(self: Arc<Self>, listener: TcpListener, drain: &Drain) {
+        let hold = drain.hold();
         loop {
             let accepted = async {
-                let permit = Arc::clone(&self.connections)
-                    .acquire_owned()
-                    .await
-                    .map_err(io::Error::other)?;
+                let permit = self.permit().await?;
                 listener.accept().await.map(|(stream, _)| (stream, permit))
             };
             let accepted = tokio::select! {
-                () = drain.closing() => return,
+                biased;
+                () = drain.closing() => break,
                 accepted = accepted => accepted,
             };
             match accepted {
-                Ok((stream, permit)) => {
-                    let (server, drain) = (Arc::clone(&self), drain.clone());
-                    tokio::spawn(async move {
-                        let _permit = permit;
-                        tokio::select! {
-                            () = drain.cut() => {}
-                            ended = server.stream(stream) => {
-                                if let Err(error) = ended {
-                                    debug!(%error, "a DNS connection broke");
-                                }
-                            }
-                        }
-                    });
-                }
+                Ok((stream, permit)) => self.start(stream, permit, drain),
                 Err(error) => {
                     warn!(%error, "cannot accept a DNS connection");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
+        while let Some((stream, _)) = socket::taken_stream(&listener)
+            && let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned()
+        {
+            self.start(stream, permit, drain);
+        }
+        drop(listener);
+        drop(hold);
     }
 
-    async fn stream(&self, mut stream: TcpStream) -> io::Result<()> {
+    async fn permit(&self) -> io::Result<OwnedSemaphorePermit> {
+        let connections = Arc::clone(&self.connections);
+        connections.acquire_owned().await.map_err(io::Error::other)
+    }
+
+    fn start(self: &Arc<Self>, stream: TcpStream, permit: OwnedSemaphorePermit, drain: &Drain) {
+        let (server, drain) = (Arc::clone(self), drain.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = drain.cut() => {}
+                ended = server.stream(stream, &drain) => {
+                    if let Err(error) = ended {
+                        debug!(%error, "a DNS connection broke");
+                    }
+                }
+            }
+            drop(permit);
+        });
+    }
+
+    async fn stream(&self, mut stream: TcpStream, drain: &Drain) -> io::Result<()> {
         loop {
             let Ok(query) = timeout(IDLE, forward::read_message(&mut stream)).await else {
                 return Ok(());
             };
             let Some(query) = query? else { return Ok(()) };
+            let hold = drain.hold();
             let (verdict, labels) = self.verdict(&query, Transport::Tcp);
             let reply = match verdict {
                 Verdict::Drop => return Ok(()),
@@ -189,6 +220,7 @@ impl Server {
             let Some(reply) = reply else { return Ok(()) };
             let written = timeout(IDLE, forward::write_message(&mut stream, &reply)).await;
             written.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            drop(hold);
         }
     }
 

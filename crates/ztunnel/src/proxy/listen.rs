@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::pod::Pod;
-use crate::socket::canonical;
+use crate::socket::{self, canonical};
 
 /// Pause after an accept that failed: the process is out of descriptors or memory, and asking again at once helps nobody.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -23,6 +22,8 @@ pub(super) async fn accept<F>(
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
+    // Until the last of them has begun, the pod is not idle.
+    let hold = pod.drain.hold();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -38,10 +39,12 @@ pub(super) async fn accept<F>(
         }
     }
     while !pod.drain.is_cut()
-        && let Some(Ok((stream, peer))) = listener.accept().now_or_never()
+        && let Some((stream, peer)) = socket::taken_stream(&listener)
     {
         start(&pod, stream, peer, work);
     }
+    drop(listener);
+    drop(hold);
 }
 
 fn start<F>(

@@ -69,6 +69,11 @@ struct Running {
 }
 
 async fn running(resolver: SocketAddr) -> Running {
+    beside(None, resolver).await
+}
+
+/// A server on a port of its own, or on that of another one.
+async fn beside(taken_by: Option<&Running>, resolver: SocketAddr) -> Running {
     let store = Arc::new(Store::default());
     let service = wire::Service {
         name: "web".into(),
@@ -96,7 +101,21 @@ async fn running(resolver: SocketAddr) -> Running {
         network: String::new(),
         cluster_id: "Kubernetes".into(),
     });
-    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let here = crate::socket::Sockets::here(crate::socket::Options {
+        mark: None,
+        ..Default::default()
+    });
+    // The port is shared, as with another proxy on the node.
+    let port = taken_by.map_or_else(
+        || {
+            std::net::UdpSocket::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+        },
+        |other| other.udp,
+    );
+    let udp = here.udp(port).unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (udp_at, tcp_at) = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
     let drain = Drain::new();
@@ -180,10 +199,64 @@ async fn a_silent_resolver_becomes_a_server_failure() {
 #[tokio::test]
 async fn closing_ends_the_listeners() {
     let server = running(resolver().await).await;
+    by_datagram(server.udp, &query("web.")).await;
     server.drain.close();
+    timeout(Duration::from_secs(5), server.drain.idle())
+        .await
+        .unwrap();
+    assert!(TcpStream::connect(server.tcp).await.is_err());
+    server.drain.cut_now();
     timeout(Duration::from_secs(5), server.task)
         .await
         .unwrap()
         .unwrap();
-    assert!(TcpStream::connect(server.tcp).await.is_err());
+}
+
+/// A resolver of libc asks again after five seconds: for whoever waits two, a query that is lost is a connection that failed.
+#[tokio::test]
+async fn what_the_kernel_had_taken_when_the_server_closed_is_answered() {
+    let server = running(resolver().await).await;
+    by_datagram(server.udp, &query("web.")).await;
+    // This thread does not give way until all of them wait in the socket.
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for name in ["web.", "example.com."].iter().cycle().take(64) {
+        client.send_to(&query(name), server.udp).unwrap();
+    }
+    let stream = std::net::TcpStream::connect(server.tcp).unwrap();
+    server.drain.close();
+
+    client.set_nonblocking(true).unwrap();
+    let client = UdpSocket::from_std(client).unwrap();
+    let mut packet = [0; 2048];
+    for number in 0..64 {
+        let answer = timeout(Duration::from_secs(5), client.recv(&mut packet)).await;
+        assert!(matches!(answer, Ok(Ok(_))), "answer {number}: {answer:?}");
+    }
+    stream.set_nonblocking(true).unwrap();
+    let mut stream = TcpStream::from_std(stream).unwrap();
+    forward::write_message(&mut stream, &query("web."))
+        .await
+        .unwrap();
+    let answer = timeout(Duration::from_secs(5), forward::read_message(&mut stream)).await;
+    assert!(matches!(answer, Ok(Ok(Some(_)))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_closes_leaves_new_queries_to_the_other_one_on_its_port() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let leaver = running(silent.local_addr().unwrap()).await;
+    let survivor = beside(Some(&leaver), resolver().await).await;
+    leaver.drain.close();
+    timeout(Duration::from_secs(5), leaver.drain.idle())
+        .await
+        .unwrap();
+    // Each from a port of its own: the kernel chooses by it. The leaver has nobody to ask.
+    for number in 0..64 {
+        let reply = by_datagram(survivor.udp, &query("example.com.")).await;
+        assert_eq!(
+            reply.metadata.response_code,
+            ResponseCode::NXDomain,
+            "query {number}"
+        );
+    }
 }
