@@ -4,19 +4,19 @@
 mod broken;
 mod held;
 mod orphans;
-pub mod trace;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use e2e::churn::{Arrival, Churn};
 use e2e::load::{Amount, Figures, Load};
+use e2e::rollouts::swift;
 use e2e::stage::Stage;
+use e2e::trace::{Seen, Trace};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::fixture::{INSTALL, MEMBER, installed_with, on_stage, remove_namespace};
-use trace::{Seen, Trace};
 
 const NAMESPACE: &str = "overlap";
 pub const NODES: [&str; 2] = ["node-1", "node-2"];
@@ -27,17 +27,8 @@ const SLACK: SignedDuration = SignedDuration::from_millis(1_500);
 /// By when a new pod can be reached, in seconds.
 const SOON_ENOUGH: f64 = 10.0;
 
-/// Waves without a soak, and a short drain.
-fn strategy() -> Value {
-    json!({
-        "canary": {"type": "Count", "count": 1, "soak": "0s"},
-        "batch": {"size": 1, "soak": "0s"},
-        "drain": {"timeout": "5s"},
-    })
-}
-
 fn spec(data_plane: &Value) -> Value {
-    json!({"upgrade": {"version": "1.6", "strategy": strategy()}, "dataPlane": data_plane})
+    json!({"upgrade": {"version": "1.6", "strategy": swift()}, "dataPlane": data_plane})
 }
 
 async fn apply_and_follow(stage: &Stage, spec: &Value) {
@@ -132,7 +123,7 @@ pub fn longest(arrivals: &[Arrival]) -> f64 {
 #[test]
 fn nobody_notices_how_one_revision_follows_another() {
     on_stage(|stage| async move {
-        let settled = json!({"upgrade": {"version": "1.6", "strategy": strategy()}});
+        let settled = json!({"upgrade": {"version": "1.6", "strategy": swift()}});
         installed_with(stage, settled).await;
         remove_namespace(stage, NAMESPACE).await;
         let load = Arc::new(
@@ -144,7 +135,7 @@ fn nobody_notices_how_one_revision_follows_another() {
         let proxy = json!({"resources": {"requests": {"cpu": "21m", "memory": "48Mi"}}});
         let agent = json!({"logLevel": "Debug"});
         for (agents, data_plane) in [(0, json!({"ztunnel": proxy})), (1, json!({"cni": agent}))] {
-            let trace = Trace::start(stage).await;
+            let trace = Trace::start(stage).await.unwrap();
             let pods = load.pods().unwrap();
             let churn = Churn::start(stage, &load, NAMESPACE, &NODES);
             let before = load.told().await.unwrap();

@@ -10,12 +10,13 @@ use e2e::images::broken::Broken;
 use e2e::load::{Amount, Load};
 use e2e::progress::Progress;
 use e2e::releases::give_broken;
-use e2e::stage::{self, Stage};
+use e2e::rollouts::strict;
+use e2e::stage::Stage;
+use e2e::trace::Trace;
 use serde_json::{Value, json};
 
 use crate::fixture::{MEMBER, cluster, left, on_stage, operator, remove_namespace};
 use crate::input_fault::delete;
-use crate::overlap::trace::Trace;
 use crate::overlap::{NODES, assert_disturbed_once, assert_in_time, assert_unnoticed, longest};
 use crate::running::data_plane;
 
@@ -23,23 +24,14 @@ const NAMESPACE: &str = "upgrade";
 /// How long a whole upgrade may take on two nodes; the aim is a minute, on a machine that does nothing else.
 const UPGRADE: Duration = Duration::from_mins(3);
 
-fn strategy() -> Value {
-    json!({
-        "canary": {"type": "Count", "count": 1, "soak": "0s"},
-        "batch": {"size": 1, "soak": "0s"},
-        "drain": {"timeout": "5s"},
-        "gates": {"timeout": "20s"},
-    })
-}
-
 /// A member that stays on what it names.
 fn pinned(version: &str) -> Value {
-    json!({"upgrade": {"version": version, "strategy": strategy()}})
+    json!({"upgrade": {"version": version, "strategy": strict()}})
 }
 
 fn follows(channel: &str) -> Value {
     json!({"upgrade": {
-        "mode": "FullyManaged", "releaseChannel": channel, "strategy": strategy(),
+        "mode": "FullyManaged", "releaseChannel": channel, "strategy": strict(),
     }})
 }
 
@@ -50,34 +42,12 @@ fn release(stage: &Stage, version: &str, channels: &[&str]) -> Value {
 }
 
 async fn until_runs(stage: &Stage, version: &str) -> MeshMember {
-    stage::eventually(&format!("{version} runs"), UPGRADE, || async {
-        let member = stage
-            .read_member(MEMBER)
-            .await
-            .map_err(|error| error.to_string())?;
-        let status = member.status.clone().unwrap_or_default();
-        let current = status.version.and_then(|version| version.current);
-        let is_up_to_date = (status.conditions.iter()).any(|one| {
-            one.type_ == "UpToDate"
-                && one.status == "True"
-                && one.observed_generation == member.metadata.generation
-        });
-        if current.as_deref() == Some(version) && is_up_to_date {
-            Ok(member)
-        } else {
-            Err(format!(
-                "{current:?}: {:?} {:#?}",
-                status.rollout, status.conditions
-            ))
-        }
-    })
-    .await
-    .unwrap()
+    (stage.until_runs(MEMBER, version, UPGRADE).await).unwrap()
 }
 
 /// Does what makes a member move, and holds what was seen until `version` runs against what must hold.
 async fn move_to(stage: &'static Stage, load: &Arc<Load<'static>>, version: &str, change: &Value) {
-    let trace = Trace::start(stage).await;
+    let trace = Trace::start(stage).await.unwrap();
     let pods = load.pods().unwrap();
     let churn = Churn::start(stage, load, NAMESPACE, &NODES);
     let before = load.told().await.unwrap();
@@ -174,33 +144,6 @@ const ROWS: [(Broken, &str); 3] = [
     (Broken::UnsigningPilot, "gate ControlPlane"),
 ];
 
-/// Waits until the member says why a release failed here, and that what ran before runs everywhere again; why.
-async fn until_taken_back(stage: &Stage, version: &str) -> String {
-    stage::eventually(&format!("{version} is taken back"), UPGRADE, || async {
-        let member = stage
-            .read_member(MEMBER)
-            .await
-            .map_err(|error| error.to_string())?;
-        let status = member.status.clone().unwrap_or_default();
-        let failed = status
-            .failed_releases
-            .iter()
-            .find(|failed| failed.version == version);
-        let is_told = (status.conditions.iter()).any(|one| {
-            one.type_ == "UpToDate" && one.status == "False" && one.reason == "ReleaseFailed"
-        });
-        match failed {
-            Some(failed) if is_told && status.rollout.is_none() => Ok(failed.reason.clone()),
-            _ => Err(format!(
-                "{failed:?}: {:?} {:#?}",
-                status.rollout, status.conditions
-            )),
-        }
-    })
-    .await
-    .unwrap()
-}
-
 #[test]
 fn a_release_whose_images_or_control_plane_are_broken_touches_no_node() {
     on_stage(|stage| async move {
@@ -216,12 +159,15 @@ fn a_release_whose_images_or_control_plane_are_broken_touches_no_node() {
             let release = stage.broken_release(&version, &[], broken).unwrap();
             stage.apply(&release).unwrap();
             releases.push(release);
-            let trace = Trace::start(stage).await;
+            let trace = Trace::start(stage).await.unwrap();
             let before = load.told().await.unwrap();
             let clock = Instant::now();
             let bad = Stage::member(MEMBER, &pinned(&version));
             stage.apply(&bad).unwrap();
-            let reason = until_taken_back(stage, &version).await;
+            let reason = stage
+                .until_taken_back(MEMBER, &version, UPGRADE)
+                .await
+                .unwrap();
             let took = clock.elapsed().as_secs_f64();
             let figures = load.since(&before).await.unwrap();
             let seen = trace.seen();

@@ -6,11 +6,12 @@ use e2e::images::broken::Broken;
 use e2e::load::{Amount, Load};
 use e2e::progress::Progress;
 use e2e::releases::give_broken;
-use e2e::stage::{self, Stage};
+use e2e::rollouts::strict;
+use e2e::stage::Stage;
+use e2e::trace::Trace;
 use serde_json::{Value, json};
 
-use super::trace::Trace;
-use super::{NODES, assert_unnoticed, strategy};
+use super::{NODES, assert_unnoticed};
 use crate::fixture::{
     INSTALL, MEMBER, cluster, installed_with, left, on_stage, operator, remove_namespace,
 };
@@ -28,8 +29,7 @@ const ROWS: [(Broken, &str, bool); 4] = [
 ];
 
 fn spec() -> Value {
-    let mut strategy = strategy();
-    strategy["gates"] = json!({"timeout": "20s"});
+    let mut strategy = strict();
     // What grows has to be watched for a while, and to meet a limit.
     strategy["canary"]["soak"] = json!("15s");
     let resources = json!({"limits": {"memory": "160Mi"}});
@@ -37,33 +37,6 @@ fn spec() -> Value {
         "upgrade": {"version": "1.6", "strategy": strategy},
         "dataPlane": {"ztunnel": {"resources": resources}},
     })
-}
-
-/// Waits until the member says why a release failed here, and that what ran before runs everywhere again; why.
-async fn until_taken_back(stage: &Stage) -> String {
-    stage::eventually("what is broken is taken back", BACK, || async {
-        let member = stage.read_member(MEMBER).await;
-        let status = member
-            .map_err(|error| error.to_string())?
-            .status
-            .unwrap_or_default();
-        let is_told = (status.conditions.iter()).any(|one| {
-            one.type_ == "UpToDate" && one.status == "False" && one.reason == "ReleaseFailed"
-        });
-        let newest = status
-            .failed_releases
-            .iter()
-            .max_by_key(|failed| &failed.at);
-        match newest {
-            Some(failed) if is_told && status.rollout.is_none() => Ok(failed.reason.clone()),
-            failed => Err(format!(
-                "{failed:?}: {:?} {:#?}",
-                status.rollout, status.conditions
-            )),
-        }
-    })
-    .await
-    .unwrap()
 }
 
 #[test]
@@ -80,7 +53,7 @@ fn what_is_broken_is_caught_on_the_first_node_and_taken_back() {
             .await
             .unwrap();
         for (broken, gate, is_noticed) in ROWS {
-            let trace = Trace::start(stage).await;
+            let trace = Trace::start(stage).await.unwrap();
             let before = load.told().await.unwrap();
             let clock = Instant::now();
             let (component, reference) = broken.image();
@@ -88,7 +61,7 @@ fn what_is_broken_is_caught_on_the_first_node_and_taken_back() {
             let mut release = Stage::release("1.6.0", &["Rapid"]);
             release["spec"]["images"][component] = json!({"repository": repository, "tag": tag});
             stage.apply(&release).unwrap();
-            let reason = until_taken_back(stage).await;
+            let reason = stage.until_taken_back(MEMBER, "1.6.0", BACK).await.unwrap();
             let took = clock.elapsed().as_secs_f64();
             let figures = load.since(&before).await.unwrap();
             let seen = trace.seen();

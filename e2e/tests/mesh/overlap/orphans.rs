@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 
 use e2e::load::{self, Amount, Load};
+use e2e::rollouts::swift;
 use e2e::stage::{self, Stage};
 use serde_json::{Value, json};
 
+use super::NODES;
 use super::held::{self, Hold};
-use super::{NODES, strategy};
 use crate::fixture::{INSTALL, MEMBER, SOON, installed_with, on_stage, remove_namespace};
 
 const NAMESPACE: &str = "orphans";
@@ -139,7 +140,7 @@ async fn assert_no_orphans(stage: &Stage, load: &Load<'static>) {
 
 fn spec(cpu: &str) -> Value {
     json!({
-        "upgrade": {"version": "1.6", "strategy": strategy()},
+        "upgrade": {"version": "1.6", "strategy": swift()},
         "dataPlane": {"ztunnel": {"resources": {"requests": {"cpu": cpu, "memory": "48Mi"}}}},
     })
 }
