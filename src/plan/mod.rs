@@ -3,9 +3,9 @@
 //! Level-triggered and pure: a plan depends on the facts and on `now`, never on what was planned before, so the operator
 //! may be killed at any instant and goes on. Which nodes are done is read from nodes and pods.
 //!
-//! Until the first install has finished, steps follow each other, each behind the gate of the one before, and nodes are
-//! served all at once. Afterwards everything that drifts is repaired at once, and only a change of what runs on nodes is
-//! done in order, beside what runs, in waves of nodes ([`rollout`]).
+//! Until the first install has finished, the gates of its steps follow each other, and nodes are served all at once.
+//! Afterwards everything that drifts is repaired at once, and only a change of what runs on nodes is done in order, beside
+//! what runs, in waves of nodes ([`rollout`]).
 
 mod act;
 mod agent;
@@ -75,14 +75,16 @@ pub fn plan(
 ) -> Plan {
     let target = targets.target.as_ref();
     let mut plan = Plan::new(Step::Crds);
-    let wait = definitions::plan(facts, bundle, &mut plan);
     if phase == Phase::Installed {
+        definitions::plan(facts, bundle, &mut plan);
         return rollout::go_on(facts, targets, orders, plan, now);
     }
-    if let Some(wait) = wait {
+    // istiod needs seconds to start and takes kinds whenever they come: it starts while its definitions are written. The
+    // gates stay one behind the other.
+    planes::keep(facts, targets, Planes::Target, &mut plan);
+    if let Some(wait) = definitions::plan(facts, bundle, &mut plan) {
         return plan.waiting(Step::Crds, wait);
     }
-    planes::keep(facts, targets, Planes::Target, &mut plan);
     if let Some(wait) = planes::gate(facts, target, None, &mut plan, now) {
         return plan.waiting(Step::ControlPlane, wait);
     }

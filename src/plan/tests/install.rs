@@ -38,7 +38,9 @@ fn steps_follow_each_other_behind_their_gates() {
             &move |act| matches!(act, Act::Apply(object) if object.key.kind == kind && object.key.name.starts_with(prefix)),
         )
     };
-    assert!(first(&|act| matches!(act, Act::Define(_))) < applied("Deployment", "istiod"));
+    // It starts while its definitions are written; what serves nodes waits for both.
+    assert!(applied("Deployment", "istiod") < first(&|act| matches!(act, Act::Define(_))));
+    assert!(first(&|act| matches!(act, Act::Define(_))) < applied("DaemonSet", "istio-cni-node"));
     assert!(applied("Deployment", "istiod") < applied("DaemonSet", "istio-cni-node"));
     assert!(applied("ServiceAccount", "ztunnel") < applied("DaemonSet", "ztunnel"));
 }
