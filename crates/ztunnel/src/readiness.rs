@@ -43,16 +43,16 @@ impl Readiness {
         self.lock().keys().cloned().collect()
     }
 
-    /// The body of the probe's answer: `Ok` when ready, else `Err`.
+    /// The body of the probe's answer, a line: `Ok` when ready, else `Err`.
     ///
     /// # Errors
     /// The text `not ready, pending: ` and the names, when something is pending.
     pub fn report(&self) -> Result<&'static str, String> {
         let pending = self.pending();
         if pending.is_empty() {
-            return Ok("ready");
+            return Ok("ready\n");
         }
-        Err(format!("not ready, pending: {}", pending.join(", ")))
+        Err(format!("not ready, pending: {}\n", pending.join(", ")))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, usize>> {
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn it_is_ready_when_nothing_is_registered() {
-        assert_eq!(Readiness::default().report(), Ok("ready"));
+        assert_eq!(Readiness::default().report(), Ok("ready\n"));
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
         let _dns = readiness.block(task::DNS_PROXY);
         assert_eq!(
             readiness.report(),
-            Err("not ready, pending: dns proxy, state manager".into())
+            Err("not ready, pending: dns proxy, state manager\n".into())
         );
     }
 

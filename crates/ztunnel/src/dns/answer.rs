@@ -270,17 +270,17 @@ fn fitted(reply: &Message, transport: Transport, message: &Message) -> Option<Ve
 /// The name of a type for metrics; a closed list, so that a client cannot grow the set of labels.
 fn type_name(asked: RecordType) -> &'static str {
     match asked {
-        RecordType::A => "A",
-        RecordType::AAAA => "AAAA",
-        RecordType::CNAME => "CNAME",
-        RecordType::HTTPS => "HTTPS",
-        RecordType::MX => "MX",
-        RecordType::NS => "NS",
-        RecordType::PTR => "PTR",
-        RecordType::SOA => "SOA",
-        RecordType::SRV => "SRV",
-        RecordType::SVCB => "SVCB",
-        RecordType::TXT => "TXT",
+        RecordType::A => "a",
+        RecordType::AAAA => "aaaa",
+        RecordType::CNAME => "cname",
+        RecordType::HTTPS => "https",
+        RecordType::MX => "mx",
+        RecordType::NS => "ns",
+        RecordType::PTR => "ptr",
+        RecordType::SOA => "soa",
+        RecordType::SRV => "srv",
+        RecordType::SVCB => "svcb",
+        RecordType::TXT => "txt",
         _ => "other",
     }
 }

@@ -160,14 +160,14 @@ mod tests {
     #[test]
     fn a_forwarded_query_is_counted_and_timed() {
         let dns = Dns::default();
-        let labels = dns.request(DnsLabels::new("AAAA", Protocol::Udp, &Party::default()));
+        let labels = dns.request(DnsLabels::new("aaaa", Protocol::Udp, &Party::default()));
         dns.forwarded(&labels, true, Duration::from_millis(2));
         dns.forwarded(&labels, false, Duration::from_secs(2));
         let mut registry = Registry::default();
         dns.register(registry.sub_registry_with_prefix("istio"));
         let mut out = String::new();
         prometheus_client::encoding::text::encode(&mut out, &registry).unwrap();
-        let common = "request_query_type=\"AAAA\",request_protocol=\"udp\",source_canonical_service=\"unknown\",source_canonical_revision=\"unknown\"";
+        let common = "request_query_type=\"aaaa\",request_protocol=\"udp\",source_canonical_service=\"unknown\",source_canonical_revision=\"unknown\"";
         for line in [
             format!("istio_dns_requests_total{{{common}}} 1"),
             format!("istio_dns_upstream_requests_total{{{common}}} 2"),

@@ -126,7 +126,7 @@ impl Proxy {
             Duration::from_secs(20),
             || {
                 let (status, body) = self.readiness();
-                if status == 200 && body == "ready" {
+                if status == 200 && body == "ready\n" {
                     Ok(())
                 } else {
                     Err(format!("{status} {body}\n{}", self.log()))

@@ -23,7 +23,7 @@ pub fn agent_away(mesh: &mut Mesh) {
         Duration::from_secs(5),
         || {
             let answer = node.proxy.readiness();
-            if answer == (500, "not ready, pending: workload proxy manager".into()) {
+            if answer == (500, "not ready, pending: workload proxy manager\n".into()) {
                 Ok(())
             } else {
                 Err(format!("{answer:?}"))

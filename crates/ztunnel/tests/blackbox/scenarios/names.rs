@@ -10,7 +10,7 @@ pub fn capture(mesh: &mut Mesh, family: Family) {
     let (client, server) = (mesh.pod("client").netns, family.cluster_dns());
     let proxy = mesh.proxy_of(&mesh.pod("client"));
     let labels = [
-        ("request_query_type", "A"),
+        ("request_query_type", "a"),
         ("request_protocol", "udp"),
         ("source_canonical_service", "client"),
     ];
