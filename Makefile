@@ -13,6 +13,8 @@ FUZZ_SECONDS ?= 60
 FUZZ ?= $(patsubst crates/ztunnel/fuzz/fuzz_targets/%.rs,%,$(wildcard crates/ztunnel/fuzz/fuzz_targets/*.rs))
 # local: the project's own cluster, no Docker. kind: a cluster of kind, where a Docker engine runs.
 CLUSTER ?= local
+# How much of the demo: 1 from nothing to a mesh, 2 an upgrade and a bad release as well.
+ACTS ?= 2
 E2E := $(CARGO) run --quiet --release -p e2e --bin e2e --
 DEMO := $(CARGO) run --quiet --release -p e2e --bin demo --
 
@@ -22,10 +24,10 @@ DEMO := $(CARGO) run --quiet --release -p e2e --bin demo --
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: prerequisites ## From nothing to a mesh on a real cluster, shown step by step (CLUSTER=local|kind)
+demo: prerequisites ## From nothing to a mesh on a real cluster, shown step by step (CLUSTER=local|kind, ACTS=1|2)
 	@echo "Building the demo; from nothing, this takes some minutes."
 	@$(CARGO) build --release -p e2e --bin demo
-	@$(DEMO) --cluster $(CLUSTER)
+	@$(DEMO) --cluster $(CLUSTER) --acts $(ACTS)
 
 demo-down: ## Remove what the demo made
 	@$(DEMO) --cluster $(CLUSTER) --down

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::command;
 use crate::load::{self, Load};
-use crate::stage::{Stage, eventually};
+use crate::stage::eventually;
 
 /// How long a pod may take, before it is given up: much longer than is right.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -38,17 +38,12 @@ pub struct Churn {
 
 impl Churn {
     /// Begins: on each node one pod after the other, until told to end.
-    pub fn start(
-        stage: &'static Stage,
-        load: &Arc<Load<'static>>,
-        namespace: &str,
-        nodes: &[&str],
-    ) -> Self {
+    pub fn start(client: &kube::Client, load: &Arc<Load>, namespace: &str, nodes: &[&str]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
         for (at, node) in nodes.iter().enumerate() {
             let one = Round {
-                pods: Api::namespaced(stage.client.clone(), namespace),
+                pods: Api::namespaced(client.clone(), namespace),
                 load: Arc::clone(load),
                 namespace: namespace.to_owned(),
                 on: (*node).to_owned(),
@@ -83,7 +78,7 @@ impl Churn {
 /// The pods of one node.
 struct Round {
     pods: Api<Pod>,
-    load: Arc<Load<'static>>,
+    load: Arc<Load>,
     namespace: String,
     on: String,
     /// From where they are asked.

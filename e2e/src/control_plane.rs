@@ -167,7 +167,7 @@ impl ControlPlane {
 }
 
 /// A client from a kubeconfig file alone, without looking at the environment.
-pub(crate) async fn client(path: &Path) -> Result<kube::Client, Error> {
+pub async fn client(path: &Path) -> Result<kube::Client, Error> {
     let failed = |source| Error::Kubeconfig {
         path: path.to_owned(),
         source,

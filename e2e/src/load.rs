@@ -6,6 +6,9 @@ mod figures;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 
 use crate::forward;
@@ -100,27 +103,40 @@ pub fn objects(namespace: &str, nodes: &[&str], amount: Amount) -> Value {
 }
 
 /// Traffic that flows.
-pub struct Load<'a> {
-    stage: &'a Stage,
+pub struct Load {
+    client: kube::Client,
     namespace: String,
     nodes: Vec<String>,
 }
 
-impl<'a> Load<'a> {
+impl Load {
     /// Begins, and returns when every kept connection is open and new ones are answered.
     ///
     /// # Errors
     /// When the pods do not come up or the traffic does not flow within a minute.
     pub async fn start(
-        stage: &'a Stage,
+        stage: &Stage,
         namespace: &str,
         nodes: &[&str],
         amount: Amount,
-    ) -> Result<Load<'a>, Error> {
+    ) -> Result<Self, Error> {
         stage.apply(&objects(namespace, nodes, amount))?;
         stage.until_pods_ready(namespace, "app", FLOWS).await?;
+        Self::begun(&stage.client, namespace, nodes, amount).await
+    }
+
+    /// The same once somebody has applied the [`objects`] of it.
+    ///
+    /// # Errors
+    /// When the traffic does not flow within a minute.
+    pub async fn begun(
+        client: &kube::Client,
+        namespace: &str,
+        nodes: &[&str],
+        amount: Amount,
+    ) -> Result<Self, Error> {
         let load = Self {
-            stage,
+            client: client.clone(),
             namespace: namespace.to_owned(),
             nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
         };
@@ -198,26 +214,27 @@ impl<'a> Load<'a> {
 
     async fn get(&self, node: &str, path: &str) -> Result<(u16, String), String> {
         let pod = format!("asks-{node}");
-        forward::get(&self.stage.client, &self.namespace, &pod, TOLD_PORT, path).await
+        forward::get(&self.client, &self.namespace, &pod, TOLD_PORT, path).await
     }
 
-    /// Uid and restarts of each of its own pods: as long as they stay, nobody was put out.
+    /// Name, uid and restarts of each of its own pods: as long as they stay, nobody was put out.
     ///
     /// # Errors
     /// When they cannot be listed.
-    pub fn pods(&self) -> Result<String, Error> {
-        let columns = "custom-columns=NAME:.metadata.name,UID:.metadata.uid,RESTARTS:.status.containerStatuses[*].restartCount";
-        let list = [
-            "get",
-            "pods",
-            "-n",
-            &self.namespace,
-            "-l",
-            "app",
-            "-o",
-            columns,
-        ];
-        Ok(self.stage.cluster.kubectl(&list)?)
+    pub async fn pods(&self) -> Result<Vec<(String, String, i32)>, Error> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let list = pods.list(&ListParams::default().labels("app")).await;
+        let list = list.map_err(|source| Error::Api {
+            doing: format!("list the pods of {}", self.namespace),
+            source: Box::new(source),
+        })?;
+        let restarts = |pod: &Pod| {
+            let statuses =
+                (pod.status.iter()).flat_map(|one| one.container_statuses.iter().flatten());
+            statuses.map(|one| one.restart_count).sum()
+        };
+        let one = |pod: &Pod| (pod.name_any(), pod.uid().unwrap_or_default(), restarts(pod));
+        Ok(list.items.iter().map(one).collect())
     }
 }
 

@@ -136,8 +136,8 @@ fn nobody_notices_how_one_revision_follows_another() {
         let agent = json!({"logLevel": "Debug"});
         for (agents, data_plane) in [(0, json!({"ztunnel": proxy})), (1, json!({"cni": agent}))] {
             let trace = Trace::start(stage).await.unwrap();
-            let pods = load.pods().unwrap();
-            let churn = Churn::start(stage, &load, NAMESPACE, &NODES);
+            let pods = load.pods().await.unwrap();
+            let churn = Churn::start(&stage.client, &load, NAMESPACE, &NODES);
             let before = load.told().await.unwrap();
             let clock = Instant::now();
             apply_and_follow(stage, &spec(&data_plane)).await;
@@ -158,7 +158,7 @@ fn nobody_notices_how_one_revision_follows_another() {
             assert_unnoticed(&figures, &seen);
             assert_in_time(stage, NAMESPACE, &arrivals);
             assert_disturbed_once(&seen, agents);
-            assert_eq!(pods, load.pods().unwrap(), "nobody was put out");
+            assert_eq!(pods, load.pods().await.unwrap(), "nobody was put out");
         }
         remove_namespace(stage, NAMESPACE).await;
     });

@@ -46,10 +46,10 @@ async fn until_runs(stage: &Stage, version: &str) -> MeshMember {
 }
 
 /// Does what makes a member move, and holds what was seen until `version` runs against what must hold.
-async fn move_to(stage: &'static Stage, load: &Arc<Load<'static>>, version: &str, change: &Value) {
+async fn move_to(stage: &'static Stage, load: &Arc<Load>, version: &str, change: &Value) {
     let trace = Trace::start(stage).await.unwrap();
-    let pods = load.pods().unwrap();
-    let churn = Churn::start(stage, load, NAMESPACE, &NODES);
+    let pods = load.pods().await.unwrap();
+    let churn = Churn::start(&stage.client, load, NAMESPACE, &NODES);
     let before = load.told().await.unwrap();
     let clock = Instant::now();
     stage.apply(change).unwrap();
@@ -66,7 +66,7 @@ async fn move_to(stage: &'static Stage, load: &Arc<Load<'static>>, version: &str
     assert_unnoticed(&figures, &seen);
     assert_in_time(stage, NAMESPACE, &arrivals);
     assert_disturbed_once(&seen, 1);
-    assert_eq!(pods, load.pods().unwrap(), "nobody was put out");
+    assert_eq!(pods, load.pods().await.unwrap(), "nobody was put out");
     let newest = member.status.unwrap().history.into_iter().next();
     let newest = newest.unwrap();
     assert_eq!(newest.to.as_str(), version, "{newest:?}");

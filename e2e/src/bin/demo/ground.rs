@@ -45,7 +45,8 @@ pub struct Ground {
 #[derive(Debug)]
 enum Target {
     Local(Box<Cluster>),
-    Kind,
+    /// Its name.
+    Kind(String),
 }
 
 impl Ground {
@@ -71,6 +72,7 @@ impl Ground {
             (Image::Shop, Some(programs.join("shop"))),
             (Image::Pilot, None),
             (Image::InstallCni, None),
+            (Image::Broken, None),
         ];
         for (image, binary) in images {
             let archive = image.build(binary.as_deref(), Progress::new())?;
@@ -124,15 +126,20 @@ impl Ground {
             shop: Image::Shop.reference(),
             istio: Vec::new(),
         };
-        for (image, program) in [(Image::Applink, "applink"), (Image::Shop, "shop")] {
-            let archive = image.build(Some(&programs.join(program)), Progress::new())?;
+        for (image, program) in [
+            (Image::Applink, Some("applink")),
+            (Image::Shop, Some("shop")),
+            (Image::Broken, None),
+        ] {
+            let binary = program.map(|program| programs.join(program));
+            let archive = image.build(binary.as_deref(), Progress::new())?;
             command::output(
                 command("kind", ["load", "image-archive", "--name", name]).arg(archive),
             )?;
             screen.note(&image.reference());
         }
         Ok(Self {
-            target: Target::Kind,
+            target: Target::Kind(name.to_owned()),
             kubeconfig,
             references,
             applink: programs.join("applink"),
@@ -152,11 +159,50 @@ impl Ground {
         Ok(())
     }
 
+    /// Gives the nodes the images of a release of that version: those that are there, under another name.
+    pub fn name_images(&self, version: &str) -> Result<(), Error> {
+        let (repository, tag) =
+            (self.references.applink.rsplit_once(':')).unwrap_or((&self.references.applink, "dev"));
+        let istio = &self.references.istio;
+        let istio = istio
+            .iter()
+            .map(|(_, repository, tag)| (&**repository, &**tag));
+        for (repository, tag) in std::iter::once((repository, tag)).chain(istio) {
+            let (from, to) = (
+                format!("{repository}:{tag}"),
+                format!("{repository}:{version}"),
+            );
+            let program = [
+                "ctr", "-n", "k8s.io", "images", "tag", "--force", &from, &to,
+            ];
+            match &self.target {
+                Target::Local(cluster) => {
+                    for node in &cluster.state().nodes {
+                        cluster.run_on(&node.name(), &program)?;
+                    }
+                }
+                Target::Kind(name) => {
+                    let nodes = command("kind", ["get", "nodes", "--name", name]);
+                    for node in command::output(&mut { nodes })?.lines() {
+                        let mut docker = command("docker", ["exec", node]);
+                        command::output(docker.args(program))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A client as administrator.
+    pub async fn client(&self) -> Result<kube::Client, Error> {
+        Ok(e2e::control_plane::client(&self.kubeconfig).await?)
+    }
+
     /// kubectl as administrator.
     pub fn kubectl(&self, arguments: &[&str]) -> Command {
         let program = match &self.target {
             Target::Local(cluster) => cluster.programs().join("kubectl"),
-            Target::Kind => "kubectl".into(),
+            Target::Kind(_) => "kubectl".into(),
         };
         let mut kubectl = command(program, ["--kubeconfig"]);
         kubectl.arg(&self.kubeconfig).args(arguments);
@@ -186,7 +232,7 @@ impl Ground {
     pub fn in_node(&self, node: &str, program: &[&str]) -> Result<Command, Error> {
         match &self.target {
             Target::Local(cluster) => Ok(cluster.enter(node, program)?),
-            Target::Kind => {
+            Target::Kind(_) => {
                 let (first, rest) = program.split_first().unwrap_or((&"true", &[]));
                 command::output(&mut command(
                     "docker",

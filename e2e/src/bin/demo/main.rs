@@ -5,9 +5,14 @@
 mod ground;
 mod mesh;
 mod objects;
+mod observed;
+mod releases;
 mod screen;
 mod shop;
 mod sniff;
+mod telling;
+mod traffic;
+mod upgrade;
 mod wire;
 
 use std::process::ExitCode;
@@ -29,6 +34,15 @@ pub enum Error {
     /// A program could not be run or failed.
     #[error(transparent)]
     Command(#[from] e2e::command::Error),
+    /// The API server could not be asked.
+    #[error(transparent)]
+    ControlPlane(#[from] e2e::control_plane::Error),
+    /// The member could not be read.
+    #[error("cannot read MeshMember demo: {0}")]
+    Member(#[from] Box<kube::Error>),
+    /// The traffic of the second act did not come up.
+    #[error(transparent)]
+    Stage(#[from] e2e::stage::Error),
     /// Something did not become true in time.
     #[error("{what} did not happen within {seconds} s; the last thing seen: {seen}")]
     Late {
@@ -69,6 +83,9 @@ struct Arguments {
     /// Name of the cluster
     #[arg(long, default_value = "demo")]
     name: String,
+    /// How many acts: 1 from nothing to a mesh, 2 an upgrade and a bad release as well
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
+    acts: u8,
     /// Remove what the demo made
     #[arg(long)]
     down: bool,
@@ -117,6 +134,10 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         return Ground::remove(arguments.cluster, &arguments.name, screen);
     }
     let ground = Ground::prepare(arguments.cluster, &arguments.name, screen)?;
+    screen.act(&format!(
+        "Act 1 of {}: from nothing to a mesh",
+        arguments.acts
+    ));
     mesh::install(&ground, screen)?;
     shop::open(&ground, screen)?;
     wire::readable(&ground, screen)?;
@@ -127,6 +148,9 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     shop::denied(&ground, screen)?;
     shop::strict(&ground, screen)?;
     mesh::show(&ground, screen)?;
+    if arguments.acts > 1 {
+        upgrade::show(&ground, screen)?;
+    }
     screen.epilogue(&ground, arguments.cluster);
     Ok(())
 }

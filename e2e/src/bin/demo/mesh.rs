@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::ground::Ground;
 use crate::screen::Screen;
-use crate::{Error, objects};
+use crate::{Error, objects, releases};
 
 /// How long the mesh may take from apply to Ready, with images present.
 const READY: Duration = Duration::from_mins(3);
@@ -21,11 +21,13 @@ pub fn install(ground: &Ground, screen: Screen) -> Result<(), Error> {
     screen.shell(&format!("applink install --apply --image {image}"), "");
     screen.stream(&mut ground.applink(&["install", "--apply", "--image", image]))?;
 
+    releases::tidy(ground)?;
     screen.title("Ask for a mesh: one MeshMember");
     let release = objects::release(&ground.references);
     let member = objects::member();
     screen.note("a MeshRelease says where the images of 1.6.0 are on this cluster; the catalogue in the program stays as it is");
     ground.apply(&release.to_string())?;
+    screen.note("strategy is for the second act, so that it is short: nodes are watched for minutes unless the spec says otherwise");
     screen.shell("kubectl apply -f -", &objects::yaml(&member));
     ground.apply(&member.to_string())?;
     follow(ground, screen)
@@ -69,14 +71,14 @@ fn follow(ground: &Ground, screen: Screen) -> Result<(), Error> {
 }
 
 /// Whether the operator has seen the latest spec, finished its work and says Ready.
-fn is_ready(member: &Value) -> bool {
+pub fn is_ready(member: &Value) -> bool {
     let current = member["status"]["observedGeneration"] == member["metadata"]["generation"];
     current
         && condition(member, "Ready").is_some_and(|ready| ready["status"] == "True")
         && condition(member, "UpToDate").is_some_and(|up| up["status"] == "True")
 }
 
-fn condition<'a>(member: &'a Value, kind: &str) -> Option<&'a Value> {
+pub fn condition<'a>(member: &'a Value, kind: &str) -> Option<&'a Value> {
     member["status"]["conditions"]
         .as_array()?
         .iter()
@@ -84,7 +86,7 @@ fn condition<'a>(member: &'a Value, kind: &str) -> Option<&'a Value> {
 }
 
 /// One line: the step, how far the nodes are, and what is waited for.
-fn progress(member: &Value) -> String {
+pub fn progress(member: &Value) -> String {
     if let Some(stalled) = condition(member, "Stalled") {
         return format!(
             "{}: {}",
@@ -94,6 +96,8 @@ fn progress(member: &Value) -> String {
     }
     let rollout = &member["status"]["rollout"];
     if rollout.is_object() {
+        let wave = rollout["wave"].as_i64();
+        let wave = wave.map_or_else(String::new, |wave| format!(", wave {wave}"));
         let nodes = &rollout["nodes"];
         let nodes = if nodes.is_object() {
             format!(" ({} of {} nodes)", nodes["updated"], nodes["total"])
@@ -101,7 +105,7 @@ fn progress(member: &Value) -> String {
             String::new()
         };
         return format!(
-            "{}{nodes}: {}",
+            "{}{wave}{nodes}: {}",
             text(&rollout["step"]),
             text(&rollout["message"])
         );
@@ -112,7 +116,7 @@ fn progress(member: &Value) -> String {
     }
 }
 
-fn text(value: &Value) -> &str {
+pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
@@ -137,8 +141,11 @@ mod tests {
     fn progress_prefers_what_stalls_over_the_step_over_the_condition() {
         let mut member = json!({"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "Installing", "message": "not yet"}]}});
         assert_eq!(progress(&member), "Installing: not yet");
-        member["status"]["rollout"] = json!({"step": "Nodes", "message": "node-2 waits", "nodes": {"updated": 1, "total": 2}});
-        assert_eq!(progress(&member), "Nodes (1 of 2 nodes): node-2 waits");
+        member["status"]["rollout"] = json!({"step": "Nodes", "wave": 2, "message": "node-2 waits", "nodes": {"updated": 1, "total": 2}});
+        assert_eq!(
+            progress(&member),
+            "Nodes, wave 2 (1 of 2 nodes): node-2 waits"
+        );
         member["status"]["conditions"] = json!([{"type": "Stalled", "status": "True", "reason": "RootMissing", "message": "restore it"}]);
         assert_eq!(progress(&member), "RootMissing: restore it");
         assert_eq!(progress(&json!({})), "the operator has not looked yet");

@@ -1,5 +1,8 @@
 //! What the demo applies: one release, one member, the shop, two policies and a caller outside the mesh.
 
+use e2e::images::broken::Broken;
+use e2e::programs::ISTIO;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::ground::References;
@@ -10,6 +13,10 @@ pub const MEMBER: &str = "demo";
 pub const SHOP: &str = "demo";
 /// A namespace outside the mesh.
 pub const OUTSIDE: &str = "outside";
+/// The namespace of the traffic of the second act.
+pub const TRAFFIC: &str = "traffic";
+/// How long connections may live on in a proxy that leaves.
+pub const DRAIN: SignedDuration = SignedDuration::from_secs(5);
 /// The port of every service of the shop.
 pub const PORT: u16 = 8080;
 /// In every request and answer of the shop.
@@ -22,29 +29,82 @@ pub fn yaml(object: &Value) -> String {
 
 /// Release 1.6.0 with the images of this cluster in place of the catalogue's.
 pub fn release(references: &References) -> Value {
-    let (repository, tag) = references
-        .applink
-        .rsplit_once(':')
-        .unwrap_or((&references.applink, "dev"));
-    let mut images = json!({"applink": {"repository": repository, "tag": tag}});
-    for (component, repository, tag) in &references.istio {
-        images[component] = json!({"repository": repository, "tag": tag});
-    }
-    json!({
-        "apiVersion": "applink.dev/v1alpha1",
-        "kind": "MeshRelease",
-        "metadata": {"name": "1.6.0"},
-        "spec": {"istioVersion": "1.31.0", "kubernetes": {"min": "1.32", "max": "1.36"}, "released": "2026-08-31", "images": images},
-    })
+    described(
+        "1.6.0",
+        "2026-08-31",
+        "2026-08-31T00:00:00Z",
+        images(references, None),
+    )
 }
 
-/// The member: everything that a user has to write.
+/// A release that Rapid lists from now on, with images of its own by name.
+pub fn next_release(references: &References, version: &str) -> Value {
+    let now = jiff::Timestamp::now();
+    let today = now.strftime("%Y-%m-%d").to_string();
+    // Whole seconds, as the API server keeps them.
+    let since = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    described(version, &today, &since, images(references, Some(version)))
+}
+
+/// The same, but for the node proxy.
+pub fn bad_release(references: &References, version: &str) -> Value {
+    let mut release = next_release(references, version);
+    let (component, reference) = Broken::MuteProxy.image();
+    release["spec"]["images"][component] = image(&reference, None);
+    release
+}
+
+fn described(version: &str, released: &str, since: &str, images: Value) -> Value {
+    let mut release = json!({
+        "apiVersion": "applink.dev/v1alpha1",
+        "kind": "MeshRelease",
+        "metadata": {"name": version},
+        "spec": {
+            "istioVersion": ISTIO,
+            "kubernetes": {"min": "1.32", "max": "1.36"},
+            "released": released,
+            "channels": [{"name": "Rapid", "since": since}],
+        },
+    });
+    release["spec"]["images"] = images;
+    release
+}
+
+fn images(references: &References, tag: Option<&str>) -> Value {
+    let mut images = json!({"applink": image(&references.applink, tag)});
+    for (component, repository, of_istio) in &references.istio {
+        images[component] = json!({"repository": repository, "tag": tag.unwrap_or(of_istio)});
+    }
+    images
+}
+
+fn image(reference: &str, tag: Option<&str>) -> Value {
+    let (repository, own) = reference.rsplit_once(':').unwrap_or((reference, "dev"));
+    json!({"repository": repository, "tag": tag.unwrap_or(own)})
+}
+
+/// The member: everything that a user has to write, and how fast its nodes move in the second act.
 pub fn member() -> Value {
+    described_member(json!({"version": "1.6"}))
+}
+
+/// The same member, which follows a channel.
+pub fn follower() -> Value {
+    described_member(json!({"mode": "FullyManaged", "releaseChannel": "Rapid"}))
+}
+
+fn described_member(mut upgrade: Value) -> Value {
+    upgrade["strategy"] = json!({
+        "canary": {"type": "Count", "count": 1, "soak": "0s"},
+        "batch": {"size": 1, "soak": "0s"},
+        "drain": {"timeout": format!("{}s", DRAIN.as_secs())},
+        "gates": {"timeout": "20s"},
+    });
     json!({
         "apiVersion": "applink.dev/v1alpha1",
         "kind": "MeshMember",
         "metadata": {"name": MEMBER},
-        "spec": {"upgrade": {"version": "1.6"}},
+        "spec": {"upgrade": upgrade},
     })
 }
 

@@ -26,6 +26,23 @@ impl Screen {
         println!("\n[{:>5.1} s] {text}", self.started.elapsed().as_secs_f64());
     }
 
+    /// A new act.
+    pub fn act(self, text: &str) {
+        println!(
+            "\n[{:>5.1} s] ===== {text} =====",
+            self.started.elapsed().as_secs_f64()
+        );
+    }
+
+    /// One thing that was measured.
+    #[expect(
+        clippy::unused_self,
+        reason = "all that is printed goes through the screen"
+    )]
+    pub fn figure(self, what: &str, value: &str) {
+        println!("            {what:<17} {value}");
+    }
+
     /// What is going on inside a part.
     pub fn note(self, text: &str) {
         println!("[{:>5.1} s]   {text}", self.started.elapsed().as_secs_f64());
@@ -86,6 +103,7 @@ impl Screen {
              kubectl get meshmembers\n  \
              applink status\n  \
              applink releases\n  \
+             applink history\n  \
              kubectl -n demo exec deploy/web -- shop get http://cart:8080/buy\n  \
              kubectl -n applink-system logs -l app=ztunnel --tail 5\n  \
              kubectl delete meshmember demo        # denied, and it says why\n\n\

@@ -6,7 +6,7 @@ use e2e::command;
 use serde_json::Value;
 
 use crate::ground::Ground;
-use crate::objects::{self, OUTSIDE, PORT, SHOP};
+use crate::objects::{self, OUTSIDE, PORT, SHOP, TRAFFIC};
 use crate::screen::Screen;
 use crate::{Error, claim};
 
@@ -25,12 +25,13 @@ pub struct Witness {
 /// Opens the shop in a namespace that is not in the mesh.
 pub fn open(ground: &Ground, screen: Screen) -> Result<(), Error> {
     screen.title("Open a shop of three services; cart runs on another node than web and stock");
-    // A run before this one may have left its shop and policies.
+    // A run before this one may have left its shop and policies, and its traffic.
     ground.ask(&[
         "delete",
         "namespace",
         SHOP,
         OUTSIDE,
+        TRAFFIC,
         "--ignore-not-found",
         "--timeout=90s",
     ])?;

@@ -29,7 +29,7 @@ enum Happens {
 
 struct Scene<'a> {
     stage: &'static Stage,
-    load: &'a Load<'static>,
+    load: &'a Load,
     node: String,
     /// Where pods are asked from.
     other: &'static str,
@@ -115,7 +115,7 @@ impl Scene<'_> {
 }
 
 /// On each node the proxy serves who is enrolled there, and nobody else; each of them answers.
-async fn assert_no_orphans(stage: &Stage, load: &Load<'static>) {
+async fn assert_no_orphans(stage: &Stage, load: &Load) {
     for (node, other) in NODES.into_iter().zip(NODES.into_iter().rev()) {
         stage::eventually(&format!("no orphans on {node}"), SOON, || async {
             let enrolled = held::enrolled(stage, node);
@@ -170,7 +170,7 @@ fn requested(stage: &Stage) -> String {
 }
 
 /// Forward to another template, or almost there and back.
-async fn overlap(stage: &'static Stage, load: &Load<'static>, is_back: bool, what: Happens) {
+async fn overlap(stage: &'static Stage, load: &Load, is_back: bool, what: Happens) {
     let from = requested(stage);
     let to = if from == "21m" { "22m" } else { "21m" };
     let hold = Hold::new(stage).await;
