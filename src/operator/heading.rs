@@ -3,31 +3,25 @@
 //! What is decided is written down before it is done: a pass that begins a rollout, or turns one round, ends with its
 //! status, and the next one acts on it. So whoever takes over finds it there.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use tracing::info;
 
 use super::error::Error;
+use super::ground::Ground;
 use super::pass::{Operator, Seen, earlier};
 use super::survey;
 use crate::api::conditions::Reason;
-use crate::api::v1alpha1::{
-    ApplicationNetworkSpec, FailedRelease, MeshMemberStatus, PlatformStatus,
-};
+use crate::api::v1alpha1::{ApplicationNetworkSpec, FailedRelease};
 use crate::blueprint::resolve::{Surroundings, blueprint};
-use crate::catalogue::{self, Catalogue, Minor, Release, Resolution, Version};
-use crate::decide::{
-    self, Course, Decision, Flight, Hold, Move, Requests, Rest, Situation, Stage, Template,
-};
+use crate::catalogue::{Minor, Release, Version};
+use crate::decide::{self, Course, Decision, Flight, Hold, Move, Requests, Rest, Template};
 use crate::facts::Facts;
 use crate::names;
 use crate::plan::{Orders, Target, Targets};
-use crate::platform;
 use crate::preflight;
 use crate::status::{Beginning, Judgement, Outcome, Problem};
-use crate::window::{Calendar, Fault};
 
 /// Where a member goes in this pass.
 pub struct Heading {
@@ -52,51 +46,6 @@ impl Heading {
     }
 }
 
-/// What every question about a member's version goes by.
-struct Ground<'a> {
-    seen: &'a Seen<'a>,
-    network: &'a ApplicationNetworkSpec,
-    status: MeshMemberStatus,
-    catalogue: Cow<'a, Catalogue>,
-    calendar: Result<Calendar, Fault>,
-    kubernetes: Minor,
-    surroundings: Surroundings,
-    resolution: Result<Resolution, catalogue::Unresolved>,
-    follows: String,
-    settings: String,
-    failed: Vec<FailedRelease>,
-}
-
-impl Ground<'_> {
-    fn running(&self) -> Option<Version> {
-        self.seen.member.running_version()?.parse().ok()
-    }
-
-    fn release(&self, version: Version) -> Option<Release> {
-        decide::release(&self.catalogue, &self.status.releases, version)
-    }
-
-    fn situation<'b>(&'b self, template: Template<'b>) -> Situation<'b> {
-        let versions = self.status.version.as_ref();
-        let annotations = self.seen.member.metadata.annotations.as_ref();
-        Situation {
-            upgrade: self.seen.member.spec.upgrade.as_ref(),
-            calendar: self.calendar.as_ref(),
-            running: self.running(),
-            reached_by: versions.and_then(|known| known.reached_by.as_deref()),
-            history: &self.status.history,
-            failed: &self.failed,
-            paused_by_annotation: annotations
-                .is_some_and(|all| all.contains_key(names::PAUSED_ANNOTATION)),
-            template,
-            catalogue: &self.catalogue,
-            kubernetes: self.kubernetes,
-            stage: Stage::Open,
-            now: self.seen.now,
-        }
-    }
-}
-
 impl Operator {
     /// Looks at the cluster, decides, and renders what is to run. What can be told without acting is told in the outcome.
     /// `may_move` is false for a member that leaves: what is on the way goes on, nothing begins.
@@ -116,7 +65,7 @@ impl Operator {
             );
             return Ok(None);
         };
-        let mut ground = ground(seen, network, kubernetes, outcome);
+        let mut ground = Ground::read(seen, network, kubernetes, outcome);
         outcome.steering.follows = (!ground.follows.is_empty()).then(|| ground.follows.clone());
         outcome.resolution = Some(ground.resolution.clone());
         outcome.steering.withdrawals =
@@ -181,7 +130,7 @@ impl Operator {
             outcome.steering.refusal = Some(problem(&decide::Refusal::from(fault.clone())));
         }
         let Ok(resolution) = &ground.resolution else {
-            check(ground, None, outcome);
+            ground.check(None, outcome);
             return Ok(None);
         };
         let begun = ground.status.rollout.as_ref().and_then(|rollout| {
@@ -192,7 +141,7 @@ impl Operator {
                 .filter(|release| is_same && release.withdrawn.is_none())
         });
         let release = begun.unwrap_or_else(|| resolution.release.clone());
-        check(ground, Some(&release), outcome);
+        ground.check(Some(&release), outcome);
         if outcome.steering.refusal.is_some() {
             return Ok(None);
         }
@@ -217,10 +166,10 @@ impl Operator {
         outcome.steering.refusal = refusal;
         let Some(arriving) = ground.release(flight.to) else {
             outcome.steering.refusal = Some(lost(flight.to));
-            check(ground, None, outcome);
+            ground.check(None, outcome);
             return Ok(None);
         };
-        check(ground, Some(&arriving), outcome);
+        ground.check(Some(&arriving), outcome);
         let Some(target) = self.render(ground, &arriving, outcome)? else {
             return Ok(None);
         };
@@ -294,7 +243,7 @@ impl Operator {
     ) -> Result<Option<Heading>, Error> {
         let Some(release) = ground.release(running) else {
             outcome.steering.refusal = Some(lost(running));
-            check(ground, None, outcome);
+            ground.check(None, outcome);
             return Ok(None);
         };
         let Some(target) = self.render(ground, &release, outcome)? else {
@@ -332,7 +281,7 @@ impl Operator {
                 ..
             } => outcome.steering.is_reached = true,
             Decision::Move(found) if may_move => {
-                check(ground, Some(&found.to), outcome);
+                ground.check(Some(&found.to), outcome);
                 if !preflight::blocks(&outcome.findings) {
                     self.begin(ground, running, found, outcome)?;
                 }
@@ -340,7 +289,7 @@ impl Operator {
             }
             _ => {}
         }
-        check(ground, Some(&release), outcome);
+        ground.check(Some(&release), outcome);
         Ok(Some(heading))
     }
 
@@ -407,74 +356,6 @@ impl Operator {
         }
         Ok(Some(target))
     }
-}
-
-fn ground<'a>(
-    seen: &'a Seen<'a>,
-    network: &'a ApplicationNetworkSpec,
-    kubernetes: Minor,
-    outcome: &mut Outcome,
-) -> Ground<'a> {
-    let status = seen.member.status.clone().unwrap_or_default();
-    let upgrade = seen.member.spec.upgrade.as_ref();
-    let withdrawals = seen.catalogue.withdrawals(&status.withdrawals);
-    let catalogue = if withdrawals.is_empty() {
-        Cow::Borrowed(seen.catalogue)
-    } else {
-        Cow::Owned(seen.catalogue.remembering(&withdrawals))
-    };
-    let detection = platform::detect(
-        &survey::evidence(seen.facts),
-        seen.member
-            .spec
-            .data_plane
-            .as_ref()
-            .and_then(|plane| plane.platform),
-    );
-    outcome.platform = Some(PlatformStatus {
-        name: detection.platform.to_string(),
-        evidence: detection.evidence.clone(),
-    });
-    let running = seen
-        .member
-        .running_version()
-        .and_then(|text| text.parse().ok());
-    let resolution = catalogue::resolve(upgrade, running, &catalogue, kubernetes, seen.now);
-    let follows = resolution.as_ref().map(decide::follows).unwrap_or_default();
-    let failed = status
-        .failed_releases
-        .iter()
-        .filter(|failed| follows.is_empty() || decide::still_counts(failed, &follows))
-        .cloned()
-        .collect();
-    Ground {
-        seen,
-        network,
-        calendar: Calendar::read(upgrade, jiff::tz::db()),
-        kubernetes,
-        surroundings: Surroundings {
-            platform: detection.platform,
-            families: survey::families(seen.facts),
-            ..Surroundings::default()
-        },
-        resolution,
-        follows,
-        settings: decide::settings(&seen.member.spec).unwrap_or_default(),
-        failed,
-        catalogue,
-        status,
-    }
-}
-
-/// What the checks before the first act say of a release.
-fn check(ground: &Ground<'_>, release: Option<&Release>, outcome: &mut Outcome) {
-    let seen = ground.seen;
-    let rivals = survey::rivals(seen.member, seen.members.iter());
-    outcome.findings = preflight::check(
-        &survey::cluster(seen.facts, seen.membership, rivals),
-        seen.member,
-        release,
-    );
 }
 
 /// Hash of the per-node template that the cluster runs, when it runs one only.

@@ -17,6 +17,7 @@ mod error;
 mod events;
 mod execute;
 mod gauge;
+mod ground;
 mod heading;
 mod leader;
 mod leaving;
