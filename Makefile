@@ -68,9 +68,9 @@ image: ## Build the container image with docker or podman
 bench-operator: prerequisites ## Print what the operator costs: memory, CPU, requests, time to Ready
 	@$(E2E) bench-operator
 
-chaos: prerequisites ## Kill the operator before and after every write of install and leave, on a real cluster
+chaos: prerequisites ## Kill the operator before and after every write, then at random, with API server and node restarts (CHAOS="--runs 2 --seed 7")
 	@$(CARGO) build --quiet --release -p applink -p shop
-	@$(E2E) chaos
+	@$(E2E) chaos $(CHAOS)
 
 prerequisites:
 	@scripts/prerequisites.sh

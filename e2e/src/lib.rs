@@ -28,6 +28,7 @@ pub mod programs;
 pub mod progress;
 pub mod releases;
 pub mod rollouts;
+pub mod served;
 pub mod slot;
 pub mod stage;
 pub mod state;

@@ -89,12 +89,9 @@ enum Verb {
     },
     /// Measure what the operator costs, on a cluster of its own; fail when a limit is broken.
     BenchOperator,
-    /// Kill the operator before and after every write of install and leave, on a cluster of its own; fail on a difference.
-    Chaos {
-        /// Deaths in one run.
-        #[arg(long, default_value_t = 40)]
-        deaths: usize,
-    },
+    /// Kill the operator before and after every write of install, upgrade, rollback and leave, then at random, on a cluster
+    /// of its own; fail on a difference.
+    Chaos(chaos::Amount),
     /// Change nodes.
     Node {
         #[command(subcommand)]
@@ -216,8 +213,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error
                 return Ok(ExitCode::FAILURE);
             }
         }
-        Verb::Chaos { deaths } => {
-            let report = chaos::run(&options, deaths, progress).await?;
+        Verb::Chaos(amount) => {
+            let report = chaos::run(&options, amount, progress).await?;
             println!("{report}");
             if !report.is_good() {
                 return Ok(ExitCode::FAILURE);

@@ -7,16 +7,21 @@
 pub mod course;
 pub mod deaths;
 pub mod inventory;
+pub mod standing;
 pub mod step;
+pub mod weather;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use course::Course;
 pub use deaths::Deaths;
+pub use standing::Standing;
 pub use step::Phase;
+use weather::Event;
+pub use weather::Weather;
 
 use crate::cluster;
 use crate::command;
@@ -24,6 +29,7 @@ use crate::files;
 use crate::images::definitions::Published;
 use crate::images::{self, Image};
 use crate::stage::{self, Stage, eventually};
+use crate::trace::Trace;
 use crate::write_proxy::{Moment, Verdict, Write, WriteProxy};
 
 /// The identity that the operator's manifests give it.
@@ -70,6 +76,7 @@ struct Shared {
     operator: Option<Child>,
     phase: Option<Phase>,
     deaths: Deaths,
+    weather: Option<Weather>,
 }
 
 impl Shared {
@@ -132,6 +139,7 @@ impl<'a> Sweep<'a> {
             operator: None,
             phase: None,
             deaths,
+            weather: None,
         }));
         let judge = shared.clone();
         let proxy = WriteProxy::start(
@@ -168,19 +176,22 @@ impl<'a> Sweep<'a> {
         })
     }
 
-    /// Waits for `goal` in that phase and starts the operator whenever it is not there.
+    /// Waits for `goal` in that phase and starts the operator whenever it is not there. Nodes that are started again are
+    /// excused from the `trace`.
     ///
     /// # Errors
     /// That of `goal`, or when the operator cannot be started.
     pub async fn drive<T>(
         &self,
         phase: Phase,
+        trace: Option<&Trace>,
         goal: impl Future<Output = Result<T, stage::Error>>,
     ) -> Result<T, Error> {
         lock(&self.shared).phase = Some(phase);
         tokio::pin!(goal);
         let found = loop {
             self.revive()?;
+            self.weather(phase, trace).await?;
             tokio::select! {
                 found = &mut goal => break found,
                 () = tokio::time::sleep(BEAT) => {}
@@ -192,12 +203,38 @@ impl<'a> Sweep<'a> {
         Ok(found?)
     }
 
+    /// What goes wrong now by itself.
+    async fn weather(&self, phase: Phase, trace: Option<&Trace>) -> Result<(), Error> {
+        let taken = lock(&self.shared).weather.take();
+        let Some(mut weather) = taken else {
+            return Ok(());
+        };
+        let result = match weather.event(Instant::now()) {
+            None => Ok(()),
+            Some(Event::Death) => {
+                let mut shared = lock(&self.shared);
+                shared.deaths.at_random(phase);
+                shared.kill();
+                Ok(())
+            }
+            Some(Event::ApiServer) => weather.restart_api_server().await,
+            Some(Event::Node) => weather.restart_node(trace).await,
+        };
+        lock(&self.shared).weather = Some(weather);
+        result
+    }
+
     fn revive(&self) -> Result<(), Error> {
         let io = |doing| move |source| Error::Io { doing, source };
         let mut shared = lock(&self.shared);
         if let Some(child) = &mut shared.operator {
             return match child.try_wait().map_err(io("look at the operator"))? {
                 None => Ok(()),
+                // Without an API server its Lease is lost, and it ends.
+                Some(_) if shared.weather.is_some() => {
+                    shared.operator = None;
+                    Ok(())
+                }
                 Some(status) => Err(Error::Differs(format!(
                     "the operator ended by itself with {status}, see {}",
                     self.folder.join("operator.log").display()
@@ -232,6 +269,12 @@ impl<'a> Sweep<'a> {
     /// Goes on with other deaths.
     pub fn aim(&self, change: impl FnOnce(&mut Deaths)) {
         change(&mut lock(&self.shared).deaths);
+    }
+
+    /// From now on things go wrong at random, or no longer; what did until now.
+    pub fn expose(&self, weather: Option<Weather>) -> Option<weather::Counts> {
+        let before = std::mem::replace(&mut lock(&self.shared).weather, weather);
+        before.map(|weather| weather.counts())
     }
 
     /// Writes that the proxy has seen.

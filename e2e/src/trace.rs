@@ -64,6 +64,11 @@ impl Trace {
     pub fn excuse(&self, node: &str) {
         lock(&self.seen).excuse(node);
     }
+
+    /// The node was disturbed by somebody else.
+    pub fn is_excused(&self, node: &str) -> bool {
+        lock(&self.seen).is_excused(node)
+    }
 }
 
 impl Drop for Trace {

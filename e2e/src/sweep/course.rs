@@ -1,5 +1,7 @@
 //! One install and one leave under deaths, and what must hold all the while, seen from outside.
 
+mod rollouts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -9,11 +11,12 @@ use applink::names;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{Api, DeleteParams, ListParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::step::Phase;
 use super::{Error, Sweep, lock};
 use crate::command;
+use crate::rollouts::swift;
 use crate::stage::{self, Stage, eventually, quick};
 
 /// How long an install or a leave may take, with the deaths in it.
@@ -26,6 +29,7 @@ pub struct Course<'a> {
     stage: &'a Stage,
     member: &'static str,
     namespace: &'static str,
+    strategy: Value,
     broken: Mutex<BTreeSet<String>>,
     authorities: Mutex<BTreeMap<String, String>>,
 }
@@ -37,23 +41,36 @@ impl<'a> Course<'a> {
             stage,
             member,
             namespace,
+            strategy: quick(),
             broken: Mutex::default(),
             authorities: Mutex::default(),
         }
     }
 
-    /// Applies the member, which may un-enrol, and waits until it is ready and up to date.
+    /// The same with waves as they are swept: a short drain.
+    #[must_use]
+    pub fn swift(mut self) -> Self {
+        self.strategy = swift();
+        self
+    }
+
+    /// The member, pinned to a version; it may un-enrol.
+    fn pinned(&self, version: &str, strategy: &Value) -> Value {
+        let spec = json!({
+            "upgrade": {"version": version, "strategy": strategy},
+            "leavePolicy": "UnenrolNamespaces",
+        });
+        Stage::member(self.member, &spec)
+    }
+
+    /// Applies the member, and waits until it is ready and up to date.
     ///
     /// # Errors
     /// When that does not happen.
     pub async fn install(&self, sweep: &Sweep<'_>) -> Result<(), Error> {
         lock(&self.authorities).clear();
         self.stage.apply(&Stage::release("1.6.0", &["Rapid"]))?;
-        let spec = json!({
-            "upgrade": {"version": "1.6", "strategy": quick()},
-            "leavePolicy": "UnenrolNamespaces",
-        });
-        self.stage.apply(&Stage::member(self.member, &spec))?;
+        self.stage.apply(&self.pinned("1.6", &self.strategy))?;
         let goal = eventually("the mesh is ready and up to date", PATIENCE, || async {
             self.look_at_authorities().await?;
             let member = self.stage.read_member(self.member).await;
@@ -70,7 +87,7 @@ impl<'a> Course<'a> {
                 Err(conditions.iter().map(told).collect::<Vec<_>>().join("; "))
             }
         });
-        sweep.drive(Phase::Install, goal).await
+        sweep.drive(Phase::Install, None, goal).await
     }
 
     /// Makes the network refuse plain text, and waits until the mesh does.
@@ -91,7 +108,7 @@ impl<'a> Course<'a> {
                 Err(error) => Err(command::chain(&error)),
             }
         });
-        sweep.drive(Phase::Install, goal).await
+        sweep.drive(Phase::Install, None, goal).await
     }
 
     /// An enrolled namespace, web on the first node asking cart on the second, and an answer.
@@ -157,7 +174,7 @@ impl<'a> Course<'a> {
                 Err(error) => Err(error.to_string()),
             }
         });
-        sweep.drive(Phase::Leave, goal).await?;
+        sweep.drive(Phase::Leave, None, goal).await?;
         let namespace = ["get", "namespace", self.namespace];
         let labels = ["-o", "jsonpath={.metadata.labels}"];
         let labels = self

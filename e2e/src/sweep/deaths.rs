@@ -1,18 +1,28 @@
 //! At which writes the operator dies. Pure: writes in, verdicts out.
 
-use std::collections::BTreeMap;
+mod shares;
 
-use super::step::{self, Phase, STEPS};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::step::{self, Done, Phase, STEPS};
 use crate::write_proxy::{Moment, Write};
+
+/// Nodes of a sweep's cluster.
+const NODES: usize = 2;
+/// Statuses that must be remembered: each is one write, whatever else it tells.
+const REMEMBERED: [&str; 3] = ["Begin", "Failure", "Done"];
 
 /// One write, told apart from the others of its run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
+    /// In which run, where runs are not alike; else 0.
+    pub run: usize,
     /// When.
     pub phase: Phase,
     /// In which step.
     pub step: &'static str,
-    /// Method and path, and the step that a status tells of; empty where one write stands for its step.
+    /// Method and path without what was drawn by lot, and the step that a status tells of; empty where one write stands for
+    /// its step.
     pub write: String,
     /// The how many-th of these in its run, from 1.
     pub turn: u32,
@@ -50,7 +60,12 @@ enum Aim {
     Steps,
     /// Every write that was listed and belongs to this part of so many.
     Part { part: usize, of: usize },
+    /// Some writes of each step of a rollout, others in each run.
+    Shares { run: usize },
 }
+
+/// No write is of this part.
+const UNHARMED: Aim = Aim::Part { part: 1, of: 1 };
 
 /// Where the operator has died, and where it still has to.
 #[derive(Clone, Debug)]
@@ -59,6 +74,13 @@ pub struct Deaths {
     targets: BTreeMap<Target, Died>,
     /// What the server did in this run.
     done: BTreeMap<(Phase, String), u32>,
+    before: BTreeMap<Phase, Done>,
+    /// Writes that were met in this run, and how many of each step were met and chosen.
+    met: BTreeSet<Target>,
+    counts: BTreeMap<(Phase, &'static str), (u32, u32)>,
+    /// The step that was told last, and deaths at random moments by it.
+    told: Option<String>,
+    moments: BTreeMap<(Phase, String), usize>,
     kills: usize,
 }
 
@@ -66,6 +88,11 @@ impl Deaths {
     /// Kills nothing and lists every write that the server does.
     pub fn listed() -> Self {
         Self::new(Aim::None)
+    }
+
+    /// Kills nothing and lists nothing.
+    pub fn none() -> Self {
+        Self::new(UNHARMED)
     }
 
     /// Kills before and after the first write of each step.
@@ -78,68 +105,161 @@ impl Deaths {
             aim,
             targets: BTreeMap::new(),
             done: BTreeMap::new(),
+            before: BTreeMap::new(),
+            met: BTreeSet::new(),
+            counts: BTreeMap::new(),
+            told: None,
+            moments: BTreeMap::new(),
             kills: 0,
         }
     }
 
     /// The next run: kills at a part of the listed writes, spread over the whole run.
     pub fn next_run(&mut self, part: usize, of: usize) {
-        self.aim = Aim::Part { part, of };
+        self.forget(Aim::Part { part, of });
+    }
+
+    /// The next run: kills at some writes in each step of a rollout, at others than the run before.
+    pub fn next_shares(&mut self) {
+        let run = match self.aim {
+            Aim::Shares { run } => run + 1,
+            _ => 0,
+        };
+        self.forget(Aim::Shares { run });
+    }
+
+    /// The next run: kills at no write.
+    pub fn next_unharmed(&mut self) {
+        self.forget(UNHARMED);
+    }
+
+    fn forget(&mut self, aim: Aim) {
+        self.aim = aim;
         self.done.clear();
+        self.before.clear();
+        self.met.clear();
+        self.counts.clear();
     }
 
     /// Whether the operator dies now. A write that has seen the first death sees the other when it is tried again.
     pub fn is_due(&mut self, phase: Phase, moment: Moment, write: &Write) -> bool {
-        let of = step::step(phase, write);
-        let line = match step::told(write) {
-            Some(told) => format!("{} {} ({told})", write.method, write.path),
-            None => format!("{} {}", write.method, write.path),
-        };
+        let before = self.before.entry(phase).or_default();
+        let of = step::step(phase, write, before);
+        let begins = phase == Phase::Upgrade && of == "Finish" && !before.has(of);
+        let ends = phase == Phase::Upgrade && before.is_last_arrival(write, NODES);
+        let line = line(of, write);
         let done = self.done.entry((phase, line.clone())).or_default();
         let turn = *done + 1;
         let is_done = moment == Moment::After && write.done == Some(true);
         if is_done {
             *done = turn;
+            before.add(of, write);
+            if write.path.ends_with("/status") {
+                self.told = step::told(write);
+            }
         }
-        let target = match self.aim {
-            Aim::Steps => Target {
-                phase,
-                step: of,
-                write: String::new(),
-                turn: 1,
+        let target = Target {
+            run: match self.aim {
+                Aim::Shares { run } => run,
+                _ => 0,
             },
-            Aim::None | Aim::Part { .. } => Target {
-                phase,
-                step: of,
-                write: line,
-                turn,
+            phase,
+            step: of,
+            write: if self.aim == Aim::Steps {
+                String::new()
+            } else {
+                line
+            },
+            turn: if self.aim == Aim::Steps || REMEMBERED.contains(&of) {
+                1
+            } else {
+                turn
             },
         };
-        let allowed = match self.aim {
-            Aim::None => {
-                if is_done {
-                    self.targets.entry(target).or_default();
-                }
-                return false;
-            }
-            Aim::Steps => {
-                self.targets.entry(target.clone()).or_default();
-                true
-            }
-            Aim::Part { part, of } => {
-                let at = self.targets.keys().position(|known| *known == target);
-                at.is_some_and(|at| at % of == part)
-            }
-        };
-        let Some(died) = self.targets.get_mut(&target).filter(|_| allowed) else {
+        let Some(died) = self.aimed_at(&target, is_done, begins || ends) else {
             return false;
         };
         let due = match moment {
             Moment::Before => !std::mem::replace(&mut died.before, true),
             Moment::After => died.before && is_done && !std::mem::replace(&mut died.after, true),
         };
-        self.kills += usize::from(due);
+        if due {
+            self.kills += 1;
+            self.between(&target, moment, begins, ends);
+        }
         due
+    }
+
+    /// The target, if the aim is at it.
+    fn aimed_at(&mut self, target: &Target, is_done: bool, always: bool) -> Option<&mut Died> {
+        match self.aim {
+            Aim::None => {
+                if is_done {
+                    self.targets.entry(target.clone()).or_default();
+                }
+                return None;
+            }
+            Aim::Steps => {
+                self.targets.entry(target.clone()).or_default();
+            }
+            Aim::Part { part, of } => {
+                let at = self.targets.keys().position(|known| known == target)?;
+                if at % of != part {
+                    return None;
+                }
+            }
+            Aim::Shares { run } => {
+                if self.met.insert(target.clone()) {
+                    let counts = self.counts.entry((target.phase, target.step)).or_default();
+                    let (at, chosen) = *counts;
+                    let is_chosen =
+                        always || shares::is_chosen(target.phase, target.step, run, at, chosen);
+                    *counts = (at + 1, chosen + u32::from(is_chosen));
+                    if is_chosen {
+                        self.targets.entry(target.clone()).or_default();
+                    }
+                }
+            }
+        }
+        self.targets.get_mut(target)
+    }
+
+    /// Verify writes nothing: it has not begun when the last node has arrived, and is over before the first write of Finish.
+    fn between(&mut self, target: &Target, moment: Moment, begins: bool, ends: bool) {
+        let verify = Target {
+            step: "Verify",
+            write: String::new(),
+            turn: 1,
+            ..target.clone()
+        };
+        match moment {
+            Moment::After if ends => self.targets.entry(verify).or_default().before = true,
+            Moment::Before if begins => self.targets.entry(verify).or_default().after = true,
+            _ => {}
+        }
+    }
+
+    /// The operator dies now, whatever it does.
+    pub fn at_random(&mut self, phase: Phase) {
+        let told = self.told.clone().unwrap_or_else(|| "-".to_owned());
+        *self.moments.entry((phase, told)).or_default() += 1;
+        self.kills += 1;
+    }
+
+    /// Deaths at random moments, by the step that was told last; empty when there were none.
+    pub fn moments(&self) -> String {
+        let one = |((phase, step), count): (&(Phase, String), &usize)| {
+            format!("{phase:?} {step} {count}")
+        };
+        let all: Vec<String> = self.moments.iter().map(one).collect();
+        all.join(", ")
+    }
+
+    /// How many writes have seen both deaths.
+    pub fn complete(&self) -> usize {
+        (self.targets.iter())
+            .filter(|(target, died)| target.step != "Verify" && died.is_complete())
+            .count()
     }
 
     /// How often the operator died.
@@ -165,10 +285,11 @@ impl Deaths {
             .filter(|(_, died)| !died.is_complete())
     }
 
-    /// Steps in which no write has seen both deaths.
-    pub fn steps_missed(&self) -> Vec<(Phase, &'static str)> {
+    /// Steps of these phases in which no write has seen both deaths.
+    pub fn steps_missed(&self, phases: &[Phase]) -> Vec<(Phase, &'static str)> {
         STEPS
             .into_iter()
+            .filter(|(phase, _)| phases.contains(phase))
             .filter(|(phase, step)| {
                 !self.targets.iter().any(|(target, died)| {
                     target.phase == *phase && target.step == *step && died.is_complete()
@@ -177,14 +298,15 @@ impl Deaths {
             .collect()
     }
 
-    /// One line a step: writes, and deaths before and after them.
+    /// One line a step of each phase that there was: writes, and deaths before and after them.
     pub fn table(&self) -> String {
         let mut lines = vec![format!(
             "{:<9}{:<14}{:>7}{:>14}{:>13}",
             "phase", "step", "writes", "died before", "died after"
         )];
         let mut sums = [0; 3];
-        for (phase, step) in STEPS {
+        let is_met = |phase| self.targets.keys().any(|target| target.phase == phase);
+        for (phase, step) in STEPS.into_iter().filter(|(phase, _)| is_met(*phase)) {
             let of: Vec<Died> = (self.targets.iter())
                 .filter(|(target, _)| target.phase == phase && target.step == step)
                 .map(|(_, died)| *died)
@@ -210,6 +332,21 @@ impl Deaths {
             "", "together"
         ));
         lines.join("\n")
+    }
+}
+
+/// A write as it is in any run: a pod's name ends as its controller drew it.
+fn line(of: &str, write: &Write) -> String {
+    if REMEMBERED.contains(&of) {
+        return "PATCH /status".to_owned();
+    }
+    let path = match write.path.rsplit_once('-') {
+        Some((path, _)) if path.contains("/pods/") => path,
+        _ => &write.path,
+    };
+    match step::told(write) {
+        Some(told) => format!("{} {path} ({told})", write.method),
+        None => format!("{} {path}", write.method),
     }
 }
 
@@ -254,10 +391,14 @@ mod tests {
         assert_eq!(deaths.kills(), 2);
         assert!(
             !deaths
-                .steps_missed()
+                .steps_missed(&[Phase::Install])
                 .contains(&(Phase::Install, "ControlPlane"))
         );
-        assert!(deaths.steps_missed().contains(&(Phase::Leave, "Rest")));
+        assert!(
+            deaths
+                .steps_missed(&[Phase::Leave])
+                .contains(&(Phase::Leave, "Rest"))
+        );
     }
 
     #[test]

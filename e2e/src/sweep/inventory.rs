@@ -6,6 +6,7 @@ use applink::names;
 use serde_json::Value;
 
 use super::Error;
+use crate::cluster::Cluster;
 use crate::stage::Stage;
 
 /// Kinds that an installation consists of, and that istiod writes while it runs, besides definitions.
@@ -19,7 +20,7 @@ const OPTIONAL: [&str; 2] = [
     "peerauthentications.security.istio.io",
 ];
 /// What differs between two installations that are the same: identity, time, keys, addresses, and what others fill in.
-const VARIES: [&str; 12] = [
+const VARIES: [&str; 14] = [
     "/metadata/uid",
     "/metadata/resourceVersion",
     "/metadata/creationTimestamp",
@@ -31,6 +32,10 @@ const VARIES: [&str; 12] = [
     "/metadata/annotations/applink.dev~1agent",
     // The digest of what was sent, the member's uid in it.
     "/metadata/annotations/applink.dev~1applied",
+    // How often a template was changed on the way to what it is.
+    "/metadata/annotations/deprecated.daemonset.template.generation",
+    // It arrived by waves, which a first install does not.
+    "/metadata/annotations/applink.dev~1canary",
     "/status",
     "/spec/clusterIP",
     "/spec/clusterIPs",
@@ -188,11 +193,11 @@ fn first_difference(expected: &Value, found: &Value) -> Option<String> {
 ///
 /// # Errors
 /// [`Error::Differs`] names the node and what it still has.
-pub fn assert_nodes_clean(stage: &Stage) -> Result<(), Error> {
-    for node in &stage.cluster.state().nodes {
+pub fn assert_nodes_clean(cluster: &Cluster) -> Result<(), Error> {
+    for node in &cluster.state().nodes {
         let node = node.name();
         let look = "cat /etc/cni/net.d/* 2>/dev/null; ls /opt/cni/bin";
-        let found = stage.cluster.run_on(&node, &["sh", "-c", look])?;
+        let found = cluster.run_on(&node, &["sh", "-c", look])?;
         if found.contains("istio") {
             return Err(Error::Differs(format!("{node} is not clean:\n{found}")));
         }

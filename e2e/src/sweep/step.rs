@@ -1,4 +1,8 @@
-//! Which step of install or leave a write belongs to, told from outside: by what is written.
+//! Which step a write belongs to, told from outside: by what is written.
+
+mod rollout;
+
+use std::collections::BTreeSet;
 
 use hyper::Method;
 use serde_json::Value;
@@ -10,12 +14,17 @@ use crate::write_proxy::Write;
 pub enum Phase {
     /// From a new member to a mesh that is up to date.
     Install,
+    /// From one release to another.
+    Upgrade,
+    /// From a release to one that fails, and back.
+    Rollback,
     /// From a deleted member to a clean cluster.
     Leave,
 }
 
-/// Every step that writes, in order. `Status` is what is told on the way, in either phase.
-pub const STEPS: [(Phase, &str); 17] = [
+/// Every step, in order. `Status` is what is told on the way, in any phase. Verify of an upgrade writes nothing but that: to
+/// die in it is to die after the last node has arrived, or before the first write of Finish.
+pub const STEPS: [(Phase, &str); 35] = [
     (Phase::Install, "Preflight"),
     (Phase::Install, "Trust"),
     (Phase::Install, "CRDs"),
@@ -23,6 +32,24 @@ pub const STEPS: [(Phase, &str); 17] = [
     (Phase::Install, "Nodes"),
     (Phase::Install, "Verify"),
     (Phase::Install, "Status"),
+    (Phase::Upgrade, "Begin"),
+    (Phase::Upgrade, "Prepull"),
+    (Phase::Upgrade, "ControlPlane"),
+    (Phase::Upgrade, "Nodes"),
+    (Phase::Upgrade, "Verify"),
+    (Phase::Upgrade, "Finish"),
+    (Phase::Upgrade, "Retire"),
+    (Phase::Upgrade, "Done"),
+    (Phase::Upgrade, "Status"),
+    (Phase::Rollback, "Begin"),
+    (Phase::Rollback, "Prepull"),
+    (Phase::Rollback, "ControlPlane"),
+    (Phase::Rollback, "Nodes"),
+    (Phase::Rollback, "Failure"),
+    (Phase::Rollback, "Back"),
+    (Phase::Rollback, "Retire"),
+    (Phase::Rollback, "Done"),
+    (Phase::Rollback, "Status"),
     (Phase::Leave, "Unenrol"),
     (Phase::Leave, "Proxies"),
     (Phase::Leave, "Agents"),
@@ -35,8 +62,11 @@ pub const STEPS: [(Phase, &str); 17] = [
     (Phase::Leave, "Status"),
 ];
 
-/// The step that a write belongs to.
-pub fn step(phase: Phase, write: &Write) -> &'static str {
+/// The step that a write belongs to. What was done `before` in this run tells the writes of a rollout apart.
+pub fn step(phase: Phase, write: &Write, before: &Done) -> &'static str {
+    if matches!(phase, Phase::Upgrade | Phase::Rollback) {
+        return rollout::step(phase, write, before);
+    }
     let path = write.path.as_str();
     let is = |part: &str| path.contains(part);
     let own = is("/apis/applink.dev/");
@@ -60,7 +90,38 @@ pub fn step(phase: Phase, write: &Write) -> &'static str {
         Phase::Leave if is("/daemonsets/istio-cni") => "Agents",
         Phase::Leave if is("/leases/") || is("/gatewayclasses/") || is("/secrets/") => "Sweep",
         Phase::Leave if made_by_istiod(path) => "Sweep",
-        Phase::Leave => "Rest",
+        _ => "Rest",
+    }
+}
+
+/// What the server has done in a run.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    /// Steps that have written.
+    steps: BTreeSet<&'static str>,
+    /// Nodes that have arrived at a revision.
+    arrived: BTreeSet<String>,
+}
+
+impl Done {
+    /// Remembers a write that was done.
+    pub fn add(&mut self, of: &'static str, write: &Write) {
+        self.steps.insert(of);
+        if rollout::is_arrival(write) {
+            self.arrived.insert(write.path.clone());
+        }
+    }
+
+    /// Whether a step has written.
+    pub fn has(&self, step: &str) -> bool {
+        self.steps.contains(step)
+    }
+
+    /// With this write the last of so many nodes has arrived.
+    pub fn is_last_arrival(&self, write: &Write, nodes: usize) -> bool {
+        rollout::is_arrival(write)
+            && !self.arrived.contains(&write.path)
+            && self.arrived.len() + 1 == nodes
     }
 }
 
@@ -200,9 +261,10 @@ mod tests {
             (Leave, "PATCH", format!("{member}/status"), "Status"),
             (Leave, "PATCH", member.to_owned(), "Finalizer"),
         ];
+        let none = Done::default();
         for (phase, method, path, expected) in rows {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
-            let found = step(phase, &write(method.clone(), &path, ""));
+            let found = step(phase, &write(method.clone(), &path, ""), &none);
             assert_eq!(found, expected, "{method} {path}");
             assert!(STEPS.contains(&(phase, found)), "{found} is listed");
         }
@@ -215,6 +277,8 @@ mod tests {
             r#"{"status": {"rollout": {"step": "Nodes"}, "version": {"target": "1.6.0"}}}"#;
         let settled = r#"{"status": {"version": {"current": "1.6.0"}}}"#;
         let of = |body| write(Method::PATCH, path, body);
+        let none = Done::default();
+        let step = |phase, write: &Write| step(phase, write, &none);
         assert_eq!(step(Phase::Install, &of(moving)), "Status");
         assert_eq!(told(&of(moving)).as_deref(), Some("Nodes"));
         assert_eq!(step(Phase::Install, &of(settled)), "Verify");

@@ -101,6 +101,10 @@ impl Seen {
         self.excused.insert(node.to_owned());
     }
 
+    pub(super) fn is_excused(&self, node: &str) -> bool {
+        self.excused.contains(node)
+    }
+
     pub(super) fn pods_are_listed(&mut self) {
         for life in self.lives.values_mut() {
             life.is_listed = false;

@@ -28,6 +28,7 @@
 mod api_away;
 mod caller;
 mod deaths;
+mod deaths_rollout;
 mod definitions_lost;
 mod fixture;
 mod images_missing;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use e2e::forward;
 use e2e::stage::{self, Stage};
 use serde_json::{Value, json};
 
@@ -11,7 +10,6 @@ use crate::fixture::{INSTALL, MEMBER, SOON};
 const NAME: &str = "held-overlap";
 /// What the operator is told meanwhile: it tries again.
 const REFUSED: &str = "failed calling webhook";
-const ADMIN_PORT: u16 = 15000;
 /// Where the network agent says of a pod that it has captured it.
 const CAPTURED: &str = "/metadata/annotations/ambient.istio.io~1redirection";
 
@@ -203,19 +201,5 @@ pub async fn served(stage: &Stage, node: &str) -> Result<BTreeSet<String>, Strin
     let [proxy] = &proxies[..] else {
         return Err(format!("not one proxy on {node}: {proxies:?}"));
     };
-    let (_, text) = forward::get(
-        &stage.client,
-        "applink-system",
-        &proxy.name,
-        ADMIN_PORT,
-        "/pods",
-    )
-    .await?;
-    let said: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
-    let list = said.as_array().or_else(|| said["pods"].as_array());
-    let uid = |one: &Value| {
-        let uid = one.as_str().or_else(|| one["uid"].as_str());
-        uid.map(str::to_owned)
-    };
-    Ok(list.into_iter().flatten().filter_map(uid).collect())
+    e2e::served::served(stage, &proxy.name).await
 }

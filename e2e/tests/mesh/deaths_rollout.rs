@@ -1,0 +1,109 @@
+//! The operator killed before and after some thirty API writes of two upgrades and a rollback, spread over all their steps.
+
+use std::time::Instant;
+
+use e2e::images::broken::Broken;
+use e2e::load::{Amount, Load};
+use e2e::progress::Progress;
+use e2e::releases::give_broken;
+use e2e::stage::Stage;
+use e2e::sweep::{Course, Deaths, Phase, Standing, Sweep};
+use serde_json::Value;
+
+use crate::fixture::{MEMBER, cluster, left, on_stage, operator, remove_namespace};
+use crate::input_fault::delete;
+use crate::overlap::NODES;
+
+const NAMESPACE: &str = "deaths-rollout";
+/// How many writes must have seen both deaths.
+const WRITES: usize = 30;
+/// Enough to notice who is not served, on a machine that does much else.
+const TRAFFIC: Amount = Amount {
+    kept: 10,
+    fresh: 10,
+};
+
+/// What stands, which is what stands without deaths.
+async fn stands(stage: &Stage, expected: Option<&Standing>) -> Standing {
+    let found = Standing::last(stage, &[NAMESPACE], expected).await.unwrap();
+    let lines = expected.map(|expected| found.differences(expected));
+    assert_eq!(lines.unwrap_or_default(), Vec::<String>::new());
+    found
+}
+
+async fn prepared(stage: &Stage) -> Vec<Value> {
+    give_broken(&mut cluster(), Progress::new()).unwrap();
+    remove_namespace(stage, NAMESPACE).await;
+    operator(stage).await;
+    let all = ["delete", "meshreleases", "--all"];
+    stage.cluster.kubectl(&all).unwrap();
+    stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
+    left(stage).await;
+    let mut releases = vec![Stage::release("1.6.0", &["Rapid"])];
+    releases.push(stage.tagged_release("1.7.0", &[]).unwrap());
+    let broken = stage.broken_release("1.8.0", &[], Broken::MuteProxy);
+    releases.push(broken.unwrap());
+    for release in &releases {
+        stage.apply(release).unwrap();
+    }
+    releases
+}
+
+#[test]
+fn an_operator_that_dies_in_every_step_of_a_rollout_ends_it_as_one_does_that_lives() {
+    on_stage(|stage| async move {
+        let releases = prepared(stage).await;
+        let sweep = Sweep::start(stage, Deaths::none()).await.unwrap();
+        let course = Course::new(stage, MEMBER, NAMESPACE).swift();
+        course.install(&sweep).await.unwrap();
+        let load = Load::start(stage, NAMESPACE, &NODES, TRAFFIC)
+            .await
+            .unwrap();
+        let old = stands(stage, None).await;
+        let begun = load.told().await.unwrap();
+
+        // Nobody dies in the first one: what stands then is what must stand after the others.
+        let clock = Instant::now();
+        let said = |what: &str, kills: usize| {
+            eprintln!(
+                "{:.0} s: {what}, {kills} deaths",
+                clock.elapsed().as_secs_f64()
+            );
+        };
+        course.upgrade(&sweep, "1.7.0").await.unwrap();
+        let new = stands(stage, None).await;
+        said("1.6.0 to 1.7.0", 0);
+        for (to, expected) in [("1.6.0", &old), ("1.7.0", &new)] {
+            sweep.aim(Deaths::next_shares);
+            course.upgrade(&sweep, to).await.unwrap();
+            stands(stage, Some(expected)).await;
+            said(to, sweep.deaths().kills());
+        }
+        sweep.aim(Deaths::next_shares);
+        let reason = course.rollback(&sweep, "1.8.0", "1.7.0").await.unwrap();
+        said(&format!("1.8.0 and back: {reason}"), sweep.deaths().kills());
+        stands(stage, Some(&new)).await;
+
+        let figures = load.since(&begun).await.unwrap();
+        let deaths = sweep.deaths();
+        eprintln!(
+            "{}\n{} writes saw both deaths; {figures}",
+            deaths.table(),
+            deaths.complete()
+        );
+        assert_eq!(course.broken(), Vec::<String>::new());
+        let missed = deaths.steps_missed(&[Phase::Upgrade, Phase::Rollback]);
+        let told_only = |(_, step): &(Phase, &str)| *step == "Status";
+        assert!(missed.iter().all(told_only), "{missed:?}: {deaths:#?}");
+        assert!(deaths.complete() >= WRITES, "{deaths:#?}");
+        assert_eq!(figures.failed, 0, "{figures}: {:#?}", figures.failures);
+        assert_eq!(figures.wrong, 0, "{figures}");
+
+        sweep.end().unwrap();
+        remove_namespace(stage, NAMESPACE).await;
+        left(stage).await;
+        for release in &releases {
+            delete(stage, release);
+        }
+    });
+}
