@@ -17,7 +17,7 @@ use serde_json::Value;
 
 pub use credentials::{CREDENTIALS_KEY, CREDENTIALS_TYPE, Credentials, merged};
 pub use membership::{GRACE, Membership, Mode, NamespaceFact, PodMeta, membership};
-pub use signal::{Answer, Answers, Evidence, Question};
+pub use signal::{Answer, Answers, Evidence, ProbePod, Question};
 
 use crate::names;
 
@@ -167,6 +167,8 @@ pub struct Pod {
     pub restarts: i32,
     /// The image of every container is on the node.
     pub pulled: bool,
+    /// Its address: it has one as soon as it has its sandbox.
+    pub address: Option<String>,
 }
 
 impl Pod {
@@ -281,6 +283,10 @@ pub struct Facts {
     pub nodes: BTreeMap<String, Arc<Node>>,
     /// Pods of the data plane's namespace by name.
     pub pods: BTreeMap<String, Arc<Pod>>,
+    /// Pods of the operator's own probe by name.
+    pub probes: BTreeMap<String, Arc<Pod>>,
+    /// Pods of the probe that the API server does not take, by name, and why.
+    pub refused_probes: BTreeMap<String, String>,
     /// Namespaces by name.
     pub namespaces: BTreeMap<String, Arc<NamespaceFact>>,
     /// Running pods with an own network namespace, by namespace and name.

@@ -14,7 +14,7 @@ use crate::api::v1alpha1::LeavePolicy;
 use crate::facts::{Facts, Live, Membership, ObjectKey, Pod};
 use crate::health;
 use crate::names;
-use crate::plan::{Act, Object, Plan};
+use crate::plan::{Act, Object, Plan, remains_of_probe};
 use crate::status::{Problem, Wait};
 pub use progress::{Progress, Stage};
 
@@ -67,6 +67,7 @@ pub fn plan(
         now,
         plan: Plan::new(Step::Leave),
     };
+    leave.plan.acts.extend(remains_of_probe(facts));
     let wait = if stands {
         leave.stages(terms, membership)
     } else {

@@ -5,6 +5,7 @@
 //! ```text
 //! cli, operator          the shell: has a client, does I/O
 //! metrics, telemetry     what the shell counts and writes
+//! probe                  the program in the pods of the operator's own probe
 //! ------------------------------------------------------------
 //! plan, leave, status, decide    decisions: facts and now -> what next
 //! rights                 what the operator may do
@@ -32,6 +33,7 @@ pub mod operator;
 pub mod plan;
 pub mod platform;
 pub mod preflight;
+pub mod probe;
 pub mod rights;
 pub mod status;
 pub mod telemetry;

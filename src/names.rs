@@ -11,7 +11,7 @@ pub const OPERATOR_NAMESPACE: &str = "applink-operator";
 /// Namespace of the data plane and of `cacerts`. Pod Security: privileged.
 pub const SYSTEM_NAMESPACE: &str = "applink-system";
 
-/// Namespace of the operator's own probe peer, made and removed by the operator.
+/// Namespace of the operator's own probe: enrolled, and empty while no node moves. Pod Security: restricted.
 pub const PROBE_NAMESPACE: &str = "applink-probe";
 
 /// The network that a member joins when its spec names none; made on demand.
@@ -44,9 +44,12 @@ pub const TEMPLATE_HASH_ANNOTATION: &str = "applink.dev/template-hash";
 /// Node label: absent = settled proxy only, `<rev>.moving` = both, `<rev>` = arriving only.
 pub const NODE_ZTUNNEL_LABEL: &str = "applink.dev/ztunnel";
 
+/// How the value of [`NODE_ZTUNNEL_LABEL`] ends on a node that carries two proxies.
+pub const MOVING_SUFFIX: &str = ".moving";
+
 /// Value of [`NODE_ZTUNNEL_LABEL`] on a node that carries the settled proxy and this revision's.
 pub fn moving(revision: &str) -> String {
-    format!("{revision}.moving")
+    format!("{revision}{MOVING_SUFFIX}")
 }
 
 /// Annotation of a revision's proxy `DaemonSet`: the network agent that belongs to it, as JSON.
@@ -127,6 +130,15 @@ pub const ZTUNNEL: &str = "ztunnel";
 
 /// Value of label `app` on what pulls images before a rollout.
 pub const PREPULL: &str = "applink-prepull";
+
+/// Value of label `app` on pods of the operator's own probe.
+pub const PROBE: &str = "applink-probe";
+
+/// Where a pod of the probe answers other pods, through the mesh.
+pub const PROBE_PORT: u16 = 8080;
+
+/// Where a pod of the probe is told whom to ask, on its loopback.
+pub const PROBE_ASK_PORT: u16 = 8081;
 
 /// Value of label `app` on the control plane.
 pub const ISTIOD: &str = "istiod";

@@ -208,10 +208,19 @@ fn home() -> Vec<PolicyRule> {
     ]
 }
 
+/// What the operator may do in the namespace of its own probe: run small pods, and ask them.
+fn probe() -> Vec<PolicyRule> {
+    vec![
+        rule(&[""], &["pods"], &["create", "patch", "delete"]),
+        rule(&[""], &["pods/portforward"], &["get", "create"]),
+    ]
+}
+
 /// What the operator may do in single namespaces.
-pub fn by_namespace() -> [(&'static str, Vec<PolicyRule>); 4] {
+pub fn by_namespace() -> [(&'static str, Vec<PolicyRule>); 5] {
     [
         (names::SYSTEM_NAMESPACE, system()),
+        (names::PROBE_NAMESPACE, probe()),
         (names::OPERATOR_NAMESPACE, home()),
         ("default", openshift()),
         ("kube-system", network()),

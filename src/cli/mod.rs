@@ -77,6 +77,9 @@ enum Command {
     Operator(crate::operator::Settings),
     /// Run the node proxy (in the cluster, on every node)
     Ztunnel(serve::ZtunnelArgs),
+    /// Answer other pods of the operator's own probe, and ask those that it names
+    #[command(hide = true)]
+    Probe,
     /// Say whether anything of istio-cni is left on this node
     #[command(hide = true)]
     VerifyNodeClean(verify_node::Args),
@@ -126,6 +129,7 @@ fn run(cli: Cli, called_as: &str) -> Result<ExitCode, Failure> {
         Command::Version(args) => version::run(&args, &cli.cluster),
         Command::Operator(settings) => serve::operator(&settings),
         Command::Ztunnel(args) => Ok(serve::ztunnel(&args)),
+        Command::Probe => serve::probe(),
         Command::VerifyNodeClean(args) => verify_node::run(&args),
         Command::PackDefinitions(args) => pack::run(&args),
         Command::Crd => install::print_kinds(),

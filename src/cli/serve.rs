@@ -37,6 +37,21 @@ pub fn ztunnel(args: &ZtunnelArgs) -> ExitCode {
     applink_ztunnel::app::run(&args.arguments)
 }
 
+/// Runs a pod of the operator's own probe until it is told to stop.
+///
+/// # Errors
+/// What could not be started.
+pub fn probe() -> Result<ExitCode, Failure> {
+    crate::probe::run().map_err(|error| {
+        Failure::new(
+            "the probe ended",
+            error.to_string(),
+            "it is run by the operator, in pods of its own",
+        )
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

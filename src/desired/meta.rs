@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::blueprint::Blueprint;
+use crate::blueprint::{Blueprint, Owner};
 use crate::names;
 
 /// UID of the `MeshMember` an object belongs to (annotation): tells members of one name, one after the other, apart.
@@ -46,6 +46,8 @@ pub enum Component {
     Ztunnel,
     /// What pulls images.
     Prepull,
+    /// The operator's own probe.
+    Probe,
     /// Mesh-wide policy.
     Mesh,
 }
@@ -60,6 +62,7 @@ impl Component {
             Self::Cni => "istio-cni",
             Self::Ztunnel => "ztunnel",
             Self::Prepull => "prepull",
+            Self::Probe => "probe",
             Self::Mesh => "mesh",
         }
     }
@@ -83,22 +86,27 @@ pub(super) fn cluster(
     component: Component,
     name: impl Into<String>,
 ) -> ObjectMeta {
+    owned(&blueprint.owner, component, name)
+}
+
+/// Metadata of an object that depends on nothing of a blueprint but whose it is.
+pub(super) fn owned(owner: &Owner, component: Component, name: impl Into<String>) -> ObjectMeta {
     ObjectMeta {
         name: Some(name.into()),
-        labels: Some(labels(blueprint, component)),
-        annotations: Some(texts([(MEMBER_UID_ANNOTATION, &blueprint.owner.uid)])),
+        labels: Some(labels(owner, component)),
+        annotations: Some(texts([(MEMBER_UID_ANNOTATION, &owner.uid)])),
         ..ObjectMeta::default()
     }
 }
 
 /// Labels every object carries. Nothing here changes within the life of a member, so shared objects of two releases are equal.
-fn labels(blueprint: &Blueprint, component: Component) -> Texts {
+fn labels(owner: &Owner, component: Component) -> Texts {
     texts([
         (names::MANAGED_BY_LABEL, names::MANAGED_BY),
         ("app.kubernetes.io/part-of", "applink"),
         ("app.kubernetes.io/name", component.as_str()),
         (COMPONENT_LABEL, component.as_str()),
-        (names::MEMBER_LABEL, &blueprint.owner.name),
+        (names::MEMBER_LABEL, &owner.name),
     ])
 }
 

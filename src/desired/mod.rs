@@ -17,6 +17,7 @@ pub mod mesh;
 pub mod meta;
 mod pod;
 mod prepull;
+pub mod probe;
 pub mod rbac;
 pub mod secrets;
 pub mod validator;

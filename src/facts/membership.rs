@@ -71,11 +71,12 @@ pub struct PodMeta {
     pub revision: Option<Box<str>>,
 }
 
-/// Namespaces whose pods are never captured.
-const EXCLUDED: [&str; 3] = [
+/// Namespaces whose pods are never captured, and the probe's, whose pods are nobody's workload.
+const EXCLUDED: [&str; 4] = [
     "kube-system",
     names::SYSTEM_NAMESPACE,
     names::OPERATOR_NAMESPACE,
+    names::PROBE_NAMESPACE,
 ];
 
 impl PodMeta {
@@ -192,9 +193,11 @@ mod tests {
             .namespaces
             .insert("shop".to_owned(), namespace(Some("ambient")));
         facts.namespaces.insert("plain".to_owned(), namespace(None));
-        facts
-            .namespaces
-            .insert("kube-system".to_owned(), namespace(Some("ambient")));
+        for ours in ["kube-system", names::PROBE_NAMESPACE] {
+            facts
+                .namespaces
+                .insert(ours.to_owned(), namespace(Some("ambient")));
+        }
         for (space, name, pod) in [
             ("shop", "in", pod(Mode::Inherit, true, 100)),
             ("shop", "lost", pod(Mode::Inherit, false, 100)),
@@ -203,6 +206,11 @@ mod tests {
             ("plain", "own", pod(Mode::Ambient, true, 100)),
             ("plain", "left", pod(Mode::Inherit, false, 100)),
             ("kube-system", "dns", pod(Mode::Inherit, false, 100)),
+            (
+                names::PROBE_NAMESPACE,
+                "node-a",
+                pod(Mode::Inherit, false, 100),
+            ),
         ] {
             facts
                 .workloads

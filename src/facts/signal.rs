@@ -61,6 +61,29 @@ pub enum Question {
         /// Its uid.
         uid: String,
     },
+    /// Do new connections between the probe's pod on a node and another one go through, both ways?
+    Probe {
+        /// The node.
+        node: String,
+        /// Incarnation of the proxy they go through there.
+        proxy: String,
+        /// The pod on that node and two elsewhere: the second one is asked and asks, and asks the third one so that it
+        /// is known whether anybody is let through at all.
+        pods: Box<[ProbePod; 3]>,
+    },
+}
+
+/// A pod of the operator's own probe.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProbePod {
+    /// Its name.
+    pub pod: String,
+    /// Its incarnation.
+    pub uid: String,
+    /// Its address.
+    pub address: String,
+    /// The node it is on.
+    pub node: String,
 }
 
 impl Question {
@@ -70,7 +93,8 @@ impl Question {
             Self::Proxy { node, .. }
             | Self::StandDown { node, .. }
             | Self::Room { node, .. }
-            | Self::Sandboxes { node, .. } => Some(node),
+            | Self::Sandboxes { node, .. }
+            | Self::Probe { node, .. } => Some(node),
             Self::ControlPlane { .. } => None,
         }
     }
@@ -83,6 +107,7 @@ impl fmt::Display for Question {
             | Self::Proxy { pod, .. }
             | Self::StandDown { pod, .. } => write!(f, "Pod {pod}"),
             Self::Room { node, .. } | Self::Sandboxes { node, .. } => write!(f, "Node {node}"),
+            Self::Probe { pods, .. } => write!(f, "Pod {}", pods[0].pod),
         }
     }
 }

@@ -118,6 +118,31 @@ fn deleted(leave: &Leave) -> Vec<String> {
 }
 
 #[test]
+fn pods_of_the_probe_that_a_rollout_left_go_first() {
+    let mut facts = cluster();
+    for (name, deleting) in [("node-a", false), ("peer-0-a", true)] {
+        let pod = Pod {
+            name: name.to_owned(),
+            deleting,
+            ..Pod::default()
+        };
+        facts.probes.insert(name.to_owned(), Arc::new(pod));
+    }
+    let mut progress = Progress::default();
+    let none = Membership::default();
+    let terms = terms(LeavePolicy::RefuseWhileEnrolled);
+    let leave = plan(&facts, &terms, &none, &mut progress, at(0));
+    assert_eq!(deleted(&leave), ["node-a", "ztunnel-1"]);
+    let nothing = Facts {
+        probes: facts.probes,
+        ..Facts::default()
+    };
+    let mut progress = Progress::default();
+    let leave = plan(&nothing, &terms, &none, &mut progress, at(0));
+    assert_eq!(deleted(&leave), ["node-a"], "though nothing else is left");
+}
+
+#[test]
 fn enrolled_namespaces_hold_a_leave_and_are_named() {
     let mut progress = Progress::default();
     let leave = plan(

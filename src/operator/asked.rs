@@ -48,6 +48,9 @@ impl Asked {
                 .pods
                 .get(pod)
                 .is_some_and(|pod| pod.incarnation() == *uid),
+            Question::Probe { pods, .. } => pods.iter().all(|one| {
+                (facts.probes.get(&one.pod)).is_some_and(|pod| pod.incarnation() == one.uid)
+            }),
             Question::Room { node, uid, .. } | Question::Sandboxes { node, uid } => {
                 facts.nodes.get(node).is_some_and(|node| node.uid == *uid)
             }

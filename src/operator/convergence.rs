@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::error::Error;
 use super::heading::Heading;
@@ -124,6 +124,9 @@ impl Operator {
         let bundle = self.bundle.clone().unwrap_or_default();
         let plan = plan::plan(seen.facts, targets, orders, &bundle, phase, seen.now);
         earlier(next, plan.again_at);
+        for note in &plan.notes {
+            warn!(member = seen.name, "{note}");
+        }
         outcome.rollout = rollout(&plan, orders, target);
         self.tell(seen, heading, &plan, phase, outcome);
         if outcome.rollout.ended.is_some() {

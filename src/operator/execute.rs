@@ -12,7 +12,7 @@ use super::apply::{self, limited};
 use super::error::{Error, is_conflict, is_gone};
 use super::pass::Operator;
 use super::world::resource;
-use super::{mark, signals, sweep};
+use super::{mark, probe, signals, sweep};
 use crate::api::v1alpha1::{ApplicationNetwork, MeshMember};
 use crate::facts::{Answer, Facts, ObjectKey, Question};
 use crate::names;
@@ -96,6 +96,7 @@ impl Operator {
                 self.world.put(&object.key, live);
                 Ok(())
             }
+            Act::Place(object) => self.place(object).await,
             Act::Delete { key, uid } => {
                 info!(object = %key, "deleting");
                 self.metrics.act("delete");
@@ -199,6 +200,7 @@ impl Operator {
                     ..
                 } => signals.room(node, *millicores, *bytes).await,
                 Question::Sandboxes { node, .. } => signals::sandboxes(&*signals, node).await,
+                Question::Probe { pods, .. } => probe::probe(&*signals, pods).await,
             };
             debug!(%question, ?seen, "answered");
             let mut answers = asked.answers.lock().unwrap_or_else(PoisonError::into_inner);

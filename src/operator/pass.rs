@@ -48,6 +48,8 @@ pub struct Operator {
     pub absences: survey::Absences,
     /// What the operator may not do.
     pub rights: Rights,
+    /// Pods of the probe that the API server did not take: when, and why.
+    pub refused: BTreeMap<String, (Timestamp, String)>,
     /// Something was done since memory was given back.
     pub worked: bool,
     backoff: Backoff,
@@ -89,6 +91,7 @@ impl Operator {
             leaving: BTreeMap::new(),
             absences: survey::Absences::default(),
             rights: Rights::default(),
+            refused: BTreeMap::new(),
             worked: false,
             backoff: Backoff::default(),
         }
@@ -98,6 +101,7 @@ impl Operator {
     pub async fn pass(&mut self, now: Timestamp) -> Option<Timestamp> {
         while self.tasks.try_join_next().is_some() {}
         let mut facts = self.world.facts();
+        self.recall_refused(&mut facts, now);
         let members: Vec<MeshMember> = self
             .world
             .members

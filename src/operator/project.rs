@@ -166,6 +166,7 @@ pub fn pod(object: K8sPod) -> Option<(String, Pod)> {
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
         created: meta.creation_timestamp.map(|time| time.0),
         trouble: waiting.or_else(unscheduled),
+        address: status.pod_ip.filter(|address| !address.is_empty()),
         pulled: {
             let all = spec.containers.len() + spec.init_containers.as_ref().map_or(0, Vec::len);
             let pulled = containers

@@ -19,6 +19,7 @@ use super::signing::Mesh;
 use super::{project, room};
 use crate::facts::{Evidence, NamespaceFact, PodMeta, Question};
 use crate::names;
+use crate::probe::Figures;
 
 /// The longest a component may take to answer.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -51,6 +52,12 @@ pub trait Signals: Send + Sync {
     fn stand_down<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<Evidence, String>>;
     /// Namespace and name of the pods of a node that wait for their sandbox.
     fn without_sandbox<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<String>, String>>;
+    /// A pod of the probe makes new connections to an address.
+    fn connections<'a>(
+        &'a self,
+        pod: &'a str,
+        address: &'a str,
+    ) -> BoxFuture<'a, Result<Figures, String>>;
     /// A node has room for one more pod with these requests.
     fn room<'a>(
         &'a self,
@@ -76,6 +83,7 @@ impl PortForward {
 
     async fn stream(
         &self,
+        namespace: &str,
         pod: &str,
         port: u16,
     ) -> Result<
@@ -85,7 +93,7 @@ impl PortForward {
         ),
         String,
     > {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), names::SYSTEM_NAMESPACE);
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let mut forward = api
             .portforward(pod, &[port])
             .await
@@ -107,7 +115,7 @@ impl PortForward {
         method: hyper::Method,
         path: &str,
     ) -> Result<(u16, Bytes), String> {
-        let (forward, stream) = self.stream(pod, port).await?;
+        let (forward, stream) = self.stream(names::SYSTEM_NAMESPACE, pod, port).await?;
         let answer = request(stream, method, path).await;
         forward.abort();
         answer
@@ -162,7 +170,8 @@ impl Signals for PortForward {
                     text: format!("/ready answers {status}"),
                 });
             }
-            let (forward, stream) = self.stream(pod, names::ISTIOD_XDS_PORT).await?;
+            let system = names::SYSTEM_NAMESPACE;
+            let (forward, stream) = self.stream(system, pod, names::ISTIOD_XDS_PORT).await?;
             let signed = match mesh.connect(stream).await {
                 Ok(stream) => mesh.sign(&self.client, stream).await,
                 Err(error) => Err(error),
@@ -231,6 +240,24 @@ impl Signals for PortForward {
                 good: status == 200,
                 text: format!("{path} answers {status}"),
             })
+        }))
+    }
+
+    fn connections<'a>(
+        &'a self,
+        pod: &'a str,
+        address: &'a str,
+    ) -> BoxFuture<'a, Result<Figures, String>> {
+        Box::pin(limited(async move {
+            let port = names::PROBE_ASK_PORT;
+            let (forward, stream) = self.stream(names::PROBE_NAMESPACE, pod, port).await?;
+            let answer = request(stream, hyper::Method::GET, &format!("/ask/{address}")).await;
+            forward.abort();
+            let (status, body) = answer?;
+            if status != 200 {
+                return Err(format!("{pod} answers {status}"));
+            }
+            serde_json::from_slice(&body).map_err(|error| format!("{pod}: {error}"))
         }))
     }
 
@@ -437,6 +464,7 @@ pub fn pod_of(question: &Question) -> Option<&str> {
         Question::ControlPlane { pod, .. }
         | Question::Proxy { pod, .. }
         | Question::StandDown { pod, .. } => Some(pod),
+        Question::Probe { pods, .. } => Some(&pods[0].pod),
         Question::Room { .. } | Question::Sandboxes { .. } => None,
     }
 }

@@ -57,6 +57,13 @@ impl Signals for Silence {
     fn without_sandbox<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<String>, String>> {
         Box::pin(async { Ok(Vec::new()) })
     }
+    fn connections<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<crate::probe::Figures, String>> {
+        Box::pin(async { Err("nobody answers".to_owned()) })
+    }
     fn room<'a>(&'a self, _: &'a str, _: u64, _: u64) -> BoxFuture<'a, Result<Evidence, String>> {
         Box::pin(async { Err("nobody answers".to_owned()) })
     }

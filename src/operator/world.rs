@@ -50,6 +50,8 @@ pub struct World {
     definitions: M<String, Definition>,
     nodes: M<String, Node>,
     pods: M<String, Pod>,
+    /// Pods of the operator's own probe.
+    pub probes: M<String, Pod>,
     namespaces: M<String, NamespaceFact>,
     workloads: M<(String, String), PodMeta>,
     others: Vec<M<(String, String), OtherFact>>,
@@ -156,6 +158,11 @@ impl World {
             ),
             nodes: watch.all::<K8sNode, _, _>(Config::default().page_size(PAGE), project::node),
             pods: watch.system::<K8sPod, _, _>(Config::default().page_size(PAGE), project::pod),
+            probes: watch.namespaced::<K8sPod, _, _>(
+                names::PROBE_NAMESPACE,
+                Config::default().page_size(PAGE),
+                project::pod,
+            ),
             namespaces: watch.all::<PartialObjectMeta<Namespace>, _, _>(
                 Config::default().page_size(PAGE),
                 project::namespace,
@@ -215,6 +222,7 @@ impl World {
             state(&self.definitions),
             state(&self.nodes),
             state(&self.pods),
+            state(&self.probes),
             state(&self.namespaces),
             state(&self.workloads),
             state(&self.policies),
@@ -295,6 +303,7 @@ impl World {
             definitions: self.definitions.all(),
             nodes: self.nodes.all(),
             pods: self.pods.all(),
+            probes: self.probes.all(),
             namespaces,
             workloads: self.workloads.all(),
             others: self

@@ -16,6 +16,8 @@ pub enum Act {
     Apply(Box<Object>),
     /// Apply these definitions from the folder.
     Define(Vec<String>),
+    /// Create a pod of the operator's own probe. What the API server does not take fails nothing.
+    Place(Box<Object>),
     /// Delete an object of ours, if it is still this one.
     Delete {
         /// Which.
@@ -126,6 +128,8 @@ pub struct Plan {
     pub failed: Option<Failed>,
     /// When to look again although nothing changes.
     pub again_at: Option<Timestamp>,
+    /// What operators should read in the log: a node that was not proved by every gate.
+    pub notes: Vec<String>,
 }
 
 impl Plan {
@@ -143,6 +147,7 @@ impl Plan {
             wave: None,
             failed: None,
             again_at: None,
+            notes: Vec::new(),
         }
     }
 

@@ -66,6 +66,12 @@ impl<'a> Proxies<'a> {
         })
     }
 
+    /// The image of its program.
+    pub fn image(&self) -> Option<&'a str> {
+        let container = "/spec/template/spec/containers/0/image";
+        self.live.body.pointer(container)?.as_str()
+    }
+
     /// Its program is ours: it knows what upstream's does not.
     pub fn is_applink(&self) -> bool {
         self.live

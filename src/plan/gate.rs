@@ -26,6 +26,8 @@ pub enum Gate {
     Proxy,
     /// The proxy serves exactly the enrolled pods.
     Pods,
+    /// New connections of the operator's own probe go through it.
+    Probe,
     /// Both stay up for a while.
     Soak,
 }
@@ -38,6 +40,7 @@ impl fmt::Display for Gate {
             Self::Agent => "Agent",
             Self::Proxy => "Proxy",
             Self::Pods => "Pods",
+            Self::Probe => "Probe",
             Self::Soak => "Soak",
         })
     }

@@ -21,6 +21,7 @@ mod orders;
 mod passage;
 mod planes;
 mod prepull;
+mod probe;
 mod retire;
 mod rollout;
 mod target;
@@ -43,6 +44,7 @@ pub use gate::{Failed, Gate};
 pub use nodes::NodeView;
 pub use orders::Orders;
 pub use planes::is_used;
+pub use probe::remains as remains_of_probe;
 pub use target::{APPLIED_ANNOTATION, NodeRules, Object, Target};
 pub use targets::Targets;
 

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use super::{Act, Bundle, Object, Orders, Phase, Plan, Targets, plan, planes};
 use crate::facts::{
-    Accepted, Answer, Definition, Evidence, Facts, Live, Node, ObjectKey, Pod, Question,
-    fingerprint,
+    Accepted, Answer, Definition, Evidence, Facts, Live, NamespaceFact, Node, ObjectKey, Pod,
+    Question, Trouble, fingerprint,
 };
 use crate::names;
 pub use fixtures::blueprint;
@@ -44,6 +44,10 @@ pub struct Model {
     pub most_in_flight: usize,
     /// Nodes that were not ready at some time: one that is lost in flight comes back beside those that began meanwhile.
     pub lost: BTreeSet<String>,
+    /// Revisions whose proxies get ready and refuse connections.
+    pub refusing: BTreeSet<String>,
+    /// Nodes on which a pod of the probe does not start, and what keeps it; nothing known where it is empty.
+    pub unprobed: BTreeMap<String, Option<Trouble>>,
     /// Nodes that pull no image.
     pub stuck: BTreeSet<String>,
     /// Nodes without room.
@@ -70,9 +74,21 @@ impl Model {
             lost: BTreeSet::new(),
             full: BTreeSet::new(),
             crowded: BTreeSet::new(),
+            refusing: BTreeSet::new(),
+            unprobed: BTreeMap::new(),
             stuck: BTreeSet::new(),
             counter: 0,
         };
+        let mode = (
+            names::DATAPLANE_MODE_LABEL.to_owned(),
+            names::DATAPLANE_MODE_AMBIENT.to_owned(),
+        );
+        let space = NamespaceFact {
+            labels: BTreeMap::from([mode]),
+            ..NamespaceFact::default()
+        };
+        let name = names::PROBE_NAMESPACE.to_owned();
+        model.facts.namespaces.insert(name, space.into());
         for index in 0..nodes {
             model.add_node(&format!("node-{index}"));
         }
@@ -96,6 +112,7 @@ impl Model {
     pub fn remove_node(&mut self, name: &str) {
         self.facts.nodes.remove(name);
         self.facts.pods.retain(|_, pod| pod.node != name);
+        self.facts.probes.retain(|_, pod| pod.node != name);
         self.mesh.forget(name);
     }
 
@@ -225,6 +242,10 @@ impl Model {
                         .insert(name.clone(), Arc::new(definition));
                 }
             }
+            Act::Place(object) => self.place(object),
+            Act::Delete { key, uid } if key.kind == "Pod" => {
+                (self.facts.probes).retain(|name, pod| *name != key.name || pod.uid != *uid);
+            }
             Act::Delete { key, uid } => {
                 assert_ne!(key.name, names::CNI_DAEMON_SET, "the agent is never absent");
                 self.check_needs(key);
@@ -353,6 +374,18 @@ impl Model {
         let seen = match question {
             Question::ControlPlane { pod, .. } => {
                 Ok(!self.mute.iter().any(|name| pod.starts_with(name)))
+            }
+            Question::Probe { node, pods, .. } => {
+                assert!(self.facts.probes.contains_key(&pods[0].pod));
+                let is_refused = |pod: &&Pod| {
+                    let revision = pod.labels.get(names::REVISION_LABEL);
+                    pod.node == *node && revision.is_some_and(|one| self.refusing.contains(one))
+                };
+                Ok(self
+                    .facts
+                    .pods_with("app", names::ZTUNNEL)
+                    .find(is_refused)
+                    .is_none())
             }
             Question::Room { node, .. } => Ok(!self.full.contains(node)),
             Question::Sandboxes { node, .. } => Ok(!self.crowded.contains(node)),

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::act::{Act, Plan};
 use super::gate::{Failed, Gate, Proof, crashed, overdue, prove};
+use super::probe::{Probes, Standing, Verdict};
 use super::target::NodeRules;
 use super::way::{Place, Way};
 use crate::facts::{Facts, Node, Pod, Question};
@@ -80,6 +81,8 @@ pub(super) struct Passage<'a> {
     pub other_agents: Vec<&'a Pod>,
     /// No agent of the wanted template is there yet.
     pub lacks_agent: bool,
+    /// Its probe is to be placed before the settled proxy may go.
+    pub lacks_probe: bool,
     /// What is waited for.
     pub told: String,
     /// What is wrong with a pod of it.
@@ -133,6 +136,8 @@ pub(super) struct Judge<'a, 'p> {
     pub foreign: Vec<&'p str>,
     /// Nodes that have not pulled the images yet.
     pub behind: BTreeSet<&'p str>,
+    /// The operator's own probe; none on the way back, which must depend on as little as possible.
+    pub probes: Option<&'p Probes<'a>>,
     pub soak: SignedDuration,
     pub timeout: SignedDuration,
     pub now: Timestamp,
@@ -158,6 +163,7 @@ impl<'a> Judge<'a, '_> {
                 .copied()
                 .collect(),
             lacks_agent: !agents.iter().any(|pod| !pod.deleting && is_wanted(pod)),
+            lacks_probe: false,
             told: "it waits for its turn".to_owned(),
             trouble: crate::health::trouble(agents.iter().chain(&proxies).copied()),
             failed: None,
@@ -318,6 +324,19 @@ impl<'a> Judge<'a, '_> {
             }
         }
         if leavers.is_empty() || self.serves(passage, survivor, agent, &leavers, plan) {
+            match self.probes.map(|probes| probes.standing(passage.node)) {
+                Some(Standing::Lacking) => {
+                    passage.lacks_probe = true;
+                    "its probe is being placed".clone_into(&mut passage.told);
+                    return;
+                }
+                Some(Standing::None(why)) => {
+                    let name = &passage.node.name;
+                    plan.notes
+                        .push(format!("node {name} moves without the probe: {why}"));
+                }
+                Some(Standing::There) | None => {}
+            }
             let mark = passage.mark.get_or_insert_default();
             mark.label = Some(self.way.label(Place::End));
         }
@@ -383,6 +402,9 @@ impl<'a> Judge<'a, '_> {
             passage.mark = Some(untaint());
             return;
         }
+        let Some(probed) = self.probed(passage, survivor, plan) else {
+            return;
+        };
         let since = survivor.ready_since.max(agent.ready_since);
         let until = since.and_then(|since| since.checked_add(self.soak).ok());
         if let Some(until) = until.filter(|until| self.way.is_forward && *until > self.now) {
@@ -390,12 +412,48 @@ impl<'a> Judge<'a, '_> {
             passage.stage = Stage::Soaking;
             passage.told = format!("it is watched until {until:.0}");
             passage.failed = overdue(survivor, Gate::Soak, self.timeout, plan, self.now);
+            if let (Some(probes), Some(question)) = (self.probes, probed) {
+                probes.watch(question, plan, self.now);
+            }
             return;
         }
         passage.stage = Stage::Done;
         passage.flight = Flight::Done;
         passage.proof = Some(alone(passage.node, survivor, agent, &[]));
         "it is done".clone_into(&mut passage.told);
+    }
+
+    /// Whether the probe lets a node go on, and what it was asked: nothing where there is none, or none that can tell.
+    fn probed(
+        &self,
+        passage: &mut Passage<'a>,
+        survivor: &Pod,
+        plan: &mut Plan,
+    ) -> Option<Option<Question>> {
+        let verdict = self
+            .probes
+            .and_then(|one| one.judge(passage.node, survivor, self.timeout, plan, self.now));
+        match verdict {
+            None => return Some(None),
+            Some(Verdict::Passed(question)) => return Some(Some(*question)),
+            Some(Verdict::Blind(why)) => {
+                let node = &passage.node.name;
+                plan.notes
+                    .push(format!("node {node} is not proved by the probe: {why}"));
+                return Some(None);
+            }
+            Some(Verdict::Waits(told)) => passage.told = format!("probe: {told}"),
+            Some(Verdict::Failed(told)) => {
+                passage.told = format!("probe: {told}");
+                passage.failed = Some(Failed {
+                    gate: Gate::Probe,
+                    node: passage.node.name.clone(),
+                    pod: survivor.name.clone(),
+                    message: format!("probe: {told}"),
+                });
+            }
+        }
+        None
     }
 
     /// A proxy that cannot be told to reconnect gets the full list from an agent that starts.

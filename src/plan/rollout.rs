@@ -12,6 +12,7 @@ use super::fleet::{Course, Proxies, course, daemon_sets};
 use super::passage::{Flight, Judge, Passage, Pods, is_tainted, pods};
 use super::planes::{self, Planes};
 use super::prepull;
+use super::probe::{self, Probes};
 use super::target::{Object, Target};
 use super::targets::Targets;
 use super::wave;
@@ -60,6 +61,9 @@ pub(super) fn go_on(
     let course = course(facts, target.revision.as_str(), reverts);
     if !is_needed(facts, target, &course) {
         return stay(facts, targets, &course, plan, now);
+    }
+    if !matches!(course, Course::Forward { .. }) {
+        probe::clear(facts, &mut plan);
     }
     plan.is_rolling = true;
     plan.is_revertible = !finishing;
@@ -138,6 +142,7 @@ fn stay(
     );
     plan.step = Step::Verify;
     prepull::clear(facts, None, &mut plan);
+    probe::clear(facts, &mut plan);
     plan.done = retire::control_planes(facts, targets, plan.is_held, &mut plan, now);
     plan.is_rolling = !plan.done && targets.settled.is_some();
     super::apply(facts, &targets.left(&plan).policy, &mut plan);
@@ -239,6 +244,7 @@ impl<'a> Tour<'a> {
         way: &Way,
         agent: Option<&str>,
         soak: SignedDuration,
+        probes: Option<&Probes<'a>>,
         plan: &mut Plan,
     ) -> Vec<Passage<'a>> {
         let judge = Judge {
@@ -251,6 +257,7 @@ impl<'a> Tour<'a> {
                 .map(|one| one.revision)
                 .collect(),
             behind: prepull::behind(self.facts, self.target),
+            probes,
             soak,
             timeout: self.orders.strategy.gate_timeout,
             now: self.now,
@@ -265,7 +272,7 @@ impl<'a> Tour<'a> {
 
     fn forward(
         &self,
-        settled: &Proxies<'_>,
+        settled: &Proxies<'a>,
         arriving: Option<&Proxies<'_>>,
         mut plan: Plan,
     ) -> Plan {
@@ -304,7 +311,14 @@ impl<'a> Tour<'a> {
         } else {
             strategy.canary_soak
         };
-        let mut passages = self.look(&way, Some(&target.agent_hash), soak, &mut plan);
+        let probes = Probes::of(self.facts, settled);
+        let mut passages = self.look(
+            &way,
+            Some(&target.agent_hash),
+            soak,
+            Some(&probes),
+            &mut plan,
+        );
         if let Some(wanted) = agent_of(target) {
             let settled = settled.agent().map(Object::of).filter(|_| !canary_passed);
             let templates = Templates {
@@ -314,6 +328,7 @@ impl<'a> Tour<'a> {
             agent::replace(self.facts, templates, &passages, &self.pods, &mut plan);
         }
         marks(&passages, &mut plan);
+        self.tend(&probes, &passages, &mut plan);
         plan.wave = Some(wave::number(&passages, strategy, canary_passed));
         if !self.finishing {
             plan.failed = passages.iter().find_map(|one| one.failed.clone());
@@ -358,7 +373,7 @@ impl<'a> Tour<'a> {
         }
         let agent = settled_agent(settled, self.target);
         let hash = agent.as_ref().and_then(Object::template_hash);
-        let mut passages = self.look(&way, hash, SignedDuration::ZERO, &mut plan);
+        let mut passages = self.look(&way, hash, SignedDuration::ZERO, None, &mut plan);
         if let Some(wanted) = &agent {
             let templates = Templates {
                 wanted,

@@ -1,6 +1,7 @@
 //! What plans must never do, and always come to.
 
 mod install;
+mod probe;
 mod properties;
 mod rollout;
 mod upgrade;

@@ -14,6 +14,7 @@ mod containers;
 mod control_plane;
 mod identity;
 mod nodes;
+mod probe;
 
 use std::fmt::Write;
 

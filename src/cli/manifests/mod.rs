@@ -60,7 +60,7 @@ pub fn files(choice: &Choice) -> Vec<File> {
     vec![
         File {
             name: "namespaces.yaml",
-            about: "the operator's namespace and the data plane's",
+            about: "the operator's namespace, the data plane's, and that of the operator's own probe",
             objects: namespaces::objects(),
         },
         File {

@@ -81,6 +81,7 @@ pub fn resource_of(kind: &str) -> Option<ApiResource> {
             ATTACHMENT_KIND,
             ("", "v1", "Namespace", "namespaces"),
             ("", "v1", "Secret", "secrets"),
+            ("", "v1", "Pod", "pods"),
         ])
         .find(|one| one.2 == kind)
         .map(resource)

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Model, is_agent, is_proxy, is_puller};
+use super::{Model, Object, is_agent, is_proxy, is_puller};
 use crate::facts::{Live, Node, ObjectKey, Pod};
 use crate::names;
 
@@ -23,7 +23,10 @@ impl Model {
             2 => self.deploy(),
             3 => self.schedule(),
             4 => self.facts.root_config_map |= self.deployed(),
-            5 => self.start_one(choice),
+            5 => {
+                self.start_one(choice);
+                self.start_probes();
+            }
             6 => self.end_one(),
             _ => self.workload(choice),
         }
@@ -209,6 +212,43 @@ impl Model {
             self.mesh.connect(&pod.node, name);
         }
         self.facts.pods.insert(name.clone(), Arc::new(pod));
+    }
+
+    /// A pod of the probe is there, on the node that its affinity names.
+    pub(super) fn place(&mut self, object: &Object) {
+        let name = object.key.name.clone();
+        let field = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchFields/0/values/0";
+        let node = object.manifest.body.pointer(field);
+        let node = node.and_then(Value::as_str).unwrap().to_owned();
+        assert!(self.facts.nodes.contains_key(&node), "{name} is nowhere");
+        let pod = Pod {
+            uid: self.next(),
+            created: Some(self.now),
+            name: name.clone(),
+            node,
+            ..Pod::default()
+        };
+        self.facts.probes.insert(name, Arc::new(pod));
+    }
+
+    fn start_probes(&mut self) {
+        let now = self.now;
+        for pod in self.facts.probes.values_mut() {
+            let pod = Arc::make_mut(pod);
+            if let Some(trouble) = self.unprobed.get(&pod.node) {
+                pod.trouble.clone_from(trouble);
+            } else if !pod.ready
+                && self
+                    .facts
+                    .nodes
+                    .get(&pod.node)
+                    .is_some_and(|node| node.ready)
+            {
+                pod.ready = true;
+                pod.ready_since = Some(now);
+                pod.address = Some("10.0.0.1".to_owned());
+            }
+        }
     }
 
     /// A proxy that was told to end has ended.

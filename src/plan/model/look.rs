@@ -46,6 +46,7 @@ impl Model {
             && planes::strangers(&self.facts, &[release]).is_empty()
             && self.silent().is_empty()
             && self.mesh.orphans() == 0
+            && self.facts.probes.is_empty()
             && !self
                 .facts
                 .nodes

@@ -7,7 +7,7 @@ use e2e::load::{Amount, Load};
 use e2e::progress::Progress;
 use e2e::releases::give_broken;
 use e2e::rollouts::strict;
-use e2e::stage::Stage;
+use e2e::stage::{self, Stage};
 use e2e::trace::Trace;
 use serde_json::{Value, json};
 
@@ -39,6 +39,60 @@ fn spec() -> Value {
     })
 }
 
+/// Puts what is broken into the release that runs.
+fn break_release(stage: &Stage, broken: Broken) {
+    let (component, reference) = broken.image();
+    let (repository, tag) = reference.rsplit_once(':').unwrap();
+    let mut release = Stage::release("1.6.0", &["Rapid"]);
+    release["spec"]["images"][component] = json!({"repository": repository, "tag": tag});
+    stage.apply(&release).unwrap();
+}
+
+#[test]
+fn a_proxy_that_refuses_connections_is_caught_where_nobody_uses_the_mesh() {
+    on_stage(|stage| async move {
+        give_broken(&mut cluster(), Progress::new()).unwrap();
+        remove_namespace(stage, NAMESPACE).await;
+        operator(stage).await;
+        stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
+        left(stage).await;
+        installed_with(stage, spec()).await;
+        let status = stage.read_member(MEMBER).await.unwrap().status.unwrap();
+        let membership = status.membership.unwrap();
+        assert_eq!((membership.namespaces, membership.enrolled), (0, 0));
+        let trace = Trace::start(stage).await.unwrap();
+        let clock = Instant::now();
+        break_release(stage, Broken::RefusingProxy);
+        let reason = stage.until_taken_back(MEMBER, "1.6.0", BACK).await.unwrap();
+        let took = clock.elapsed().as_secs_f64();
+        let seen = trace.seen();
+        let touched = seen.ways.values().filter(|way| way.is_touched()).count();
+        eprintln!("taken back after {took:.1} s, {touched} nodes touched: {reason}");
+        // The probe's own pod has no certificate, or its connections fail: whichever is seen first for long enough.
+        assert!(
+            reason.contains("gate Probe") || reason.contains("applink-probe"),
+            "{reason}"
+        );
+        assert_eq!(touched, 1, "{seen:#?}");
+        stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
+        (stage
+            .until_condition(MEMBER, "UpToDate", "True", INSTALL)
+            .await)
+            .unwrap();
+        stage::eventually("nothing of the probe is left", INSTALL, || async {
+            let list = ["get", "pods", "-n", "applink-probe", "-o", "name"];
+            match stage.cluster.kubectl(&list) {
+                Ok(left) if left.trim().is_empty() => Ok(()),
+                Ok(left) => Err(left),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await
+        .unwrap();
+        left(stage).await;
+    });
+}
+
 #[test]
 fn what_is_broken_is_caught_on_the_first_node_and_taken_back() {
     on_stage(|stage| async move {
@@ -56,11 +110,7 @@ fn what_is_broken_is_caught_on_the_first_node_and_taken_back() {
             let trace = Trace::start(stage).await.unwrap();
             let before = load.told().await.unwrap();
             let clock = Instant::now();
-            let (component, reference) = broken.image();
-            let (repository, tag) = reference.rsplit_once(':').unwrap();
-            let mut release = Stage::release("1.6.0", &["Rapid"]);
-            release["spec"]["images"][component] = json!({"repository": repository, "tag": tag});
-            stage.apply(&release).unwrap();
+            break_release(stage, broken);
             let reason = stage.until_taken_back(MEMBER, "1.6.0", BACK).await.unwrap();
             let took = clock.elapsed().as_secs_f64();
             let figures = load.since(&before).await.unwrap();
