@@ -80,6 +80,10 @@ impl<'a> Tour<'a> {
         match self.facts.answers.get(&question) {
             Some(answer) if self.now.duration_since(answer.at) < ROOM_FRESH => {
                 if let Ok(seen) = &answer.seen {
+                    // Nobody tells when a pod of somebody else's has gone.
+                    if let (false, Ok(stale)) = (seen.good, answer.at.checked_add(ROOM_FRESH)) {
+                        plan.again_by(stale);
+                    }
                     Some(seen.good)
                 } else {
                     plan.ask(self.facts, &question, self.now);

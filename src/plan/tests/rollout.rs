@@ -84,6 +84,9 @@ fn a_node_without_room_is_set_aside_and_holds_the_end_only() {
     let nodes = plan.nodes.unwrap();
     assert_eq!((nodes.updated, nodes.set_aside), (2, 1));
     assert_eq!(nodes.failed[0].reason, "NodeFull");
+    // Nobody tells when a pod of somebody else's has gone.
+    let again = plan.again_at.unwrap().duration_since(model.now);
+    assert!(again.as_secs() <= 30, "{again}");
     model.full.clear();
     assert!(settle(&mut model, &arriving, Phase::Installed));
 }
