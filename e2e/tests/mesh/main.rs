@@ -45,6 +45,7 @@ mod leave;
 mod nodes_lost;
 mod operator_lost;
 mod overlap;
+mod rollout_nodes;
 mod running;
 mod steady;
 mod template;
