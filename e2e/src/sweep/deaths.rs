@@ -31,7 +31,12 @@ pub struct Target {
 impl Target {
     /// It only tells what is going on.
     pub fn is_status(&self) -> bool {
-        self.write.contains("/status")
+        self.write.contains("/status") && !REMEMBERED.contains(&self.step)
+    }
+
+    /// No write of its own: what comes between two others.
+    fn is_between(&self) -> bool {
+        self.phase == Phase::Upgrade && self.step == "Verify"
     }
 }
 
@@ -203,7 +208,8 @@ impl Deaths {
                 self.targets.entry(target.clone()).or_default();
             }
             Aim::Part { part, of } => {
-                let at = self.targets.keys().position(|known| known == target)?;
+                let mut listed = self.targets.keys().filter(|known| !known.is_between());
+                let at = listed.position(|known| known == target)?;
                 if at % of != part {
                     return None;
                 }
@@ -258,7 +264,7 @@ impl Deaths {
     /// How many writes have seen both deaths.
     pub fn complete(&self) -> usize {
         (self.targets.iter())
-            .filter(|(target, died)| target.step != "Verify" && died.is_complete())
+            .filter(|(target, died)| !target.is_between() && died.is_complete())
             .count()
     }
 
