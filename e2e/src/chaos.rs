@@ -40,10 +40,10 @@ pub struct Amount {
     /// Deaths in one round.
     #[arg(long, default_value_t = 40)]
     pub deaths: usize,
-    /// Deaths at random moments, in all.
+    /// Deaths at random moments, in all, in rounds that come last.
     #[arg(long, default_value_t = 500)]
     pub random: usize,
-    /// Rounds with deaths at most, of both sorts; all that are needed unless given.
+    /// Rounds with deaths at chosen writes at most; as many as are needed unless given.
     #[arg(long)]
     pub runs: Option<usize>,
     /// Leave out so many of the first rounds with deaths at chosen writes: somebody has seen them.
@@ -143,7 +143,7 @@ async fn sweep(options: &Options, amount: Amount, progress: Progress) -> Result<
         rounds.more(None).await?;
     }
     let mut random = Counts::default();
-    while random.deaths < amount.random && rounds.count < most {
+    while random.deaths < amount.random {
         rounds.sweep.aim(Deaths::next_unharmed);
         let seed = amount
             .seed

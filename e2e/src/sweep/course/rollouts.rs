@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use applink::api::v1alpha1::HistoryEntry;
+use serde_json::json;
 
 use super::{Course, PATIENCE, SOON};
 use crate::command;
-use crate::rollouts::strict;
 use crate::served::unserved;
 use crate::stage::{self, eventually};
 use crate::sweep::step::Phase;
@@ -16,6 +16,8 @@ use crate::trace::{Seen, Trace, Way};
 
 /// Nodes that may be on their way, or lack something, at once: that of the strategies of a sweep.
 const BATCH: usize = 1;
+/// How long a gate of what fails may take. Images and control plane are good, and pass theirs on a busy machine, too.
+const GATES: &str = "40s";
 /// How long it may take until what was disturbed by somebody else serves again.
 const SERVED: Duration = Duration::from_mins(3);
 
@@ -50,7 +52,9 @@ impl Course<'_> {
     pub async fn rollback(&self, sweep: &Sweep<'_>, to: &str, back: &str) -> Result<String, Error> {
         let before = self.history().await?;
         let trace = Trace::start(self.stage).await?;
-        self.stage.apply(&self.pinned(to, &strict()))?;
+        let mut strategy = self.strategy.clone();
+        strategy["gates"] = json!({"timeout": GATES});
+        self.stage.apply(&self.pinned(to, &strategy))?;
         let goal = self.stage.until_taken_back(self.member, to, PATIENCE);
         let reason = sweep.drive(Phase::Rollback, Some(&trace), goal).await?;
         let what = format!("rollback from {to}");
