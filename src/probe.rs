@@ -29,8 +29,8 @@ use crate::names;
 pub const ROUND: u32 = 10;
 /// How long after each other they begin.
 const BEAT: Duration = Duration::from_millis(50);
-/// The longest one may take, answer included.
-const LIMIT: Duration = Duration::from_millis(1_500);
+/// The longest one may take, answer included: whoever asks has to hear of all of them within 5 s.
+const LIMIT: Duration = Duration::from_millis(2_500);
 /// How many connections are served at a time.
 const MOST: usize = 64;
 /// Bytes of a frame.

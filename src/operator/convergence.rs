@@ -124,8 +124,11 @@ impl Operator {
         let bundle = self.bundle.clone().unwrap_or_default();
         let plan = plan::plan(seen.facts, targets, orders, &bundle, phase, seen.now);
         earlier(next, plan.again_at);
-        for note in &plan.notes {
-            warn!(member = seen.name, "{note}");
+        self.unproved.retain(|_| plan.is_rolling);
+        for (node, why) in &plan.unproved {
+            if self.unproved.insert(node.clone()) {
+                warn!(node, why, "the probe does not prove this node");
+            }
         }
         outcome.rollout = rollout(&plan, orders, target);
         self.tell(seen, heading, &plan, phase, outcome);

@@ -1,7 +1,7 @@
 //! One pass over everything: observe, decide, act, report. Status is written at the end of every pass, also of a failed
 //! one, and only when it changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -50,6 +50,8 @@ pub struct Operator {
     pub rights: Rights,
     /// Pods of the probe that the API server did not take: when, and why.
     pub refused: BTreeMap<String, (Timestamp, String)>,
+    /// Nodes of a rollout that the probe does not prove: each is told once.
+    pub unproved: BTreeSet<String>,
     /// Something was done since memory was given back.
     pub worked: bool,
     backoff: Backoff,
@@ -92,6 +94,7 @@ impl Operator {
             absences: survey::Absences::default(),
             rights: Rights::default(),
             refused: BTreeMap::new(),
+            unproved: BTreeSet::new(),
             worked: false,
             backoff: Backoff::default(),
         }

@@ -2,6 +2,7 @@
 
 mod fake;
 mod moves;
+mod probe;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! A plan: acts in order, and what is waited for.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::gate::Failed;
@@ -128,8 +130,8 @@ pub struct Plan {
     pub failed: Option<Failed>,
     /// When to look again although nothing changes.
     pub again_at: Option<Timestamp>,
-    /// What operators should read in the log: a node that was not proved by every gate.
-    pub notes: Vec<String>,
+    /// Nodes that the operator's own probe does not prove, and why: for the log.
+    pub unproved: BTreeMap<String, String>,
 }
 
 impl Plan {
@@ -147,7 +149,7 @@ impl Plan {
             wave: None,
             failed: None,
             again_at: None,
-            notes: Vec::new(),
+            unproved: BTreeMap::new(),
         }
     }
 

@@ -331,9 +331,7 @@ impl<'a> Judge<'a, '_> {
                     return;
                 }
                 Some(Standing::None(why)) => {
-                    let name = &passage.node.name;
-                    plan.notes
-                        .push(format!("node {name} moves without the probe: {why}"));
+                    plan.unproved.insert(passage.node.name.clone(), why);
                 }
                 Some(Standing::There) | None => {}
             }
@@ -437,9 +435,7 @@ impl<'a> Judge<'a, '_> {
             None => return Some(None),
             Some(Verdict::Passed(question)) => return Some(Some(*question)),
             Some(Verdict::Blind(why)) => {
-                let node = &passage.node.name;
-                plan.notes
-                    .push(format!("node {node} is not proved by the probe: {why}"));
+                plan.unproved.insert(passage.node.name.clone(), why);
                 return Some(None);
             }
             Some(Verdict::Waits(told)) => passage.told = format!("probe: {told}"),

@@ -95,6 +95,13 @@ fn what_keeps_a_probe_from_running_and_is_not_the_mesh_fails_nothing() {
     for reason in ["Unschedulable", "ErrImagePull", "CrashLoopBackOff"] {
         let mut model = installed(2);
         model.unprobed.insert("node-0".to_owned(), trouble(reason));
+        let mut told = None;
+        for round in 0..250_u8 {
+            let plan = model.operate(&arriving, Phase::Installed, usize::MAX);
+            told = told.or_else(|| plan.unproved.get("node-0").cloned());
+            model.step(round % 7);
+        }
+        assert!(told.unwrap().contains(reason));
         assert_eq!(run(&mut model, &arriving), None, "{reason}");
     }
     // No peer runs anywhere: it says nothing of the node either.
