@@ -4,6 +4,7 @@
 //! that no decision reads. Imports nothing but `names`.
 
 mod credentials;
+mod gateway;
 mod membership;
 mod signal;
 
@@ -16,6 +17,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::Value;
 
 pub use credentials::{CREDENTIALS_KEY, CREDENTIALS_TYPE, Credentials, merged};
+pub use gateway::{GatewayFact, GatewayPod};
 pub use membership::{GRACE, Membership, Mode, NamespaceFact, PodMeta, membership};
 pub use signal::{Answer, Answers, Evidence, ProbePod, Question};
 
@@ -291,6 +293,10 @@ pub struct Facts {
     pub namespaces: BTreeMap<String, Arc<NamespaceFact>>,
     /// Running pods with an own network namespace, by namespace and name.
     pub workloads: BTreeMap<(String, String), Arc<PodMeta>>,
+    /// Gateways by namespace and name.
+    pub gateways: BTreeMap<(String, String), Arc<GatewayFact>>,
+    /// Gateways are served, and nobody has seen which there are.
+    pub gateways_unseen: bool,
     /// `DaemonSets`, `Deployments` and webhooks that look like a mesh, ours and others'.
     pub others: BTreeSet<Other>,
     /// `istio-ca-root-cert` of the data plane's namespace exists.
@@ -337,7 +343,7 @@ impl Facts {
             .filter(move |pod| pod.labels.get(label).map(String::as_str) == Some(value))
     }
 
-    /// Who names this revision of the control plane by a label that is not ours: namespaces, then pods, sorted.
+    /// Who names this revision of the control plane by a label that is not ours: namespaces, Gateways, then pods, sorted.
     pub fn users_of(&self, revision: &str) -> Vec<String> {
         let namespaces = self.namespaces.iter().filter(|(_, namespace)| {
             namespace
@@ -349,8 +355,12 @@ impl Facts {
             // istiod's own pods carry it, too.
             namespace != names::SYSTEM_NAMESPACE && pod.revision.as_deref() == Some(revision)
         });
+        let gateways = self.gateways.iter().filter(|(_, gateway)| {
+            !gateway.is_pinned() && gateway.revision.as_deref() == Some(revision)
+        });
         namespaces
             .map(|(name, _)| format!("Namespace {name}"))
+            .chain(gateways.map(|((namespace, name), _)| format!("Gateway {namespace}/{name}")))
             .chain(pods.map(|((namespace, name), _)| format!("Pod {namespace}/{name}")))
             .collect()
     }

@@ -14,7 +14,7 @@ use crate::api::v1alpha1::LeavePolicy;
 use crate::facts::{Facts, Live, Membership, ObjectKey, Pod};
 use crate::health;
 use crate::names;
-use crate::plan::{Act, Object, Plan, remains_of_probe};
+use crate::plan::{Act, Object, Plan, pins, remains_of_probe};
 use crate::status::{Problem, Wait};
 pub use progress::{Progress, Stage};
 
@@ -314,6 +314,14 @@ impl Course<'_> {
             }
         }
         let mut left: Vec<String> = keys.iter().map(|(key, _)| key.to_string()).collect();
+        let since = self.progress.since.get(&Stage::Rest);
+        let is_late = since.is_some_and(|since| self.now.duration_since(*since) >= LIMIT);
+        for (place, gateway) in pins(self.facts) {
+            if !is_late {
+                self.plan.acts.push(Act::pin(place, gateway, None));
+            }
+            left.push(format!("Gateway {}/{}", place.0, place.1));
+        }
         left.extend(
             self.facts
                 .pods_with("app", names::ISTIOD)

@@ -89,6 +89,25 @@ pub const CACERTS_SECRET: &str = "cacerts";
 pub const GATEWAY_CLASSES: [&str; 4] =
     ["istio", "istio-remote", "istio-waypoint", "istio-east-west"];
 
+/// Gateway classes that istiod makes from the waypoint's template. The names are Istio's.
+pub const WAYPOINT_CLASSES: [&str; 2] = ["istio-waypoint", "istio-east-west"];
+
+/// API group of Gateways, and of their classes.
+pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
+
+/// Label of everything that istiod makes for a Gateway: who did. The key is Istio's.
+pub const MANAGED_GATEWAY_LABEL: &str = "gateway.istio.io/managed";
+
+/// Label of everything that istiod makes for a Gateway: its name. The key is Istio's.
+pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
+
+/// Annotation of a waypoint that names its release by our label while the default moves; the value is that release. What
+/// carries it is given back, and nothing else.
+pub const PIN_ANNOTATION: &str = "applink.dev/pinned";
+
+/// Server-side apply manager of the label and annotation of a pinned waypoint.
+pub const PIN_MANAGER: &str = "applink.dev/waypoint-pin";
+
 /// `ConfigMap` with the root certificate in every namespace. The name is Istio's.
 pub const ROOT_CONFIG_MAP: &str = "istio-ca-root-cert";
 

@@ -85,6 +85,12 @@ pub fn everywhere() -> Vec<PolicyRule> {
             &["mutatingwebhookconfigurations"],
             &READ,
         ),
+        // Waypoints: which release has them, and the pin while the default moves.
+        rule(
+            &[names::GATEWAY_GROUP],
+            &["gateways"],
+            &["list", "watch", "patch"],
+        ),
         // What istiod makes at run time and leaves behind: removed when the member leaves.
         named(
             &["gateway.networking.k8s.io"],

@@ -310,7 +310,8 @@ fn steps(next: &Move, member: &MeshMember) -> Vec<Step> {
     if member.spec.east_west_gateway.is_some() {
         steps.push(EastWest);
     }
-    steps.extend([Waypoints, Verify, Finish, Retire]);
+    // Waypoints follow the default, which moves at the point of no return.
+    steps.extend([Verify, Finish, Waypoints, Retire]);
     steps
 }
 

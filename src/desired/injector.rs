@@ -27,7 +27,10 @@ pub const CLASS_DEFAULTS: &str = "applink-waypoint-defaults";
 const PROXY_USER: i64 = 1337;
 
 /// Annotations of a Gateway that are about itself and not about its pods.
-const OWN_ANNOTATIONS: &str = r#"(omit .InfrastructureAnnotations "kubectl.kubernetes.io/last-applied-configuration" "gateway.istio.io/name-override" "gateway.istio.io/service-account" "gateway.istio.io/controller-version")"#;
+const OWN_ANNOTATIONS: &str = r#"(omit .InfrastructureAnnotations "kubectl.kubernetes.io/last-applied-configuration" "gateway.istio.io/name-override" "gateway.istio.io/service-account" "gateway.istio.io/controller-version" "applink.dev/pinned")"#;
+/// Labels of a Gateway but the one that chooses its release: nothing is replaced when a waypoint is pinned or given back to
+/// the release that it has. The release is told by the pods' annotation.
+const OWN_LABELS: &str = r#"(omit .InfrastructureLabels "istio.io/rev")"#;
 /// Labels that tie an object to its Gateway.
 const GATEWAY_LABELS: &str = r#"(strdict "gateway.networking.k8s.io/gateway-name" .Name "gateway.networking.k8s.io/gateway-class-name" .GatewayClass)"#;
 
@@ -40,8 +43,8 @@ fn actions() -> [(&'static str, String); 7] {
     [
         ("\"@annotations@\"", format!("{{{{ toJsonMap {OWN_ANNOTATIONS} }}}}")),
         ("\"@pod-annotations@\"", format!("{{{{ toJsonMap {OWN_ANNOTATIONS} {pod_annotations} }}}}")),
-        ("\"@labels@\"", format!("{{{{ toJsonMap .InfrastructureLabels {GATEWAY_LABELS} {managed} }}}}")),
-        ("\"@pod-labels@\"", format!("{{{{ toJsonMap {kept_out} .InfrastructureLabels {GATEWAY_LABELS} {managed} }}}}")),
+        ("\"@labels@\"", format!("{{{{ toJsonMap {OWN_LABELS} {GATEWAY_LABELS} {managed} }}}}")),
+        ("\"@pod-labels@\"", format!("{{{{ toJsonMap {kept_out} {OWN_LABELS} {GATEWAY_LABELS} {managed} }}}}")),
         ("\"@proxy-config@\"", r#"{{ printf "%q" (protoToJSON .ProxyConfig) }}"#.to_owned()),
         (
             "\"@ports@\"",

@@ -8,7 +8,7 @@
 //! - *Unlabelled Gateways*: the gateway deployment controller asks `pkg/revisions/tag_watcher.go`, `IsMine`: no label on
 //!   the Gateway or its namespace belongs to the revision named by the label `istio.io/rev` of the
 //!   `ValidatingWebhookConfiguration` `istiod-default-validator`, as long as no `istio-revision-tag-default` webhook
-//!   exists. Hence [`validator`](super::validator) carries that label, and moving it moves waypoints.
+//!   exists. Hence [`validator`](super::validator) carries that label, and moving it moves waypoints that are not pinned.
 //! - *Leader election*: gateway status and gateway deployment elect per revision (Leases with the revision in their
 //!   name); the namespace controller (`istio-ca-root-cert`), ingress status and address allocation elect across revisions
 //!   (ConfigMap locks) and the default revision would take over only by `istio-revision-tag-default`, which we do not

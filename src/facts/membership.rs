@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Facts;
+use super::{Facts, GatewayPod};
 use crate::names;
 
 /// How old a pod is before it counts: the network agent needs a moment to capture it.
@@ -69,6 +69,8 @@ pub struct PodMeta {
     pub created: Option<Timestamp>,
     /// The control plane's revision that its label names.
     pub revision: Option<Box<str>>,
+    /// Istiod has made it for a Gateway.
+    pub gateway: Option<Box<GatewayPod>>,
 }
 
 /// Namespaces whose pods are never captured, and the probe's, whose pods are nobody's workload.
@@ -183,6 +185,7 @@ mod tests {
             deleting: false,
             created: Timestamp::from_second(1000 - age).ok(),
             revision: None,
+            gateway: None,
         })
     }
 

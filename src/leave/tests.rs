@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::desired::Manifest;
-use crate::facts::{NamespaceFact, Node, Trouble};
+use crate::facts::{GatewayFact, NamespaceFact, Node, Trouble};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -456,4 +456,32 @@ fn nodes_are_not_looked_at_again_once_the_rest_has_begun_to_go() {
         at(0),
     );
     assert_eq!(deleted(&leave), ["applink-istio-cni"]);
+}
+
+#[test]
+fn waypoints_that_are_pinned_are_given_back_and_hold_a_leave_to_its_limit_only() {
+    let gateway = GatewayFact {
+        revision: Some("1-6-0".to_owned()),
+        pinned: Some("1-6-0".to_owned()),
+        ..GatewayFact::default()
+    };
+    let place = ("shop".to_owned(), "waypoint".to_owned());
+    let mut facts = Facts::default();
+    facts.gateways.insert(place.clone(), gateway.clone().into());
+    let members = Membership::default();
+    let terms = Terms::default();
+    let mut progress = Progress::default();
+    let first = plan(&facts, &terms, &members, &mut progress, at(0));
+    let Leave::Going(going) = first else {
+        panic!("not going: {first:?}")
+    };
+    assert_eq!(going.acts, [Act::pin(&place, &gateway, None)]);
+    // Somebody refuses the write.
+    let late = plan(&facts, &terms, &members, &mut progress, at(180));
+    assert_eq!(late, Leave::Sweep);
+    assert!(progress.left[0].contains("Gateway shop/waypoint"));
+    facts.gateways.clear();
+    let mut progress = Progress::default();
+    let soon = plan(&facts, &terms, &members, &mut progress, at(1));
+    assert_eq!(soon, Leave::Sweep);
 }

@@ -1,6 +1,7 @@
 //! Carries out the acts of a plan, one request each.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
@@ -12,7 +13,7 @@ use super::apply::{self, limited};
 use super::error::{Error, is_conflict, is_gone};
 use super::pass::Operator;
 use super::world::resource;
-use super::{mark, probe, signals, sweep};
+use super::{mark, pin, probe, signals, sweep};
 use crate::api::v1alpha1::{ApplicationNetwork, MeshMember};
 use crate::facts::{Answer, Facts, ObjectKey, Question};
 use crate::names;
@@ -20,6 +21,8 @@ use crate::plan::{Act, Target, canary_patch, difference, exclusion};
 
 /// Where a Deployment says how many replicas there are.
 const REPLICAS: &str = "/spec/replicas";
+/// After a write to something that has changed meanwhile.
+const CONFLICT: Duration = Duration::from_secs(1);
 
 impl Operator {
     /// Carries out one act of an install or a move.
@@ -136,6 +139,32 @@ impl Operator {
                 let key = ObjectKey::new("Namespace", None, namespace);
                 apply::merge(&self.client, &key, &body).await.map(|_| ())
             }
+            Act::Pin {
+                namespace,
+                name,
+                uid,
+                resource_version,
+                release,
+            } => {
+                info!(
+                    namespace,
+                    gateway = name,
+                    ?release,
+                    "pinning a waypoint, or giving it back"
+                );
+                self.metrics.act("pin");
+                let seen = pin::Seen {
+                    namespace,
+                    name,
+                    uid,
+                    resource_version,
+                };
+                match pin::gateway(&self.client, seen, release.as_deref()).await? {
+                    Some(gateway) => self.world.put_gateway(gateway),
+                    None => self.look_again_soon(),
+                }
+                Ok(())
+            }
             Act::Release(key) => {
                 info!(object = %key, "letting go");
                 self.metrics.act("release");
@@ -148,6 +177,15 @@ impl Operator {
             }
             Act::Define(_) | Act::Ask(_) | Act::Exclude { .. } | Act::PassCanary { .. } => Ok(()),
         }
+    }
+
+    /// Something is not as it was seen. The watch may tell of a newer version only, which wakes nobody.
+    fn look_again_soon(&mut self) {
+        let wake = Arc::clone(&self.world.wake);
+        self.tasks.spawn(async move {
+            tokio::time::sleep(CONFLICT).await;
+            wake.notify_one();
+        });
     }
 
     /// Asks in the background; the answer wakes the loop.

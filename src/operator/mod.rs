@@ -26,6 +26,7 @@ mod memory;
 mod mirror;
 mod network;
 mod pass;
+mod pin;
 mod probe;
 pub(crate) mod project;
 mod pull;

@@ -103,6 +103,7 @@ impl Operator {
     /// One pass. Returns when to make the next although nothing changes.
     pub async fn pass(&mut self, now: Timestamp) -> Option<Timestamp> {
         while self.tasks.try_join_next().is_some() {}
+        self.world.follow_gateways(&self.client, &mut self.tasks);
         let mut facts = self.world.facts();
         self.recall_refused(&mut facts, now);
         let members: Vec<MeshMember> = self

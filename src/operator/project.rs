@@ -8,7 +8,7 @@ use kube::api::{DynamicObject, PartialObjectMeta};
 use serde_json::Value;
 
 use crate::facts::{
-    Live, Mode, NamespaceFact, Node, ObjectKey, Pod, PodMeta, Trouble, fingerprint,
+    GatewayPod, Live, Mode, NamespaceFact, Node, ObjectKey, Pod, PodMeta, Trouble, fingerprint,
 };
 use crate::names;
 
@@ -211,7 +211,15 @@ pub fn workload<K>(object: PartialObjectMeta<K>) -> (Place, PodMeta) {
             _ => Mode::Inherit,
         }
     };
+    let gateway = || {
+        labels.get(names::MANAGED_GATEWAY_LABEL)?;
+        Some(Box::new(GatewayPod {
+            gateway: labels.get(names::GATEWAY_NAME_LABEL)?.clone(),
+            release: annotations.get(names::ISTIO_REVISION_LABEL)?.clone(),
+        }))
+    };
     let fact = PodMeta {
+        gateway: gateway(),
         uid: meta.uid.clone().unwrap_or_default(),
         mode,
         redirected: annotations.contains_key(names::REDIRECTION_ANNOTATION),

@@ -574,6 +574,7 @@ mod tests {
                 deleting,
                 created: jiff::Timestamp::from_second(1000 - age).ok(),
                 revision: None,
+                gateway: None,
             };
             (("shop".to_owned(), name.to_owned()), meta)
         };

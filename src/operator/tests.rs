@@ -1,6 +1,7 @@
 //! The whole loop, pass after pass, against an API server in memory. Time is an argument.
 
 mod fake;
+mod gateways;
 mod moves;
 mod probe;
 

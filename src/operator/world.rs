@@ -1,5 +1,6 @@
 //! Every watch of the operator, and the facts they add up to.
 
+mod gateways;
 mod kind;
 mod seen;
 mod watch;
@@ -20,6 +21,7 @@ use kube::runtime::watcher::Config;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+pub use gateways::Lean as Gateway;
 pub use kind::{ATTACHMENT_KIND, resource, resource_of};
 pub use seen::{Copy, Keys, copy, digest};
 
@@ -29,6 +31,7 @@ use super::project;
 use crate::api::v1alpha1::{ApplicationNetwork, MeshMember, MeshRelease};
 use crate::facts::{Definition, Denied, Facts, Live, NamespaceFact, Node, ObjectKey, Pod, PodMeta};
 use crate::names;
+use gateways::Gateways;
 use kind::{CLUSTER_KINDS, POLICY_KIND, SYSTEM_KINDS};
 use seen::{Least, OtherFact, Own, Policy, Present, QuotaFact, Settings};
 use watch::{M, PAGE, Watch};
@@ -47,6 +50,7 @@ pub struct World {
     pub releases: M<String, Own<MeshRelease>>,
     own: Vec<(&'static str, M<ObjectKey, Live>)>,
     late: Mutex<BTreeMap<&'static str, M<ObjectKey, Live>>>,
+    gateways: Gateways,
     definitions: M<String, Definition>,
     nodes: M<String, Node>,
     pods: M<String, Pod>,
@@ -152,6 +156,7 @@ impl World {
             releases: watch.guarded(),
             own,
             late: Mutex::default(),
+            gateways: Gateways::default(),
             definitions: watch.all::<Lean, _, _>(
                 Config::default().page_size(DEFINITIONS_PAGE),
                 definition::project,
@@ -282,9 +287,25 @@ impl World {
         mirror.was_tried()
     }
 
+    /// Watches Gateways as long as they are served.
+    pub fn follow_gateways(&self, client: &Client, tasks: &mut JoinSet<()>) {
+        let are_served = gateways::are_served(&self.definitions.all());
+        self.gateways.follow(are_served, client, tasks, &self.wake);
+    }
+
+    /// Takes the answer to a write as a fact, so that the next pass does not write again. What the watch tells later
+    /// changes nothing then, so the loop is woken here.
+    pub fn put_gateway(&self, gateway: Gateway) {
+        if self.gateways.put(gateway) {
+            self.wake.notify_one();
+        }
+    }
+
     /// The facts as of now, without what is not watched: answers and what was applied last.
     pub fn facts(&self) -> Facts {
         let namespaces = self.namespaces.all();
+        let definitions = self.definitions.all();
+        let gateways = self.gateways.all();
         let mut objects: BTreeMap<ObjectKey, Arc<Live>> = BTreeMap::new();
         for (_, mirror) in &self.own {
             objects.extend(mirror.all());
@@ -300,7 +321,9 @@ impl World {
                 .map(|namespace| namespace.uid.clone())
                 .unwrap_or_default(),
             objects,
-            definitions: self.definitions.all(),
+            gateways_unseen: gateways.is_none() && gateways::are_served(&definitions),
+            gateways: gateways.unwrap_or_default(),
+            definitions,
             nodes: self.nodes.all(),
             pods: self.pods.all(),
             probes: self.probes.all(),
@@ -350,6 +373,7 @@ impl World {
                 .states()
                 .into_iter()
                 .filter_map(|(_, denied)| denied)
+                .chain(self.gateways.denied())
                 .collect::<BTreeSet<_>>(),
             ..Facts::default()
         }

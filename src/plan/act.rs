@@ -8,7 +8,7 @@ use super::gate::Failed;
 use super::target::Object;
 use crate::api::conditions::Step;
 use crate::api::v1alpha1::RolloutNodes;
-use crate::facts::{Facts, Live, ObjectKey, Pod, Question};
+use crate::facts::{Facts, GatewayFact, Live, ObjectKey, Pod, Question};
 use crate::status::Wait;
 
 /// One thing to do. Each may be the last before the operator dies: the plan made next finds out what is left.
@@ -70,6 +70,19 @@ pub enum Act {
         /// Its resource version.
         resource_version: String,
     },
+    /// Name a release on a waypoint by our label, or give it back, if it is as it was seen.
+    Pin {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+        /// Its resource version.
+        resource_version: String,
+        /// The release: `1-6-0`. `None` takes off what is ours.
+        release: Option<String>,
+    },
     /// Give up what we own of an object that is not ours to delete.
     Release(ObjectKey),
     /// Delete the leases of a release's istiod, which is gone.
@@ -87,6 +100,21 @@ impl Act {
         Self::Delete {
             key: key.clone(),
             uid: live.uid.clone(),
+        }
+    }
+
+    /// A Gateway as it was seen is pinned, or given back.
+    pub fn pin(
+        (namespace, name): &(String, String),
+        seen: &GatewayFact,
+        release: Option<&str>,
+    ) -> Self {
+        Self::Pin {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            uid: seen.uid.clone(),
+            resource_version: seen.resource_version.clone(),
+            release: release.map(str::to_owned),
         }
     }
 

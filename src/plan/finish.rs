@@ -7,6 +7,7 @@ use super::fleet::Proxies;
 use super::passage::{Flight, Passage};
 use super::planes;
 use super::rollout::Tour;
+use super::waypoints;
 use crate::api::conditions::{Reason, Step};
 use crate::facts::Question;
 use crate::names;
@@ -82,10 +83,12 @@ impl Tour<'_> {
         if let Some(wait) = self.verify(passages, &mut plan) {
             return plan.waiting(Step::Verify, wait);
         }
+        // Unlabelled waypoints follow the default validator.
+        if let Some(wait) = waypoints::pin(self.facts, &planes::slug(self.target), &mut plan) {
+            return plan.waiting(Step::Finish, wait);
+        }
         plan.is_revertible = false;
         plan.step = Step::Finish;
-        // Unlabelled Gateways follow the default validator: whoever watches them pins them to the settled release here,
-        // before it moves, and lets them go node by node after. Nobody does yet.
         let validator = planes::default_validator(self.target);
         let proxies = (self.target.proxy.iter()).filter(|one| one.key.kind == "DaemonSet");
         super::apply(self.facts, validator.into_iter().chain(proxies), &mut plan);

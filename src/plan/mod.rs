@@ -29,6 +29,7 @@ mod targets;
 mod telling;
 mod wave;
 mod way;
+mod waypoints;
 
 #[cfg(test)]
 pub(crate) mod model;
@@ -47,6 +48,7 @@ pub use planes::is_used;
 pub use probe::remains as remains_of_probe;
 pub use target::{APPLIED_ANNOTATION, NodeRules, Object, Target};
 pub use targets::Targets;
+pub use waypoints::pins;
 
 use jiff::Timestamp;
 

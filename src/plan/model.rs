@@ -3,6 +3,7 @@
 
 mod controllers;
 mod fixtures;
+mod gateways;
 mod look;
 mod mesh;
 
@@ -20,6 +21,7 @@ use crate::facts::{
 use crate::names;
 pub use fixtures::blueprint;
 use fixtures::definition;
+use gateways::Gateways;
 use mesh::Mesh;
 
 /// The model.
@@ -54,6 +56,8 @@ pub struct Model {
     pub full: BTreeSet<String>,
     /// Nodes with pods that wait for their sandbox.
     pub crowded: BTreeSet<String>,
+    /// What users have written on Gateways.
+    pub gateways: Gateways,
     counter: u64,
 }
 
@@ -77,6 +81,7 @@ impl Model {
             refusing: BTreeSet::new(),
             unprobed: BTreeMap::new(),
             stuck: BTreeSet::new(),
+            gateways: Gateways::default(),
             counter: 0,
         };
         let mode = (
@@ -294,6 +299,7 @@ impl Model {
                 live.digest = live.digest.wrapping_add(1);
                 self.facts.objects.insert(key.clone(), Arc::new(live));
             }
+            Act::Pin { .. } => self.pin(act),
             Act::Ask(question) => self.answer(question),
             Act::Unenrol { .. } | Act::Release(_) | Act::Forget { .. } => {}
         }
@@ -309,6 +315,7 @@ impl Model {
         assert_ne!(key.name, names::DEFAULT_VALIDATOR, "it moves");
         assert!(!planes::is_used(&self.facts, release), "{key} is used");
         assert_ne!(planes::default_release(&self.facts), Some(release), "{key}");
+        self.check_gateways(release);
     }
 
     fn mark(

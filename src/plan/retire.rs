@@ -6,6 +6,7 @@ use super::act::{Act, Plan};
 use super::planes::{self, Planes};
 use super::target::Target;
 use super::targets::Targets;
+use super::waypoints;
 use crate::api::conditions::{Reason, Step};
 use crate::facts::{Facts, Live, ObjectKey};
 use crate::names;
@@ -35,15 +36,23 @@ pub(super) fn control_planes(
     };
     planes::keep(facts, targets, planes, plan);
     let left = planes::strangers(facts, &[planes::slug(stays)]);
-    if left.is_empty() {
+    let is_pinned = waypoints::pins(facts).next().is_some();
+    if left.is_empty() && !is_pinned {
         return true;
     }
     plan.step = Step::Retire;
-    let blocked = if held {
+    let mut blocked = if held {
         None
     } else {
         stands(facts, stays, plan, now)
     };
+    if blocked.is_none() {
+        let going: Vec<&str> = left.iter().map(|(.., release)| *release).collect();
+        blocked = waypoints::give_back(facts, &going, plan);
+        if blocked.is_some() {
+            plan.step = Step::Waypoints;
+        }
+    }
     if let Some(wait) = blocked.or_else(|| needed(facts, &left)) {
         if !held {
             // As long as it is needed it is cared for.

@@ -5,6 +5,7 @@ mod probe;
 mod properties;
 mod rollout;
 mod upgrade;
+mod waypoints;
 
 use jiff::SignedDuration;
 

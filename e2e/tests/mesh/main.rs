@@ -31,6 +31,7 @@ mod deaths;
 mod deaths_rollout;
 mod definitions_lost;
 mod fixture;
+mod gateways;
 mod images_missing;
 mod input;
 mod input_cluster;

@@ -25,7 +25,7 @@ const NAMESPACE: &str = "upgrade";
 const UPGRADE: Duration = Duration::from_mins(3);
 
 /// A member that stays on what it names.
-fn pinned(version: &str) -> Value {
+pub fn pinned(version: &str) -> Value {
     json!({"upgrade": {"version": version, "strategy": strict()}})
 }
 
@@ -35,13 +35,13 @@ fn follows(channel: &str) -> Value {
     }})
 }
 
-fn release(stage: &Stage, version: &str, channels: &[&str]) -> Value {
+pub fn release(stage: &Stage, version: &str, channels: &[&str]) -> Value {
     let release = stage.tagged_release(version, channels).unwrap();
     stage.apply(&release).unwrap();
     release
 }
 
-async fn until_runs(stage: &Stage, version: &str) -> MeshMember {
+pub async fn until_runs(stage: &Stage, version: &str) -> MeshMember {
     (stage.until_runs(MEMBER, version, UPGRADE).await).unwrap()
 }
 
@@ -73,7 +73,7 @@ async fn move_to(stage: &'static Stage, load: &Arc<Load>, version: &str, change:
 }
 
 /// Nothing of a release is left in the data plane.
-fn assert_retired(stage: &Stage, version: &str) {
+pub fn assert_retired(stage: &Stage, version: &str) {
     let list = [
         "get",
         "deployments,daemonsets,services",
@@ -88,7 +88,7 @@ fn assert_retired(stage: &Stage, version: &str) {
 }
 
 /// The operator, no member, and one release, which the nodes have; what earlier runs left is gone.
-async fn bare(stage: &Stage) -> Vec<Value> {
+pub async fn bare(stage: &Stage) -> Vec<Value> {
     remove_namespace(stage, NAMESPACE).await;
     operator(stage).await;
     // Before anybody leaves: whoever does needs programs that work.
@@ -99,7 +99,7 @@ async fn bare(stage: &Stage) -> Vec<Value> {
     vec![first]
 }
 
-async fn over(stage: &Stage, releases: &[Value]) {
+pub async fn over(stage: &Stage, releases: &[Value]) {
     remove_namespace(stage, NAMESPACE).await;
     left(stage).await;
     for release in releases {

@@ -54,7 +54,7 @@ MeshMember edge  follows Rapid
 ├─ when              2026-11-21T09:00:00Z
 ├─ hops              1.4.7, 1.5.4, 1.6.0
 ├─ fixes             ISTIO-SECURITY-2026-005, ISTIO-SECURITY-2026-006
-├─ steps             Preflight, Prepull, CRDs, ControlPlane, Nodes, Waypoints, Verify, Finish, Retire
+├─ steps             Preflight, Prepull, CRDs, ControlPlane, Nodes, Verify, Finish, Waypoints, Retire
 ├─ nodes touched     3: a, d, e
 ├─ waves             1 a; 2 d; 3 e
 ├─ nodes left alone  2: b (NodeNotReady), c (not supported)

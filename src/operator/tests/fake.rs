@@ -39,6 +39,8 @@ struct State {
     version: u64,
     watches: Vec<(String, String, Stream)>,
     asked: Vec<Asked>,
+    /// How often each collection was listed.
+    lists: BTreeMap<String, usize>,
     refuse: Option<Refusal>,
     /// What a review of somebody's own rights lists.
     rights: Option<Value>,
@@ -121,6 +123,11 @@ impl Fake {
         self.state().rights = Some(rules);
     }
 
+    /// How often a collection was listed.
+    pub fn lists(&self, path: &str) -> usize {
+        self.state().lists.get(path).copied().unwrap_or(0)
+    }
+
     /// Every request since this was asked last, except lists and watches.
     pub fn asked(&self) -> Vec<Asked> {
         let mut all = std::mem::take(&mut self.state().asked);
@@ -201,6 +208,7 @@ impl Fake {
         };
         if asked.method == Method::GET && place.name.is_none() {
             if !asked.query.contains("watch=true") {
+                *state.lists.entry(asked.path.clone()).or_default() += 1;
                 return whole(200, &state.list(&place, &asked.query));
             }
             let (sender, receiver) = mpsc::unbounded_channel();

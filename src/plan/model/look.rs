@@ -2,7 +2,7 @@
 
 use super::Model;
 use crate::names;
-use crate::plan::{Target, fleet, passage, planes};
+use crate::plan::{Target, fleet, passage, planes, waypoints};
 
 impl Model {
     /// Ready nodes whose proxy or agent does not run.
@@ -44,6 +44,7 @@ impl Model {
             && istiods == [target.istiod.as_str()]
             && planes::default_release(&self.facts) == Some(&release)
             && planes::strangers(&self.facts, &[release]).is_empty()
+            && waypoints::pins(&self.facts).next().is_none()
             && self.silent().is_empty()
             && self.mesh.orphans() == 0
             && self.facts.probes.is_empty()
