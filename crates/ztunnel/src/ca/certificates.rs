@@ -100,12 +100,14 @@ impl Certificates {
         self.entry(identity, Priority::Warmup, 0)
     }
 
-    /// Every identity and its state, sorted.
+    /// The identities that workloads need and their states, sorted. What only a connection has asked for, as one that
+    /// outlives its pod does, is nobody's: istiod may refuse it for ever.
     pub fn states(&self) -> Vec<(Identity, State)> {
         let state = |entry: &Entry| entry.state.borrow().clone();
         let mut all: Vec<_> = self
             .entries()
             .iter()
+            .filter(|(_, entry)| entry.users > 0)
             .map(|(identity, entry)| (identity.clone(), state(entry)))
             .collect();
         all.sort_by(|(one, _), (two, _)| one.cmp(two));

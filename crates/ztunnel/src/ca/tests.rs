@@ -187,6 +187,27 @@ async fn an_identity_is_forgotten_with_its_last_user() {
 }
 
 #[tokio::test]
+async fn what_a_late_connection_asks_for_is_no_identity_of_the_node() {
+    let mut test = Test::new();
+    test.certificates.prefetch(&identity("cart"));
+    test.sign_next().await;
+    test.certificates.forget(&identity("cart"));
+    let certificates = test.certificates.clone();
+    let late = tokio::spawn(async move {
+        certificates
+            .fetch(&identity("cart"), Priority::RealTime)
+            .await
+    });
+    let (_, answer) = test.next().await;
+    answer.send(Err(refused("cart"))).unwrap();
+    assert!(late.await.unwrap().is_err());
+    assert!(test.certificates.states().is_empty());
+    // A workload that comes needs it again.
+    test.certificates.prefetch(&identity("cart"));
+    assert_eq!(test.certificates.states().len(), 1);
+}
+
+#[tokio::test]
 async fn a_connection_that_waits_for_a_forgotten_identity_is_told() {
     let mut test = Test::new();
     test.certificates.prefetch(&identity("cart"));
