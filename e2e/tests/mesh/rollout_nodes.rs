@@ -342,7 +342,8 @@ fn a_full_node_is_set_aside_and_follows_when_there_is_room_and_nobody_is_evicted
 #[test]
 fn a_rollout_goes_on_after_the_api_server_was_away_while_the_canary_was_watched() {
     on_stage(|stage| async move {
-        begin(stage, "10s").await;
+        // It counts from when the proxy is ready, and is told once the other one has drained.
+        begin(stage, "30s").await;
         let canary = until_status(stage, "the canary is watched", INSTALL, |status| {
             let rollout = status.rollout.as_ref()?;
             let message = rollout.message.as_ref()?;
