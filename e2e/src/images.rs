@@ -94,7 +94,7 @@ impl Image {
 
     /// The archive of the image, made when there is none with the same content.
     ///
-    /// `binary` is the program of [`Image::Applink`] or [`Image::Shop`]; without it, the one
+    /// `binary` is the program of [`Image::Applink`], [`Image::Shop`] or [`Image::Broken`] (the shop's); without it, the one
     /// next to the running program is taken.
     pub fn build(self, binary: Option<&Path>, progress: Progress) -> Result<PathBuf, Error> {
         let cache = programs::cache()?.join("images");

@@ -68,9 +68,9 @@ fn words(entrypoint: &[&str]) -> Vec<String> {
 }
 
 /// What needs no program of a release.
-pub(super) fn anything() -> Result<Recipe, Error> {
+pub(super) fn anything(shop: &Path) -> Result<Recipe, Error> {
     let mut recipe = Recipe::new("broken", &[SHOP, "broken", "crash"]);
-    recipe.rootfs.basics().program(&built::shop()?, SHOP)?;
+    recipe.rootfs.basics().program(shop, SHOP)?;
     recipe.user = "1337";
     recipe.variants.push(Variant {
         reference: Broken::MuteProxy.image().1,

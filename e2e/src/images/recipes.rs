@@ -90,7 +90,7 @@ pub fn recipe(image: Image, binary: Option<&Path>, progress: Progress) -> Result
         Image::Proxy => applink("proxy", &given(binary, built::applink)?),
         Image::Shop => shop(&given(binary, built::shop)?),
         Image::UpstreamZtunnel => upstream_ztunnel(binary),
-        Image::Broken => broken::anything(),
+        Image::Broken => broken::anything(&given(binary, built::shop)?),
         Image::BrokenProxy => broken::proxy(&given(binary, built::applink)?),
         Image::BrokenPilot => broken::pilot(progress),
     }

@@ -72,7 +72,7 @@ impl Ground {
             (Image::Shop, Some(programs.join("shop"))),
             (Image::Pilot, None),
             (Image::InstallCni, None),
-            (Image::Broken, None),
+            (Image::Broken, Some(programs.join("shop"))),
         ];
         for (image, binary) in images {
             let archive = image.build(binary.as_deref(), Progress::new())?;
@@ -127,12 +127,11 @@ impl Ground {
             istio: Vec::new(),
         };
         for (image, program) in [
-            (Image::Applink, Some("applink")),
-            (Image::Shop, Some("shop")),
-            (Image::Broken, None),
+            (Image::Applink, "applink"),
+            (Image::Shop, "shop"),
+            (Image::Broken, "shop"),
         ] {
-            let binary = program.map(|program| programs.join(program));
-            let archive = image.build(binary.as_deref(), Progress::new())?;
+            let archive = image.build(Some(&programs.join(program)), Progress::new())?;
             command::output(
                 command("kind", ["load", "image-archive", "--name", name]).arg(archive),
             )?;
