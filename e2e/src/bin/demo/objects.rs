@@ -98,7 +98,7 @@ fn described_member(mut upgrade: Value) -> Value {
         "canary": {"type": "Count", "count": 1, "soak": "0s"},
         "batch": {"size": 1, "soak": "0s"},
         "drain": {"timeout": format!("{}s", DRAIN.as_secs())},
-        "gates": {"timeout": "20s"},
+        "gates": {"timeout": "30s"},
     });
     json!({
         "apiVersion": "applink.dev/v1alpha1",

@@ -93,8 +93,12 @@ impl Shown<'_> {
             self.ground.apply(&release.to_string())?;
             let runs =
                 |member: &Value| is_ready(member) && member["status"]["version"]["current"] == good;
-            self.until("the move to the new release", true, runs)
+            let ends = |member: &Value| runs(member) || failure(member, good).is_some();
+            let seen = self
+                .until("the move to the new release", true, ends)
                 .await?;
+            let failed = failure(&seen, good).unwrap_or_default();
+            claim("that a good release arrives", failed.is_empty(), &failed)?;
             screen.note(&format!(
                 "{good} runs on every node, {:.1} s after the apply; {current} is gone",
                 started.elapsed().as_secs_f64()
