@@ -18,8 +18,6 @@ use super::pod;
 use crate::blueprint::Owner;
 use crate::names;
 
-/// Who these containers run as: nobody.
-const USER: i64 = 65534;
 /// The longest name of a pod. Source: kubernetes `validation.DNS1123SubdomainMaxLength`.
 const LONGEST: usize = 253;
 
@@ -114,9 +112,8 @@ fn container(image: &str) -> Container {
             requests: Some(amounts(Some("1m"), "8Mi")),
             ..ResourceRequirements::default()
         }),
+        // As the image's own user: OpenShift gives one of its own, and takes no other.
         security_context: Some(SecurityContext {
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
             seccomp_profile: Some(SeccompProfile {
                 type_: "RuntimeDefault".to_owned(),
                 ..SeccompProfile::default()

@@ -163,11 +163,7 @@ impl World {
             ),
             nodes: watch.all::<K8sNode, _, _>(Config::default().page_size(PAGE), project::node),
             pods: watch.system::<K8sPod, _, _>(Config::default().page_size(PAGE), project::pod),
-            probes: watch.namespaced::<K8sPod, _, _>(
-                names::PROBE_NAMESPACE,
-                Config::default().page_size(PAGE),
-                project::pod,
-            ),
+            probes: watch.namespaced::<K8sPod, _, _>(names::PROBE_NAMESPACE, ours, project::pod),
             namespaces: watch.all::<PartialObjectMeta<Namespace>, _, _>(
                 Config::default().page_size(PAGE),
                 project::namespace,

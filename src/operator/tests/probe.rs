@@ -19,6 +19,10 @@ fn own() -> Object {
 #[tokio::test]
 async fn a_pod_that_is_not_taken_is_remembered_for_a_while_and_ends_no_pass() {
     let mut bench = Bench::new(json!({})).await;
+    bench.fake.put(
+        "/api/v1/namespaces/applink-probe/pods/foreign",
+        json!({"spec": {"containers": []}}),
+    );
     bench.fake.refuse(Some(|asked| {
         (asked.path == POD).then_some((500, "failed calling webhook"))
     }));
@@ -40,4 +44,15 @@ async fn a_pod_that_is_not_taken_is_remembered_for_a_while_and_ends_no_pass() {
     bench.operator.place(&own()).await.unwrap();
     let pod = bench.fake.get(POD).unwrap();
     assert_eq!(pod["metadata"]["labels"]["applink.dev/member"], "east");
+    // The one of somebody else, which was there before, is none of the probe.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let seen = || bench.operator.world.probes.all().into_keys();
+    while !seen().eq(["node-a"]) {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{:?}",
+            seen().collect::<Vec<_>>()
+        );
+        tokio::task::yield_now().await;
+    }
 }
