@@ -186,7 +186,8 @@ pub async fn delete_of(
     }
 }
 
-/// Merges into an object. A conflict means that it changed since it was seen, which the next pass will see as well.
+/// Merges into an object; what it is then, where that is known. A conflict means that it changed since it was seen: nothing
+/// is done.
 pub async fn merge(client: &Client, key: &ObjectKey, body: &Value) -> Result<Option<Live>, Error> {
     let resource = match key.kind.as_str() {
         "Node" => super::world::resource(("", "v1", "Node", "nodes")),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::{debug, info};
 
 use super::apply::{self, limited};
@@ -51,10 +51,7 @@ impl Operator {
                 };
                 info!(object = %key, ?revisions, "keeping off nodes");
                 self.metrics.act("exclude");
-                if let Some(live) = apply::merge(&self.client, key, &body).await? {
-                    self.world.put(key, live);
-                }
-                Ok(())
+                self.merge(key, &body).await
             }
             Act::PassCanary { key, .. } => {
                 let Some(body) = facts.object(key).map(canary_patch) else {
@@ -62,10 +59,7 @@ impl Operator {
                 };
                 info!(object = %key, "the first nodes have proved it");
                 self.metrics.act("pass_canary");
-                if let Some(live) = apply::merge(&self.client, key, &body).await? {
-                    self.world.put(key, live);
-                }
-                Ok(())
+                self.merge(key, &body).await
             }
             other => self.act_of_leave(other).await,
         }
@@ -124,7 +118,9 @@ impl Operator {
                     label: label.as_ref().map(Option::as_deref),
                     taint: *taint,
                 };
-                mark::node(&self.client, name, resource_version, mark).await?;
+                if !mark::node(&self.client, name, resource_version, mark).await? {
+                    self.look_again_soon();
+                }
                 // Answers from before the last change of a node say nothing.
                 self.asked.forget_node(name);
                 Ok(())
@@ -137,7 +133,7 @@ impl Operator {
                 self.metrics.act("unenrol");
                 let body = apply::label_patch(names::DATAPLANE_MODE_LABEL, None, resource_version);
                 let key = ObjectKey::new("Namespace", None, namespace);
-                apply::merge(&self.client, &key, &body).await.map(|_| ())
+                self.merge(&key, &body).await
             }
             Act::Pin {
                 namespace,
@@ -177,6 +173,15 @@ impl Operator {
             }
             Act::Define(_) | Act::Ask(_) | Act::Exclude { .. } | Act::PassCanary { .. } => Ok(()),
         }
+    }
+
+    /// Merges into an object as it was seen.
+    async fn merge(&mut self, key: &ObjectKey, body: &Value) -> Result<(), Error> {
+        match apply::merge(&self.client, key, body).await? {
+            Some(live) => self.world.put(key, live),
+            None => self.look_again_soon(),
+        }
+        Ok(())
     }
 
     /// Something is not as it was seen. The watch may tell of a newer version only, which wakes nobody.

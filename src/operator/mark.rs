@@ -18,22 +18,22 @@ pub struct Mark<'a> {
     pub taint: Option<bool>,
 }
 
-/// Patches a node if it is still as it was seen. Another one is left alone: the next pass sees it.
+/// Patches a node if it is still as it was seen. Another one is left alone: whether it was patched.
 pub async fn node(
     client: &Client,
     name: &str,
     resource_version: &str,
     mark: Mark<'_>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let api: Api<Node> = Api::all(client.clone());
     let object = format!("Node {name}");
     let taints = if mark.taint.is_some() {
         // Taints are one list, and a patch replaces it: what others have put there is read whole.
         let Some(found) = limited("read", &object, api.get_opt(name)).await? else {
-            return Ok(());
+            return Ok(false);
         };
         if found.metadata.resource_version.as_deref() != Some(resource_version) {
-            return Ok(());
+            return Ok(false);
         }
         found.spec.and_then(|spec| spec.taints).unwrap_or_default()
     } else {
@@ -51,8 +51,8 @@ pub async fn node(
     )
     .await
     {
-        Err(Error::Request { source, .. }) if is_gone(&source) || is_conflict(&source) => Ok(()),
-        other => other.map(|_| ()),
+        Err(Error::Request { source, .. }) if is_gone(&source) || is_conflict(&source) => Ok(false),
+        other => other.map(|_| true),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The whole loop, pass after pass, against an API server in memory. Time is an argument.
 
+mod conflicts;
 mod fake;
 mod gateways;
 mod moves;
