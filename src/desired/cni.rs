@@ -220,6 +220,10 @@ fn environment(blueprint: &Blueprint) -> Vec<EnvVar> {
         // Repair heals a race of sidecar pods; there are none.
         pod::env("REPAIR_ENABLED", "false"),
         pod::env("NATIVE_NFTABLES", "false"),
+        // Left to itself an agent takes nft where it is the first one on a node, and legacy ever after: its trial of the
+        // legacy program leaves an empty table, which the next agent takes for rules in use. It could not take out of pods
+        // what the one before it has put there, and whoever left the mesh after an upgrade would be left without a network.
+        pod::env("FORCE_IPTABLES_BINARY", "nft"),
         pod::env("ALLOW_SWITCH_TO_HOST_NS", "true"),
         pod::env_field("NODE_NAME", "spec.nodeName"),
         pod::env_field("REPAIR_NODE_NAME", "spec.nodeName"),

@@ -7,7 +7,7 @@ use e2e::load::{Amount, Load};
 use e2e::progress::Progress;
 use e2e::releases::give_broken;
 use e2e::stage::Stage;
-use e2e::sweep::{Course, Deaths, Phase, Standing, Sweep};
+use e2e::sweep::{Course, Deaths, Phase, Standing, Sweep, inventory};
 use serde_json::Value;
 
 use crate::fixture::{MEMBER, cluster, left, on_stage, operator, remove_namespace};
@@ -56,6 +56,7 @@ fn an_operator_that_dies_in_every_step_of_a_rollout_ends_it_as_one_does_that_liv
         let sweep = Sweep::start(stage, Deaths::none()).await.unwrap();
         let course = Course::new(stage, MEMBER, NAMESPACE).swift();
         course.install(&sweep).await.unwrap();
+        course.enrol().await.unwrap();
         let load = Load::start(stage, NAMESPACE, &NODES, TRAFFIC)
             .await
             .unwrap();
@@ -99,9 +100,13 @@ fn an_operator_that_dies_in_every_step_of_a_rollout_ends_it_as_one_does_that_liv
         assert_eq!(figures.failed, 0, "{figures}: {:#?}", figures.failures);
         assert_eq!(figures.wrong, 0, "{figures}");
 
+        // Whoever was enrolled by the first agents talks on, plainly, when the last ones have let go.
+        sweep.aim(Deaths::next_unharmed);
+        course.leave(&sweep).await.unwrap();
+        inventory::assert_nodes_clean(&stage.cluster).unwrap();
+        course.ask().await.unwrap();
         sweep.end().unwrap();
         remove_namespace(stage, NAMESPACE).await;
-        left(stage).await;
         for release in &releases {
             delete(stage, release);
         }
