@@ -120,6 +120,7 @@ async fn a_running_mesh_cannot_be_pulled_out_from_under_its_users() {
     for (api, name) in [
         (&namespaces, "applink-system"),
         (&namespaces, "applink-operator"),
+        (&namespaces, "applink-probe"),
         (&kinds, "meshmembers.applink.dev"),
         (&kinds, "meshreleases.applink.dev"),
         (&roles, "applink-istiod"),

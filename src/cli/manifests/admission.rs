@@ -15,14 +15,23 @@ pub fn objects() -> Vec<Value> {
         .filter_map(|crd| crd.metadata.name)
         .collect();
     let roles = crate::rights::component_names();
+    // `kubectl delete -k` would take all of them along: the operator's own with the network's root key, and the probe's, which
+    // would then be on its way out when the manifests are applied again.
+    let namespaces = [
+        names::SYSTEM_NAMESPACE,
+        names::OPERATOR_NAMESPACE,
+        names::PROBE_NAMESPACE,
+    ]
+    .map(str::to_owned);
     vec![
         leave(),
         binding("applink-member-leave", false),
         keep(
             "applink-keep-namespaces",
-            &json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["namespaces"]}),
-            // The operator's own too: the network's root key is in it, and `kubectl delete -k` would take it along.
-            &[names::SYSTEM_NAMESPACE, names::OPERATOR_NAMESPACE].map(str::to_owned),
+            // Namespaces cannot be deleted as a collection, so names do: while the API server has not found the parameters
+            // (for half a minute after its start) it refuses whatever a rule matches, and that must not be everybody's.
+            &json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["namespaces"], "resourceNames": namespaces}),
+            &namespaces,
             "namespace",
         ),
         binding("applink-keep-namespaces", true),
@@ -89,7 +98,7 @@ fn keep(name: &str, rule: &Value, objects: &[String], word: &str) -> Value {
         "spec": {
             "failurePolicy": "Fail",
             "paramKind": {"apiVersion": format!("{}/v1alpha1", names::GROUP), "kind": "MeshMember"},
-            // Not resourceNames: a rule with names does not see the deletion of a whole collection.
+            // Not resourceNames alone: a rule with names does not see the deletion of a whole collection.
             "matchConditions": [{"name": "is-ours", "expression": format!("oldObject.metadata.name in [{list}]")}],
             "matchConstraints": {"resourceRules": [rule]},
             "validations": [{
