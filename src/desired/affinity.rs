@@ -76,10 +76,21 @@ fn requirement(key: &str, operator: &str, values: &[&str]) -> NodeSelectorRequir
 }
 
 fn required(match_expressions: Vec<NodeSelectorRequirement>) -> Affinity {
-    let term = NodeSelectorTerm {
+    only(NodeSelectorTerm {
         match_expressions: Some(match_expressions),
         ..NodeSelectorTerm::default()
-    };
+    })
+}
+
+/// On this node, by its name: labels may be anybody's.
+pub(super) fn on_node(name: &str) -> Affinity {
+    only(NodeSelectorTerm {
+        match_fields: Some(vec![requirement("metadata.name", "In", &[name])]),
+        ..NodeSelectorTerm::default()
+    })
+}
+
+fn only(term: NodeSelectorTerm) -> Affinity {
     Affinity {
         node_affinity: Some(NodeAffinity {
             required_during_scheduling_ignored_during_execution: Some(NodeSelector {

@@ -6,15 +6,14 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
-    Pod, PodSpec, ResourceRequirements, SeccompProfile, SecurityContext, Toleration,
+    Container, Pod, PodSpec, ResourceRequirements, SeccompProfile, SecurityContext, Toleration,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::manifest::{Error, Manifest};
 use super::meta::{self, Component};
-use super::pod;
+use super::{affinity, pod};
 use crate::blueprint::Owner;
 use crate::names;
 
@@ -59,7 +58,7 @@ pub fn pod(owner: &Owner, image: &str, role: Role, node: &str) -> Result<Manifes
             [("app", names::PROBE), ("sidecar.istio.io/inject", "false")],
         ),
         spec: Some(PodSpec {
-            affinity: Some(on(node)),
+            affinity: Some(affinity::on_node(node)),
             automount_service_account_token: Some(false),
             containers: vec![container(image)],
             enable_service_links: Some(false),
@@ -73,28 +72,6 @@ pub fn pod(owner: &Owner, image: &str, role: Role, node: &str) -> Result<Manifes
         }),
         status: None,
     })
-}
-
-/// On this node, by its name: labels may be anybody's.
-fn on(node: &str) -> Affinity {
-    let by_name = NodeSelectorRequirement {
-        key: "metadata.name".to_owned(),
-        operator: "In".to_owned(),
-        values: Some(vec![node.to_owned()]),
-    };
-    let term = NodeSelectorTerm {
-        match_fields: Some(vec![by_name]),
-        ..NodeSelectorTerm::default()
-    };
-    Affinity {
-        node_affinity: Some(NodeAffinity {
-            required_during_scheduling_ignored_during_execution: Some(NodeSelector {
-                node_selector_terms: vec![term],
-            }),
-            ..NodeAffinity::default()
-        }),
-        ..Affinity::default()
-    }
 }
 
 fn container(image: &str) -> Container {

@@ -105,17 +105,46 @@ impl PortForward {
     }
 
     async fn get(&self, pod: &str, port: u16, path: &str) -> Result<(u16, Bytes), String> {
-        self.call(pod, port, hyper::Method::GET, path).await
+        let target = (names::SYSTEM_NAMESPACE, pod, port);
+        self.call(target, hyper::Method::GET, path).await
+    }
+
+    /// Tells a proxy something.
+    async fn post(&self, proxy: &str, path: &str) -> Result<u16, String> {
+        let target = (names::SYSTEM_NAMESPACE, proxy, names::ZTUNNEL_ADMIN_PORT);
+        let (status, _) = self.call(target, hyper::Method::POST, path).await?;
+        Ok(status)
+    }
+
+    /// The answer of a proxy on a path of ours, read by `own`. Upstream's does not know it, nor may an older one of ours: its
+    /// dump is read by `dump`.
+    async fn own_or_dump<T>(
+        &self,
+        proxy: &str,
+        path: &str,
+        own: fn(&[u8]) -> Result<T, String>,
+        dump: fn(&[u8]) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let port = names::ZTUNNEL_ADMIN_PORT;
+        let (status, body) = self.get(proxy, port, path).await?;
+        if status == 200 {
+            return own(&body);
+        }
+        let (status, body) = self.get(proxy, port, "/config_dump").await?;
+        if status == 200 {
+            dump(&body)
+        } else {
+            Err(format!("/config_dump answers {status}"))
+        }
     }
 
     async fn call(
         &self,
-        pod: &str,
-        port: u16,
+        (namespace, pod, port): (&str, &str, u16),
         method: hyper::Method,
         path: &str,
     ) -> Result<(u16, Bytes), String> {
-        let (forward, stream) = self.stream(names::SYSTEM_NAMESPACE, pod, port).await?;
+        let (forward, stream) = self.stream(namespace, pod, port).await?;
         let answer = request(stream, method, path).await;
         forward.abort();
         answer
@@ -185,45 +214,27 @@ impl Signals for PortForward {
     }
 
     fn served<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<BTreeSet<String>, String>> {
-        Box::pin(limited(async move {
-            let port = names::ZTUNNEL_ADMIN_PORT;
-            let (status, body) = self.get(pod, port, "/pods").await?;
-            if status == 200 {
-                return served(&body);
-            }
-            // Upstream's proxy does not know that path.
-            let (status, body) = self.get(pod, port, "/config_dump").await?;
-            if status == 200 {
-                served_by_dump(&body)
-            } else {
-                Err(format!("/config_dump answers {status}"))
-            }
-        }))
+        Box::pin(limited(self.own_or_dump(
+            pod,
+            "/pods",
+            served,
+            served_by_dump,
+        )))
     }
 
     fn uncertified<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<Vec<String>, String>> {
-        Box::pin(limited(async move {
-            let port = names::ZTUNNEL_ADMIN_PORT;
-            let (status, body) = self.get(pod, port, "/certificates").await?;
-            if status == 200 {
-                return uncertified(&body);
-            }
-            // Upstream's proxy does not know that path, nor does an older one of ours.
-            let (status, body) = self.get(pod, port, "/config_dump").await?;
-            if status == 200 {
-                uncertified(&body)
-            } else {
-                Err(format!("/config_dump answers {status}"))
-            }
-        }))
+        Box::pin(limited(self.own_or_dump(
+            pod,
+            "/certificates",
+            uncertified,
+            uncertified,
+        )))
     }
 
     fn reconnect<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(limited(async move {
-            let port = names::ZTUNNEL_ADMIN_PORT;
             let path = "/reconnect";
-            let (status, _) = self.call(pod, port, hyper::Method::POST, path).await?;
-            match status {
+            match self.post(pod, path).await? {
                 // Upstream's proxy does not know that path.
                 200 | 404 => Ok(()),
                 other => Err(format!("{path} answers {other}")),
@@ -233,9 +244,8 @@ impl Signals for PortForward {
 
     fn stand_down<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<Evidence, String>> {
         Box::pin(limited(async move {
-            let port = names::ZTUNNEL_ADMIN_PORT;
             let path = "/stand-down";
-            let (status, _) = self.call(pod, port, hyper::Method::POST, path).await?;
+            let status = self.post(pod, path).await?;
             Ok(Evidence {
                 good: status == 200,
                 text: format!("{path} answers {status}"),
@@ -249,11 +259,9 @@ impl Signals for PortForward {
         address: &'a str,
     ) -> BoxFuture<'a, Result<Figures, String>> {
         Box::pin(limited(async move {
-            let port = names::PROBE_ASK_PORT;
-            let (forward, stream) = self.stream(names::PROBE_NAMESPACE, pod, port).await?;
-            let answer = request(stream, hyper::Method::GET, &format!("/ask/{address}")).await;
-            forward.abort();
-            let (status, body) = answer?;
+            let target = (names::PROBE_NAMESPACE, pod, names::PROBE_ASK_PORT);
+            let path = format!("/ask/{address}");
+            let (status, body) = self.call(target, hyper::Method::GET, &path).await?;
             if status != 200 {
                 return Err(format!("{pod} answers {status}"));
             }

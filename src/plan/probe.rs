@@ -74,8 +74,7 @@ fn deletion(pod: &Pod) -> Act {
 
 /// Takes every pod of the probe away: no node is on its way to an arriving revision.
 pub(super) fn clear(facts: &Facts, plan: &mut Plan) {
-    let left = facts.probes.values().filter(|pod| !pod.deleting);
-    plan.acts.extend(left.map(|pod| deletion(pod)));
+    plan.acts.extend(remains(facts));
 }
 
 /// Deletions of every pod of the probe.

@@ -2,7 +2,7 @@
 //! nothing until the drain is over.
 
 mod broken;
-mod held;
+pub mod held;
 mod orphans;
 
 use std::sync::Arc;

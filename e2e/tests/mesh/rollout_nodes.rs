@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::fixture::{
     INSTALL, MEMBER, PATIENT, cluster, installed_with, on_stage, remove_namespace,
 };
+use crate::overlap::held::{get, pods};
 
 const NAMESPACE: &str = "rollout-nodes";
 const AGENT: &str = "k8s-app=istio-cni-node";
@@ -89,11 +90,6 @@ async fn until_done(stage: &Stage) {
     .await;
 }
 
-fn get(stage: &Stage, what: &[&str]) -> Value {
-    let words = [&["get"], what, &["-o", "json"]].concat();
-    serde_json::from_str(&stage.cluster.kubectl(&words).unwrap()).unwrap()
-}
-
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
@@ -109,19 +105,8 @@ struct Component {
 
 /// The pods of a component on a node, but for those that end.
 fn components(stage: &Stage, label: &str, node: &str) -> Vec<Component> {
-    let on_node = format!("spec.nodeName={node}");
-    let list = [
-        "pods",
-        "-n",
-        "applink-system",
-        "-l",
-        label,
-        "--field-selector",
-        &on_node,
-    ];
-    let list = get(stage, &list);
-    (list["items"].as_array().into_iter().flatten())
-        .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
+    pods(stage, node, label)
+        .iter()
         .map(|pod| Component {
             name: text(&pod["metadata"]["name"]),
             uid: text(&pod["metadata"]["uid"]),

@@ -39,6 +39,17 @@ fn spec() -> Value {
     })
 }
 
+/// A mesh of a release that works, new, with every broken image at hand.
+async fn fresh(stage: &Stage) {
+    give_broken(&mut cluster(), Progress::new()).unwrap();
+    remove_namespace(stage, NAMESPACE).await;
+    operator(stage).await;
+    // What failed at a member is not tried there again; whoever leaves needs programs that work.
+    stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
+    left(stage).await;
+    installed_with(stage, spec()).await;
+}
+
 /// Puts what is broken into the release that runs.
 fn break_release(stage: &Stage, broken: Broken) {
     let (component, reference) = broken.image();
@@ -51,12 +62,7 @@ fn break_release(stage: &Stage, broken: Broken) {
 #[test]
 fn a_proxy_that_refuses_connections_is_caught_where_nobody_uses_the_mesh() {
     on_stage(|stage| async move {
-        give_broken(&mut cluster(), Progress::new()).unwrap();
-        remove_namespace(stage, NAMESPACE).await;
-        operator(stage).await;
-        stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
-        left(stage).await;
-        installed_with(stage, spec()).await;
+        fresh(stage).await;
         let status = stage.read_member(MEMBER).await.unwrap().status.unwrap();
         let membership = status.membership.unwrap();
         assert_eq!((membership.namespaces, membership.enrolled), (0, 0));
@@ -96,13 +102,7 @@ fn a_proxy_that_refuses_connections_is_caught_where_nobody_uses_the_mesh() {
 #[test]
 fn what_is_broken_is_caught_on_the_first_node_and_taken_back() {
     on_stage(|stage| async move {
-        give_broken(&mut cluster(), Progress::new()).unwrap();
-        remove_namespace(stage, NAMESPACE).await;
-        operator(stage).await;
-        // What failed at a member is not tried there again; whoever leaves needs programs that work.
-        stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
-        left(stage).await;
-        installed_with(stage, spec()).await;
+        fresh(stage).await;
         let load = Load::start(stage, NAMESPACE, &NODES, Amount::FULL)
             .await
             .unwrap();

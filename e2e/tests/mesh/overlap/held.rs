@@ -85,8 +85,8 @@ pub struct Component {
     pub ready: bool,
 }
 
-/// Pods of the data plane on a node, the oldest first; those that end are left out.
-pub fn components(stage: &Stage, node: &str, label: &str) -> Vec<Component> {
+/// Pods of the data plane on a node; those that end are left out.
+pub fn pods(stage: &Stage, node: &str, label: &str) -> Vec<Value> {
     let on_node = format!("spec.nodeName={node}");
     let list = [
         "pods",
@@ -98,8 +98,16 @@ pub fn components(stage: &Stage, node: &str, label: &str) -> Vec<Component> {
         &on_node,
     ];
     let list = get(stage, &list);
-    let mut all: Vec<Component> = (list["items"].as_array().into_iter().flatten())
-        .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
+    let all = list["items"].as_array().into_iter().flatten();
+    all.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
+        .cloned()
+        .collect()
+}
+
+/// What matters of them, the oldest first.
+pub fn components(stage: &Stage, node: &str, label: &str) -> Vec<Component> {
+    let mut all: Vec<Component> = pods(stage, node, label)
+        .iter()
         .map(|pod| {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             let status = &pod["status"]["containerStatuses"][0];
