@@ -123,8 +123,11 @@ pub const DATAPLANE_MODE_AMBIENT: &str = "ambient";
 /// Value of [`DATAPLANE_MODE_LABEL`] that keeps a pod out of an enrolled namespace.
 pub const DATAPLANE_MODE_NONE: &str = "none";
 
-/// Annotation the network agent writes on a pod it captured; the value is `enabled`. The key is Istio's.
+/// Annotation the network agent writes on a pod it captures. The key is Istio's.
 pub const REDIRECTION_ANNOTATION: &str = "ambient.istio.io/redirection";
+
+/// Value of [`REDIRECTION_ANNOTATION`] once it has; before that it may be `pending`.
+pub const REDIRECTION_ENABLED: &str = "enabled";
 
 /// Revision label on namespaces, pods and Gateways. The key is Istio's.
 pub const ISTIO_REVISION_LABEL: &str = "istio.io/rev";

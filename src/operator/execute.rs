@@ -13,7 +13,7 @@ use super::apply::{self, limited};
 use super::error::{Error, is_conflict, is_gone};
 use super::pass::Operator;
 use super::world::resource;
-use super::{mark, pin, probe, signals, sweep};
+use super::{mark, pin, probe, serving, sweep};
 use crate::api::v1alpha1::{ApplicationNetwork, MeshMember};
 use crate::facts::{Answer, Facts, ObjectKey, Question};
 use crate::names;
@@ -230,7 +230,7 @@ impl Operator {
                     reconnect,
                     ..
                 } => {
-                    signals::serves(&*signals, node, pod, *reconnect || asked_again, |name| {
+                    serving::serves(&*signals, node, pod, *reconnect || asked_again, |name| {
                         namespaces.get(name).cloned()
                     })
                     .await
@@ -242,7 +242,7 @@ impl Operator {
                     bytes,
                     ..
                 } => signals.room(node, *millicores, *bytes).await,
-                Question::Sandboxes { node, .. } => signals::sandboxes(&*signals, node).await,
+                Question::Sandboxes { node, .. } => serving::sandboxes(&*signals, node).await,
                 Question::Probe { pods, .. } => probe::probe(&*signals, pods).await,
             };
             debug!(%question, ?seen, "answered");

@@ -35,6 +35,7 @@ mod rendered;
 mod report;
 mod rights;
 mod room;
+mod serving;
 mod settings;
 mod signals;
 mod signing;

@@ -2,7 +2,6 @@
 //! address for it, and it works for clusters that are reached through their API server only.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -16,8 +15,8 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::signing::Mesh;
-use super::{project, room};
-use crate::facts::{Evidence, NamespaceFact, PodMeta, Question};
+use super::{project, room, serving};
+use crate::facts::{Evidence, PodMeta, Question};
 use crate::names;
 use crate::probe::Figures;
 
@@ -25,10 +24,6 @@ use crate::probe::Figures;
 const LIMIT: Duration = Duration::from_secs(5);
 /// The longest answer that is read, in bytes: a config dump of a large mesh.
 const LONGEST: usize = 64 * 1024 * 1024;
-/// How long a proxy may take for the full list after a new connection.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How often it is asked meanwhile.
-const BEAT: Duration = Duration::from_millis(200);
 /// Port of istiod's readiness.
 const ISTIOD_READY_PORT: u16 = 8080;
 
@@ -303,7 +298,11 @@ impl Signals for PortForward {
                 .list(&params)
                 .await
                 .map_err(|error| super::chain(&error))?;
-            Ok(list.iter().filter(|pod| waits(pod)).map(name).collect())
+            Ok(list
+                .iter()
+                .filter(|pod| serving::waits(pod))
+                .map(serving::name)
+                .collect())
         }))
     }
 
@@ -380,92 +379,6 @@ fn uncertified(body: &[u8]) -> Result<Vec<String>, String> {
         .collect())
 }
 
-/// Compares what a proxy serves with what is enrolled on its node. What is neither expected nor young is surplus and
-/// passed over: a pod that has just ended is still listed for a moment.
-pub fn compare<'a>(
-    served: &BTreeSet<String>,
-    on_node: impl IntoIterator<Item = &'a Placed>,
-    namespace: impl Fn(&str) -> Option<Arc<NamespaceFact>>,
-    now: jiff::Timestamp,
-) -> Evidence {
-    let mut expected = 0_usize;
-    let mut missing = Vec::new();
-    for ((space, name), pod) in on_node {
-        if !pod.is_enrolled(space, namespace(space).as_deref()) {
-            continue;
-        }
-        if served.contains(&pod.uid) {
-            expected += 1;
-        } else if pod.redirected || pod.is_settled(now) {
-            expected += 1;
-            if !pod.deleting {
-                missing.push(format!("{space}/{name}"));
-            }
-        }
-    }
-    if missing.is_empty() {
-        return Evidence {
-            good: true,
-            text: format!("serves all {expected} enrolled pods"),
-        };
-    }
-    missing.sort();
-    let count = missing.len();
-    missing.truncate(3);
-    Evidence {
-        good: false,
-        text: format!(
-            "serves {} of {expected} enrolled pods, not {}",
-            expected - count,
-            missing.join(", ")
-        ),
-    }
-}
-
-/// A pod that is not ending has no sandbox yet.
-fn waits(pod: &Pod) -> bool {
-    let has_sandbox = (pod.status.iter())
-        .flat_map(|status| status.conditions.iter().flatten())
-        .any(|one| one.type_ == "PodReadyToStartContainers" && one.status == "True");
-    pod.metadata.deletion_timestamp.is_none() && !has_sandbox
-}
-
-fn name(pod: &Pod) -> String {
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    format!(
-        "{}/{}",
-        text(&pod.metadata.namespace),
-        text(&pod.metadata.name)
-    )
-}
-
-/// Whether no pod of a node waits for its sandbox, seen twice: the scheduler may have chosen the node for one a moment
-/// before it saw the taint.
-pub async fn sandboxes(signals: &dyn Signals, node: &str) -> Result<Evidence, String> {
-    for is_last in [false, true] {
-        let mut waiting = signals.without_sandbox(node).await?;
-        if !waiting.is_empty() {
-            let count = waiting.len();
-            waiting.sort();
-            waiting.truncate(3);
-            return Ok(Evidence {
-                good: false,
-                text: format!(
-                    "{count} pods wait for their sandbox: {}",
-                    waiting.join(", ")
-                ),
-            });
-        }
-        if !is_last {
-            tokio::time::sleep(BEAT * 2).await;
-        }
-    }
-    Ok(Evidence {
-        good: true,
-        text: "no pod waits for its sandbox".to_owned(),
-    })
-}
-
 /// Who is asked, where it is a pod.
 pub fn pod_of(question: &Question) -> Option<&str> {
     match question {
@@ -477,52 +390,9 @@ pub fn pod_of(question: &Question) -> Option<&str> {
     }
 }
 
-/// Whether a proxy serves every enrolled pod of its node. One that has just been told to take a new connection needs a
-/// moment for the full list.
-pub async fn serves(
-    signals: &dyn Signals,
-    node: &str,
-    pod: &str,
-    reconnect: bool,
-    namespace: impl Fn(&str) -> Option<Arc<NamespaceFact>>,
-) -> Result<Evidence, String> {
-    if reconnect {
-        signals.reconnect(pod).await?;
-    }
-    let patience = if reconnect { PATIENCE } else { Duration::ZERO };
-    let deadline = tokio::time::Instant::now() + patience;
-    loop {
-        // Who is on the node first: whoever is served by then was there.
-        let on_node = signals.on_node(node).await?;
-        let served = signals.served(pod).await?;
-        let mut evidence = compare(&served, &on_node, &namespace, jiff::Timestamp::now());
-        if evidence.good {
-            let mut without = signals.uncertified(pod).await?;
-            if !without.is_empty() {
-                without.sort();
-                let count = without.len();
-                without.truncate(2);
-                evidence = Evidence {
-                    good: false,
-                    text: format!(
-                        "{}, but has no certificate for {count} identities: {}",
-                        evidence.text,
-                        without.join(", ")
-                    ),
-                };
-            }
-        }
-        if evidence.good || tokio::time::Instant::now() >= deadline {
-            return Ok(evidence);
-        }
-        tokio::time::sleep(BEAT).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Mode;
 
     #[test]
     fn uids_are_read_from_both_kinds_of_proxies() {
@@ -550,53 +420,5 @@ mod tests {
         assert_eq!(uncertified(&dump).unwrap(), expected);
         assert!(uncertified(b"{}").is_err());
         assert!(uncertified(b"<html>").is_err());
-    }
-
-    #[test]
-    fn a_pod_waits_until_its_sandbox_is_there_or_it_ends() {
-        let pod = |status: &str, deleted: Option<&str>| -> Pod {
-            serde_json::from_value(serde_json::json!({
-                "metadata": {"name": "late", "namespace": "shop", "deletionTimestamp": deleted},
-                "status": {"conditions": [
-                    {"type": "PodScheduled", "status": "True"},
-                    {"type": "PodReadyToStartContainers", "status": status},
-                ]},
-            }))
-            .unwrap()
-        };
-        assert!(waits(&pod("False", None)));
-        assert!(!waits(&pod("True", None)));
-        assert!(!waits(&pod("False", Some("2026-11-21T00:00:00Z"))));
-        assert!(waits(&Pod::default()));
-        assert_eq!(name(&pod("False", None)), "shop/late");
-    }
-
-    #[test]
-    fn only_enrolled_pods_that_count_are_missed() {
-        let now = jiff::Timestamp::from_second(1000).unwrap();
-        let pod = |name: &str, age: i64, redirected: bool, deleting: bool| {
-            let meta = PodMeta {
-                uid: name.to_owned(),
-                mode: Mode::Ambient,
-                redirected,
-                deleting,
-                created: jiff::Timestamp::from_second(1000 - age).ok(),
-                revision: None,
-                gateway: None,
-            };
-            (("shop".to_owned(), name.to_owned()), meta)
-        };
-        let on_node = [
-            pod("served", 100, true, false),
-            pod("young", 1, false, false),
-            pod("ending", 100, true, true),
-        ];
-        let served = BTreeSet::from(["served".to_owned(), "gone".to_owned()]);
-        assert!(compare(&served, &on_node, |_| None, now).good);
-        let lost = compare(&BTreeSet::new(), &on_node, |_| None, now);
-        assert_eq!(
-            (lost.good, lost.text.as_str()),
-            (false, "serves 1 of 2 enrolled pods, not shop/served")
-        );
     }
 }

@@ -1,0 +1,215 @@
+//! What signals say of one node together: whether its proxy serves every enrolled pod, and whether none waits for its
+//! sandbox.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::signals::{Placed, Signals};
+use crate::facts::{Evidence, NamespaceFact};
+use crate::names;
+
+/// How long a proxy may take for the full list after a new connection.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is asked meanwhile.
+const BEAT: Duration = Duration::from_millis(200);
+/// Most names in one sentence.
+const MOST: usize = 3;
+
+/// Whether a proxy serves every enrolled pod of its node. One that has just been told to take a new connection needs a
+/// moment for the full list.
+pub async fn serves(
+    signals: &dyn Signals,
+    node: &str,
+    pod: &str,
+    reconnect: bool,
+    namespace: impl Fn(&str) -> Option<Arc<NamespaceFact>>,
+) -> Result<Evidence, String> {
+    if reconnect {
+        signals.reconnect(pod).await?;
+    }
+    let patience = if reconnect { PATIENCE } else { Duration::ZERO };
+    let deadline = tokio::time::Instant::now() + patience;
+    loop {
+        // Who is on the node first: whoever is served by then was there.
+        let on_node = signals.on_node(node).await?;
+        let served = signals.served(pod).await?;
+        let mut evidence = compare(&served, &on_node, &namespace, jiff::Timestamp::now());
+        if evidence.good {
+            let without = signals.uncertified(pod).await?;
+            if !without.is_empty() {
+                let (count, first) = sample(without);
+                let text = format!(
+                    "{}, but has no certificate for {count} identities: {first}",
+                    evidence.text
+                );
+                evidence = Evidence { good: false, text };
+            }
+        }
+        if evidence.good || tokio::time::Instant::now() >= deadline {
+            return Ok(evidence);
+        }
+        tokio::time::sleep(BEAT).await;
+    }
+}
+
+/// Compares what a proxy serves with what is enrolled on its node. What is neither expected nor young is surplus and
+/// passed over: a pod that has just ended is still listed for a moment.
+pub fn compare<'a>(
+    served: &BTreeSet<String>,
+    on_node: impl IntoIterator<Item = &'a Placed>,
+    namespace: impl Fn(&str) -> Option<Arc<NamespaceFact>>,
+    now: jiff::Timestamp,
+) -> Evidence {
+    let mut expected = 0_usize;
+    let mut missing = Vec::new();
+    for ((space, name), pod) in on_node {
+        if !pod.is_enrolled(space, namespace(space).as_deref()) {
+            continue;
+        }
+        if served.contains(&pod.uid) {
+            expected += 1;
+        } else if pod.redirected || pod.is_settled(now) {
+            expected += 1;
+            if !pod.deleting {
+                missing.push(format!("{space}/{name}"));
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Evidence {
+            good: true,
+            text: format!("serves all {expected} enrolled pods"),
+        };
+    }
+    let (count, first) = sample(missing);
+    Evidence {
+        good: false,
+        text: format!(
+            "serves {} of {expected} enrolled pods, not {first}",
+            expected - count
+        ),
+    }
+}
+
+/// A pod that is not ending still needs the network agent for its sandbox. The kubelet says that there is a sandbox a
+/// second or two after it was made; the agent notes on a pod of the mesh at once that it has captured it.
+pub fn waits(pod: &Pod) -> bool {
+    let has_sandbox = (pod.status.iter())
+        .flat_map(|status| status.conditions.iter().flatten())
+        .any(|one| one.type_ == "PodReadyToStartContainers" && one.status == "True");
+    let is_captured = (pod.metadata.annotations.as_ref())
+        .and_then(|all| all.get(names::REDIRECTION_ANNOTATION))
+        .is_some_and(|value| value == names::REDIRECTION_ENABLED);
+    pod.metadata.deletion_timestamp.is_none() && !has_sandbox && !is_captured
+}
+
+pub fn name(pod: &Pod) -> String {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    format!(
+        "{}/{}",
+        text(&pod.metadata.namespace),
+        text(&pod.metadata.name)
+    )
+}
+
+/// Whether no pod of a node waits for its sandbox, seen twice: the scheduler may have chosen the node for one a moment
+/// before it saw the taint. Nothing new is placed there meanwhile, so the answer is waited for rather than asked for anew.
+pub async fn sandboxes(signals: &dyn Signals, node: &str) -> Result<Evidence, String> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut empty = 0;
+    loop {
+        let waiting = signals.without_sandbox(node).await?;
+        if waiting.is_empty() {
+            empty += 1;
+        } else {
+            empty = 0;
+        }
+        if empty == 2 {
+            return Ok(Evidence {
+                good: true,
+                text: "no pod waits for its sandbox".to_owned(),
+            });
+        }
+        if !waiting.is_empty() && tokio::time::Instant::now() >= deadline {
+            let (count, first) = sample(waiting);
+            return Ok(Evidence {
+                good: false,
+                text: format!("{count} pods wait for their sandbox: {first}"),
+            });
+        }
+        tokio::time::sleep(BEAT * 2).await;
+    }
+}
+
+/// How many there are, and the first of them by name.
+fn sample(mut names: Vec<String>) -> (usize, String) {
+    let count = names.len();
+    names.sort();
+    names.truncate(MOST);
+    (count, names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::facts::{Mode, PodMeta};
+
+    #[test]
+    fn a_pod_waits_until_its_sandbox_is_there_or_it_ends() {
+        let pod = |status: &str, deleted: Option<&str>| -> Pod {
+            serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "late", "namespace": "shop", "deletionTimestamp": deleted},
+                "status": {"conditions": [
+                    {"type": "PodScheduled", "status": "True"},
+                    {"type": "PodReadyToStartContainers", "status": status},
+                ]},
+            }))
+            .unwrap()
+        };
+        assert!(waits(&pod("False", None)));
+        assert!(!waits(&pod("True", None)));
+        assert!(!waits(&pod("False", Some("2026-11-21T00:00:00Z"))));
+        let mut captured = pod("False", None);
+        captured.metadata.annotations = Some(BTreeMap::from([(
+            names::REDIRECTION_ANNOTATION.to_owned(),
+            names::REDIRECTION_ENABLED.to_owned(),
+        )]));
+        assert!(!waits(&captured));
+        assert!(waits(&Pod::default()));
+        assert_eq!(name(&pod("False", None)), "shop/late");
+    }
+
+    #[test]
+    fn only_enrolled_pods_that_count_are_missed() {
+        let now = jiff::Timestamp::from_second(1000).unwrap();
+        let pod = |name: &str, age: i64, redirected: bool, deleting: bool| {
+            let meta = PodMeta {
+                uid: name.to_owned(),
+                mode: Mode::Ambient,
+                redirected,
+                deleting,
+                created: jiff::Timestamp::from_second(1000 - age).ok(),
+                revision: None,
+                gateway: None,
+            };
+            (("shop".to_owned(), name.to_owned()), meta)
+        };
+        let on_node = [
+            pod("served", 100, true, false),
+            pod("young", 1, false, false),
+            pod("ending", 100, true, true),
+        ];
+        let served = BTreeSet::from(["served".to_owned(), "gone".to_owned()]);
+        assert!(compare(&served, &on_node, |_| None, now).good);
+        let lost = compare(&BTreeSet::new(), &on_node, |_| None, now);
+        assert_eq!(
+            (lost.good, lost.text.as_str()),
+            (false, "serves 1 of 2 enrolled pods, not shop/served")
+        );
+    }
+}
