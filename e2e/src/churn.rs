@@ -1,7 +1,7 @@
 //! Pods that come and go on every node, by way of the scheduler, and how soon each can be reached through the mesh.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
@@ -28,6 +28,8 @@ pub struct Arrival {
     pub reached: f64,
     /// The time of its creation.
     pub at: jiff::Timestamp,
+    /// What those were told who asked it too early.
+    pub refused: Vec<String>,
 }
 
 /// What comes and goes.
@@ -102,8 +104,16 @@ impl Round {
         let address = eventually(&what, PATIENCE, || self.address(&name)).await;
         let address = address.map_err(|error| error.to_string())?;
         let ran = begun.elapsed().as_secs_f64();
-        eventually(&format!("{name} is reached"), PATIENCE, || {
-            self.load.ask(&self.from, &address)
+        let refused = Mutex::new(Vec::new());
+        eventually(&format!("{name} is reached"), PATIENCE, || async {
+            let asked = self.load.ask(&self.from, &address).await;
+            asked.inspect_err(|why| {
+                let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+                refused.push(format!(
+                    "after {:.1} s: {why}",
+                    begun.elapsed().as_secs_f64()
+                ));
+            })
         })
         .await
         .map_err(|error| error.to_string())?;
@@ -124,6 +134,7 @@ impl Round {
             ran,
             reached,
             at,
+            refused: refused.into_inner().unwrap_or_else(PoisonError::into_inner),
         })
     }
 

@@ -35,16 +35,36 @@ pub async fn get(
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         (stream.write_all(request.as_bytes()).await).map_err(|error| error.to_string())?;
+        let mut stream = stream.take(ANSWER_MAX);
         let mut answer = Vec::new();
-        let read = stream.take(ANSWER_MAX).read_to_end(&mut answer).await;
+        // The runtime keeps a forwarded connection for a second after its end: what is whole is not waited for.
+        while !is_whole(&answer) {
+            let read = stream.read_buf(&mut answer).await;
+            if read.map_err(|error| error.to_string())? == 0 {
+                break;
+            }
+        }
         forward.abort();
-        read.map_err(|error| error.to_string())?;
         parse(&String::from_utf8_lossy(&answer))
     };
     tokio::time::timeout(LIMIT, asked)
         .await
         .unwrap_or_else(|_| Err(format!("no answer within {} s", LIMIT.as_secs())))
         .map_err(|error| format!("{pod}:{port}{path}: {error}"))
+}
+
+/// Whether an answer has all that its head promises; one that promises nothing ends with its connection.
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, _)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_length = name.eq_ignore_ascii_case("content-length");
+        value.trim().parse().ok().filter(|_: &usize| is_length)
+    });
+    length.is_some_and(|length| answer.len() >= head.len() + 4 + length)
 }
 
 /// Status code and body of an answer that is not chunked.
@@ -58,6 +78,18 @@ fn parse(answer: &str) -> Result<(u16, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_whole_with_the_bytes_it_promised() {
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngone";
+        assert!(is_whole(answer));
+        for end in 0..answer.len() {
+            assert!(!is_whole(&answer[..end]), "{end}");
+        }
+        assert!(!is_whole(
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nmore"
+        ));
+    }
 
     #[test]
     fn an_answer_is_taken_apart() {

@@ -41,6 +41,11 @@ const TOLD_PORT: u16 = 9001;
 /// How long the traffic may take to flow.
 const FLOWS: Duration = Duration::from_mins(1);
 
+/// Without a request a pod has the least share that there is: on a busy machine it would measure its own hunger.
+fn share_of_cpu() -> Value {
+    json!({"requests": {"cpu": "100m"}})
+}
+
 /// A pod that answers frames, with labels and whatever else its spec holds.
 pub fn echo(namespace: &str, name: &str, labels: &Value, more: &Value) -> Value {
     let mut spec = json!({
@@ -48,6 +53,7 @@ pub fn echo(namespace: &str, name: &str, labels: &Value, more: &Value) -> Value 
         "containers": [{
             "name": "shop", "image": Image::Shop.reference(), "args": ["echo", ECHO_PORT.to_string()],
             "readinessProbe": {"tcpSocket": {"port": ECHO_PORT}, "periodSeconds": 1},
+            "resources": share_of_cpu(),
         }],
     });
     if let (Value::Object(spec), Value::Object(more)) = (&mut spec, more) {
@@ -95,6 +101,7 @@ pub fn objects(namespace: &str, nodes: &[&str], amount: Amount) -> Value {
                 "nodeSelector": {"kubernetes.io/hostname": node},
                 "containers": [{
                     "name": "shop", "image": Image::Shop.reference(), "args": arguments,
+                    "resources": share_of_cpu(),
                 }],
             },
         }));

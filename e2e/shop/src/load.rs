@@ -6,6 +6,7 @@
 
 mod record;
 
+use std::fmt;
 use std::io::{BufRead as _, BufReader, Error, ErrorKind, Read as _, Result, Write as _};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -116,8 +117,11 @@ fn pace(load: &Load, record: &Arc<Record>) {
         let (target, theirs) = (target.clone(), Arc::clone(record));
         record.begun();
         let begun = spawn(move || match ask(&target, number) {
-            Ok(()) => theirs.answered(),
-            Err(error) => theirs.failed(&format!("{target}: {error}")),
+            Ok(took) => {
+                let all = took.answer.unwrap_or(LIMIT);
+                theirs.answered(all, || format!("{target}: {took}"));
+            }
+            Err(why) => theirs.failed(&why),
         });
         if let Err(error) = begun {
             record.failed(&format!("no thread: {error}"));
@@ -125,9 +129,47 @@ fn pace(load: &Load, record: &Arc<Record>) {
     }
 }
 
+/// What the parts of a new connection took, each from the beginning.
+#[derive(Clone, Copy, Debug, Default)]
+struct Took {
+    name: Option<Duration>,
+    connection: Option<Duration>,
+    answer: Option<Duration>,
+}
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            ("name", self.name),
+            ("connection", self.connection),
+            ("answer", self.answer),
+        ];
+        let done = parts.iter().map_while(|(what, at)| Some((what, (*at)?)));
+        let done: Vec<String> = done
+            .map(|(what, at)| format!("{what} after {} ms", at.as_millis()))
+            .collect();
+        match &done[..] {
+            [] => f.write_str("no name"),
+            done => f.write_str(&done.join(", ")),
+        }
+    }
+}
+
 /// One new connection, once, within the limit; the time for the name counts.
-fn ask(target: &str, number: u64) -> Result<()> {
+///
+/// # Errors
+/// What failed, and what had been done until then.
+fn ask(target: &str, number: u64) -> std::result::Result<Took, String> {
     let begun = Instant::now();
+    let mut took = Took::default();
+    let asked = try_ask(target, number, begun, &mut took);
+    match asked {
+        Ok(()) => Ok(took),
+        Err(error) => Err(format!("{target}: {error} ({took})")),
+    }
+}
+
+fn try_ask(target: &str, number: u64, begun: Instant, took: &mut Took) -> Result<()> {
     let left = || {
         let left = LIMIT.saturating_sub(begun.elapsed());
         if left.is_zero() {
@@ -137,10 +179,13 @@ fn ask(target: &str, number: u64) -> Result<()> {
         Ok(left)
     };
     let address = resolve(target)?;
+    took.name = Some(begun.elapsed());
     let mut stream = TcpStream::connect_timeout(&address, left()?)?;
+    took.connection = Some(begun.elapsed());
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(left()?))?;
     exchange(&mut stream, &Frame::new(u64::MAX, number))?;
+    took.answer = Some(begun.elapsed());
     left().map(drop)
 }
 
@@ -191,8 +236,8 @@ fn tell(mut stream: TcpStream, record: &Record) -> Result<()> {
     let (code, body) = match path.strip_prefix("/ask/") {
         None => (200, record.json()),
         Some(target) => match ask(target, 0) {
-            Ok(()) => (200, "answered".to_owned()),
-            Err(error) => (502, error.to_string()),
+            Ok(_) => (200, "answered".to_owned()),
+            Err(why) => (502, why),
         },
     };
     write!(
@@ -230,9 +275,14 @@ mod tests {
             (Some(Frame::new(9, 9)), "another frame"),
         ] {
             let error = ask(&serve(move |_| answer.clone()), 5).unwrap_err();
-            assert!(error.to_string().contains(words), "{error}");
+            assert!(
+                error.contains(words) && error.contains("connection after"),
+                "{error}"
+            );
         }
-        assert!(ask("127.0.0.1:1", 5).is_err());
+        let error = ask("127.0.0.1:1", 5).unwrap_err();
+        assert!(error.contains("(name after "), "{error}");
+        assert!(!error.contains("connection after"), "{error}");
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(super) struct New {
     pub(super) answered: u64,
     pub(super) failed: u64,
     failures: Vec<Event>,
+    slow: Vec<Event>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -73,6 +74,8 @@ pub struct Figures {
     pub failed: u64,
     /// See `failed`.
     pub failures: Vec<Noticed>,
+    /// New connections that were answered in time, but took over half a second.
+    pub slow: Vec<Noticed>,
     /// Frames answered on kept connections.
     pub frames: u64,
     /// Answers that were not what had been sent.
@@ -89,9 +92,16 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:.0} s of traffic: {} of {} new connections failed; kept: {} frames answered, {} wrong, the slowest in {} ms, \
+            "{:.0} s of traffic: {} of {} new connections failed, {} were slow; kept: {} frames answered, {} wrong, the slowest in {} ms, \
              {} connections cut",
-            self.seconds, self.failed, self.tried, self.frames, self.wrong, self.slowest, self.cut
+            self.seconds,
+            self.failed,
+            self.tried,
+            self.slow.len(),
+            self.frames,
+            self.wrong,
+            self.slowest,
+            self.cut
         )
     }
 }
@@ -117,6 +127,7 @@ pub fn figures(before: &BTreeMap<String, Told>, after: &BTreeMap<String, Told>) 
         sum.tried += after.new.tried - before.new.tried;
         sum.failed += after.new.failed - before.new.failed;
         (sum.failures).extend(newer(&after.new.failures, before.new.failures.len()));
+        (sum.slow).extend(newer(&after.new.slow, before.new.slow.len()));
         sum.frames += after.kept.frames - before.kept.frames;
         sum.wrong += after.kept.wrong - before.kept.wrong;
         sum.slowest = sum.slowest.max(after.kept.slowest);
@@ -139,7 +150,7 @@ mod tests {
         let text = json!({
             "now": tried * 100,
             "new": {"tried": tried, "answered": tried - failures.len() as u64, "failed": failures.len(),
-                "failures": events(failures)},
+                "failures": events(failures), "slow": events(failures)},
             "kept": {"opened": 2, "frames": tried, "slowest": 7, "wrong": 0, "cut": cuts.len(), "cuts": events(cuts)},
         });
         Told::read(&text.to_string()).unwrap()
@@ -158,6 +169,7 @@ mod tests {
         let seen = figures(&before, &after);
         assert_eq!((seen.tried, seen.failed, seen.cut), (50, 1, 1));
         assert_eq!(seen.failures[0].at.as_millisecond(), 2_000);
+        assert_eq!(seen.slow.len(), 1);
         assert_eq!((seen.cuts[0].node.as_str(), seen.frames), ("b", 50));
         assert!((seen.seconds - 3.0).abs() < 0.01, "{seen}");
     }

@@ -63,6 +63,12 @@ async fn move_to(stage: &'static Stage, load: &Arc<Load>, version: &str, change:
         arrivals.len(),
         longest(&arrivals),
     );
+    for one in arrivals.iter().filter(|one| one.reached > 5.0) {
+        eprintln!("{one:?}");
+    }
+    for slow in &figures.slow {
+        eprintln!("slow: {} on {}: {}", slow.at, slow.node, slow.why);
+    }
     assert_unnoticed(&figures, &seen);
     assert_in_time(stage, NAMESPACE, &arrivals);
     assert_disturbed_once(&seen, 1);

@@ -7,12 +7,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Most events of one kind that are kept with their words; all are counted.
 const MOST: usize = 400;
+/// What takes longer than this is worth a word: far from the limit, and far from what a quiet machine needs.
+const SLOW: Duration = Duration::from_millis(500);
 
 /// Counters since the start. Times are milliseconds of the Unix clock.
 #[derive(Debug, Default)]
 pub struct Record {
     begun: AtomicU64,
     answered: AtomicU64,
+    /// New connections that were answered in time, but late.
+    slow: Events,
     failed: Events,
     opened: AtomicU64,
     beats: AtomicU64,
@@ -71,9 +75,12 @@ impl Record {
         self.begun.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It was answered in time.
-    pub fn answered(&self) {
+    /// It was answered in time, after `took`; `how` that went.
+    pub fn answered(&self, took: Duration, how: impl FnOnce() -> String) {
         self.answered.fetch_add(1, Ordering::Relaxed);
+        if took >= SLOW {
+            self.slow.add(&how());
+        }
     }
 
     /// It was not.
@@ -106,12 +113,13 @@ impl Record {
     pub fn json(&self) -> String {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         format!(
-            r#"{{"now":{},"new":{{"tried":{},"answered":{},"failed":{},"failures":[{}]}},"kept":{{"opened":{},"frames":{},"slowest":{},"wrong":{},"cut":{},"cuts":[{}]}}}}"#,
+            r#"{{"now":{},"new":{{"tried":{},"answered":{},"failed":{},"failures":[{}],"slow":[{}]}},"kept":{{"opened":{},"frames":{},"slowest":{},"wrong":{},"cut":{},"cuts":[{}]}}}}"#,
             now(),
             count(&self.begun),
             count(&self.answered),
             count(&self.failed.count),
             self.failed.json(),
+            self.slow.json(),
             count(&self.opened),
             count(&self.beats),
             count(&self.slowest),
@@ -133,9 +141,14 @@ mod tests {
             record.failed("said \"no\"\\\n");
         }
         record.cut("gone");
+        record.answered(SLOW / 2, || "soon".to_owned());
+        record.answered(SLOW, || "late".to_owned());
         let text = record.json();
         assert!(text.contains(r#""failed":405"#), "{text}");
         assert_eq!(text.matches(r#""why":"said no""#).count(), MOST);
+        assert!(text.contains(r#""answered":2"#), "{text}");
+        assert!(text.contains(r#""why":"late"}]}"#), "{text}");
+        assert!(!text.contains("soon"), "{text}");
         assert!(text.contains(r#""cut":1,"cuts":[{"at":"#), "{text}");
     }
 }

@@ -188,6 +188,7 @@ mod tests {
             ran: 1.0,
             reached,
             at: jiff::Timestamp::UNIX_EPOCH,
+            refused: Vec::new(),
         };
         let said = newcomers(&[arrival(2.0), arrival(4.25), arrival(3.0)]);
         assert!(
