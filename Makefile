@@ -51,8 +51,8 @@ advisories: cargo-deny ## Check dependencies against the advisory database (fetc
 	$(CARGO_DENY) check advisories
 
 gen: ## Write crds/, manifests/, the reference and every golden file from the code
-	UPDATE_GOLDEN=1 $(CARGO) test --quiet -p applink --tests
 	$(CARGO) run --quiet -p applink -- manifests
+	UPDATE_GOLDEN=1 $(CARGO) test --quiet -p applink --tests
 
 build: ## Build the program for release
 	$(CARGO) build --release -p applink
