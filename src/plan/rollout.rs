@@ -19,6 +19,7 @@ use super::wave;
 use super::way::{Place, Way};
 use super::{Orders, retire};
 use crate::api::conditions::{Reason, Step};
+use crate::blueprint::Strategy;
 use crate::facts::{Facts, Node, ObjectKey};
 use crate::health;
 use crate::names;
@@ -190,6 +191,16 @@ fn clean(node: &Node) -> Option<Act> {
     })
 }
 
+/// How long after a proxy is ready a node is watched. Where a soak is asked for, it begins when the connections of the proxy
+/// before have had their time: only from then on does the new one carry everything.
+fn watched(soak: SignedDuration, strategy: &Strategy) -> SignedDuration {
+    if soak.is_zero() {
+        return soak;
+    }
+    let drain = SignedDuration::try_from(strategy.drain).unwrap_or(SignedDuration::MAX);
+    soak.saturating_add(drain)
+}
+
 fn wait_for_set(target: &Target, message: &str) -> Wait {
     Wait {
         reason: Reason::Nodes,
@@ -311,6 +322,7 @@ impl<'a> Tour<'a> {
         } else {
             strategy.canary_soak
         };
+        let soak = watched(soak, strategy);
         let probes = Probes::of(self.facts, settled);
         let mut passages = self.look(
             &way,

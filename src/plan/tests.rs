@@ -26,6 +26,7 @@ fn strategy(canary: usize, batch: usize) -> Strategy {
         canary_soak: SignedDuration::from_secs(20),
         batch: Size::Number(batch),
         batch_soak: SignedDuration::from_secs(5),
+        drain: std::time::Duration::from_secs(5),
         gate_timeout: SignedDuration::from_mins(4),
         max_unreachable: Size::Percent(100),
         ..Strategy::default()

@@ -254,7 +254,7 @@ pub struct Canary {
     /// Which nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<Selector>,
-    /// How long they are watched.
+    /// How long they are watched, once the drain timeout of the proxy before is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), regex(pattern = "^([0-9]{1,5}(h|m|s)){1,3}$"))]
     pub soak: Option<String>,
@@ -280,7 +280,7 @@ pub struct Batch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "count_or_percent")]
     pub size: Option<IntOrString>,
-    /// How long each wave is watched.
+    /// How long each wave is watched, once the drain timeout of the proxies before is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), regex(pattern = "^([0-9]{1,5}(h|m|s)){1,3}$"))]
     pub soak: Option<String>,

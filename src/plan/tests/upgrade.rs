@@ -408,3 +408,39 @@ fn every_node_is_read_once_more_before_the_point_of_no_return() {
     assert_eq!(plan.acts.iter().filter(asks).count(), 2);
     assert!(settle(&mut model, &targets, Phase::Installed));
 }
+
+#[test]
+fn a_node_is_watched_from_when_the_connections_of_the_leaver_have_had_their_time() {
+    for (soak, least) in [(90, 90 + 240), (0, 0)] {
+        let mut model = installed(2);
+        model.orders.strategy.canary_soak = SignedDuration::from_secs(soak);
+        model.orders.strategy.drain = std::time::Duration::from_mins(4);
+        let targets = newer();
+        let passes = |plan: &Plan| {
+            let mut acts = plan.acts.iter();
+            acts.any(|act| matches!(act, Act::PassCanary { .. }))
+        };
+        until(&mut model, &targets, passes);
+        let revision = targets.target.revision.as_str();
+        let arrived = model.facts.pods.values().find(|pod| {
+            pod.labels
+                .get(names::REVISION_LABEL)
+                .is_some_and(|one| one == revision)
+                && pod
+                    .labels
+                    .get("app")
+                    .is_some_and(|app| app == names::ZTUNNEL)
+        });
+        let watched = model
+            .now
+            .duration_since(arrived.unwrap().ready_since.unwrap());
+        assert!(
+            watched >= SignedDuration::from_secs(least),
+            "{soak}: {watched:?}"
+        );
+        assert!(
+            soak > 0 || watched < SignedDuration::from_mins(4),
+            "{watched:?}"
+        );
+    }
+}
