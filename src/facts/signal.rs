@@ -121,13 +121,18 @@ pub struct Evidence {
     pub text: String,
 }
 
+/// Of a silence as long as this nobody can say that things were bad meanwhile.
+const SILENCE: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
+
 /// An answer, or why there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// When.
     pub at: Timestamp,
-    /// Since when answers are good ones, or not good ones, without a break.
+    /// Since when answers are like this one: good, bad, or none at all. Bad ones go on across a short silence.
     pub since: Timestamp,
+    /// Since when they were bad, as of the last one that was; none since a good one.
+    pub bad_since: Option<Timestamp>,
     /// What was seen; an error text when nobody answered.
     pub seen: Result<Evidence, String>,
     /// How often in a row the answer was not a good one.
@@ -140,16 +145,25 @@ impl Answer {
         let mut answer = Self {
             at,
             since: at,
+            bad_since: None,
             seen,
             failures: 0,
         };
-        let good = answer.is_good();
-        if let Some(before) = before.filter(|before| before.is_good() == good) {
+        let Some(before) = before.filter(|before| before.is_good() == answer.is_good()) else {
+            answer.failures = u32::from(!answer.is_good());
+            answer.bad_since = (answer.failures > 0 && !answer.is_unknown()).then_some(at);
+            return answer;
+        };
+        answer.bad_since = before.bad_since;
+        if before.is_unknown() == answer.is_unknown() {
             answer.since = before.since;
-            answer.failures = before.failures;
+        } else if before.is_unknown() && at.duration_since(before.since) >= SILENCE {
+            answer.bad_since = Some(at);
+        } else if before.is_unknown() {
+            answer.since = *answer.bad_since.get_or_insert(at);
         }
-        if !good {
-            answer.failures = answer.failures.saturating_add(1);
+        if !answer.is_good() {
+            answer.failures = before.failures.saturating_add(1);
         }
         answer
     }
@@ -183,3 +197,43 @@ impl Answer {
 
 /// Answers by question.
 pub type Answers = BTreeMap<Question, Answer>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_neither_becomes_a_bad_answer_nor_ends_a_row_of_them() {
+        let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
+        let evidence = |good| {
+            Ok(Evidence {
+                good,
+                text: String::new(),
+            })
+        };
+        let silent = || Err("nobody answers".to_owned());
+        // What is answered when, and since when it counts.
+        let rows = [
+            (0, evidence(true), 0, 0),
+            (10, evidence(false), 10, 1),
+            (50, silent(), 50, 2),
+            (52, evidence(false), 10, 3),
+            (60, silent(), 60, 4),
+            (100, silent(), 60, 5),
+            (104, evidence(false), 104, 6),
+            (110, evidence(true), 110, 0),
+            (120, silent(), 120, 1),
+            (130, evidence(false), 130, 2),
+        ];
+        let mut before: Option<Answer> = None;
+        for (seconds, seen, since, failures) in rows {
+            let answer = Answer::after(before.as_ref(), at(seconds), seen);
+            assert_eq!(
+                (answer.since, answer.failures),
+                (at(since), failures),
+                "{seconds}"
+            );
+            before = Some(answer);
+        }
+    }
+}

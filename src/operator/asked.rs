@@ -41,10 +41,9 @@ impl Asked {
     /// Forgets pods and nodes that are gone.
     pub fn forget_gone(&self, facts: &Facts) {
         self.answers().retain(|question, _| match question {
-            Question::ControlPlane { pod, uid } => {
-                facts.pods.get(pod).is_some_and(|pod| pod.uid == *uid)
-            }
-            Question::Proxy { pod, uid, .. } | Question::StandDown { pod, uid, .. } => facts
+            Question::ControlPlane { pod, uid }
+            | Question::Proxy { pod, uid, .. }
+            | Question::StandDown { pod, uid, .. } => facts
                 .pods
                 .get(pod)
                 .is_some_and(|pod| pod.incarnation() == *uid),

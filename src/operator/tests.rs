@@ -268,11 +268,6 @@ fn etcd_is_away(asked: &Asked) -> Option<(u16, &'static str)> {
     (asked.method == Method::PATCH && asked.path == NAMESPACE).then_some((500, "etcd is away"))
 }
 
-fn helm_owns_it(asked: &Asked) -> Option<(u16, &'static str)> {
-    (asked.method == Method::PATCH && asked.path.contains("/serviceaccounts/"))
-        .then_some((409, "conflict with \"helm\": .metadata.labels"))
-}
-
 #[tokio::test]
 async fn a_pass_that_fails_is_told_once_and_tried_again_ever_more_slowly() {
     let mut bench = Bench::new(json!({})).await;
@@ -354,53 +349,6 @@ async fn a_right_to_write_that_is_missing_is_told_before_anything_is_written() {
     let (asked, _) = bench.pass(10_000).await;
     assert_eq!(bench.condition("Stalled"), None);
     assert!(asked.iter().filter(is_work).count() > 10);
-}
-
-#[tokio::test]
-async fn what_belongs_to_somebody_else_is_told_never_forced_and_left_until_something_changes() {
-    let mut bench = Bench::new(json!({})).await;
-    bench.fake.refuse(Some(helm_owns_it));
-    let (asked, _) = bench.pass(0).await;
-    assert_eq!(statuses(&asked), 1);
-    let (reason, message) = bench.condition("Stalled").unwrap();
-    assert_eq!(reason, "True/Conflict");
-    assert!(
-        message.contains("helm") && message.contains("ServiceAccount"),
-        "{message}"
-    );
-    assert_eq!(bench.condition("Reconciling"), None);
-    let accounts: Vec<&Asked> = asked
-        .iter()
-        .filter(|one| one.path.contains("/serviceaccounts/"))
-        .collect();
-    assert!(
-        accounts.len() == 1 && !accounts[0].query.contains("force=true"),
-        "{accounts:#?}"
-    );
-
-    // The pass itself has changed facts; after one more nothing has, and nothing is asked.
-    bench.pass(100).await;
-    for millis in [200, 5000, 30_000] {
-        let (asked, due) = bench.pass(millis).await;
-        assert!(asked.is_empty(), "after {millis} ms: {asked:#?}");
-        assert!(due.is_some_and(|due| due <= 61_000), "{due:?}");
-    }
-    // Somebody changes the spec: it is tried at once.
-    bench.edit(json!({"controlPlane": {"replicas": 1}}));
-    let (asked, _) = bench.pass(31_000).await;
-    assert!(
-        asked
-            .iter()
-            .any(|one| one.path.contains("/serviceaccounts/"))
-    );
-    // Nobody can tell when a field that is not ours becomes free: so it is looked at each minute.
-    bench.pass(31_100).await;
-    let (asked, _) = bench.pass(92_000).await;
-    assert!(
-        asked
-            .iter()
-            .any(|one| one.path.contains("/serviceaccounts/"))
-    );
 }
 
 #[tokio::test]

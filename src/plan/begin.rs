@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::act::{Act, Plan};
 use super::passage::{Flight, Mark, Passage};
 use super::rollout::Tour;
-use super::wave::Wave;
+use super::wave::{self, Wave};
 use super::way::{Place, Way};
 use crate::api::v1alpha1::OnFullNode;
 use crate::facts::Question;
@@ -18,17 +18,27 @@ impl<'a> Tour<'a> {
     pub(super) fn begin(
         &self,
         way: &Way,
-        wave: &Wave,
+        wave: &Wave<'_>,
         passages: &mut [Passage<'a>],
         plan: &mut Plan,
     ) {
         let mut chosen = Vec::new();
         let mut is_known = true;
+        let mut zones = wave.zones.clone();
         for &at in &wave.candidates {
             if chosen.len() >= wave.size {
                 break;
             }
-            match self.has_room(way, &passages[at], plan) {
+            let left = zones.get_mut(wave::zone(passages[at].node));
+            if left.as_ref().is_some_and(|left| **left == 0) {
+                continue;
+            }
+            // Nodes without room take nobody's place, neither in the wave nor in their zone.
+            let has_room = self.has_room(way, &passages[at], plan);
+            if let (Some(left), Some(true) | None) = (left, has_room) {
+                *left -= 1;
+            }
+            match has_room {
                 Some(true) => chosen.push(at),
                 Some(false) => passages[at].flight = Flight::Aside("NodeFull"),
                 None => {
@@ -89,6 +99,11 @@ impl<'a> Tour<'a> {
                     plan.ask(self.facts, &question, self.now);
                     None
                 }
+            }
+            // It is asked again beside: nodes that were full a moment ago keep nobody waiting for their answer.
+            Some(answer) if answer.seen.as_ref().is_ok_and(|seen| !seen.good) => {
+                plan.acts.push(Act::Ask(question));
+                Some(false)
             }
             _ => {
                 plan.acts.push(Act::Ask(question));

@@ -16,6 +16,7 @@ mod finish;
 mod fleet;
 mod forecast;
 mod gate;
+mod judge;
 mod nodes;
 mod orders;
 mod passage;

@@ -40,6 +40,8 @@ pub struct Model {
     pub mesh: Mesh,
     /// Hashes and revisions whose pods never get ready.
     pub broken: BTreeSet<String>,
+    /// Deployments that lack a replica, which no node takes.
+    pub lacking: BTreeSet<String>,
     /// Deployments whose istiods are ready and sign nothing.
     pub mute: BTreeSet<String>,
     /// The most nodes that were in flight at a time.
@@ -73,6 +75,7 @@ impl Model {
             orders: Orders::default(),
             mesh: Mesh::default(),
             broken: BTreeSet::new(),
+            lacking: BTreeSet::new(),
             mute: BTreeSet::new(),
             most_in_flight: 0,
             lost: BTreeSet::new(),

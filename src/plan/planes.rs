@@ -222,7 +222,7 @@ pub(super) fn gate(
         .map(|pod| {
             let question = Question::ControlPlane {
                 pod: pod.name.clone(),
-                uid: pod.uid.clone(),
+                uid: pod.incarnation(),
             };
             let good = plan.ask(facts, &question, now);
             (pod, question, good)

@@ -9,7 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::act::{Act, Plan};
 use super::agent::{self, Templates};
 use super::fleet::{Course, Proxies, course, daemon_sets};
-use super::passage::{Flight, Judge, Passage, Pods, is_tainted, pods};
+use super::judge::Judge;
+use super::passage::{Flight, Passage, Pods, is_tainted, pods};
 use super::planes::{self, Planes};
 use super::prepull;
 use super::probe::{self, Probes};
@@ -102,8 +103,9 @@ pub(super) fn go_on(
         _ => target,
     };
     let is_two = targets.settled.is_some();
-    // Going back needs nothing of the target's control plane, which may be what failed.
-    if !(planes == Planes::Settled && is_two) {
+    // Going back needs nothing of the target's control plane, which may be what failed; nor may it wait for a replica.
+    let is_back = matches!(course, Course::Back { .. }) || (planes == Planes::Settled && is_two);
+    if !is_back {
         let limit = orders.strategy.gate_timeout;
         let limit = (planes == Planes::Both && is_two).then_some(limit);
         if let Some(wait) = planes::gate(facts, target, limit, &mut plan, now) {

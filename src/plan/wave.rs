@@ -15,18 +15,20 @@ const UNREACHABLE: [&str; 2] = ["NodeNotReady", "NodeUnreachable"];
 
 /// What begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wave {
+pub(super) struct Wave<'a> {
     /// Places in the list of passages, in the order in which they begin.
     pub candidates: Vec<usize>,
     /// How many of them.
     pub size: usize,
+    /// How many of each zone; as many as there are of a zone that is not named.
+    pub zones: BTreeMap<&'a str, usize>,
     /// The canary has proved the revision, which is not recorded yet.
     pub canary_passed: bool,
     /// Why nothing begins.
     pub held: Option<String>,
 }
 
-impl Wave {
+impl Wave<'_> {
     fn held(why: String) -> Self {
         Self {
             held: Some(why),
@@ -36,7 +38,11 @@ impl Wave {
 }
 
 /// The wave that begins on the way to an arriving revision. One wave is done before the next begins.
-pub(super) fn forward(passages: &[Passage<'_>], strategy: &Strategy, canary_passed: bool) -> Wave {
+pub(super) fn forward<'a>(
+    passages: &[Passage<'a>],
+    strategy: &Strategy,
+    canary_passed: bool,
+) -> Wave<'a> {
     let total = passages.len();
     let aside = passages
         .iter()
@@ -60,10 +66,10 @@ pub(super) fn forward(passages: &[Passage<'_>], strategy: &Strategy, canary_pass
     };
     let everyone = |_: &Node| true;
     if canary_passed {
-        let size = strategy.batch.of(total);
         return Wave {
-            candidates: spread(passages, waiting(&everyone), size),
-            size,
+            candidates: waiting(&everyone),
+            size: strategy.batch.of(total),
+            zones: most_at_once(passages.iter().map(|one| one.node)),
             ..Wave::default()
         };
     }
@@ -79,7 +85,7 @@ pub(super) fn forward(passages: &[Passage<'_>], strategy: &Strategy, canary_pass
                 canary_passed: done > 0 && (size == 0 || candidates.is_empty()),
                 candidates,
                 size,
-                held: None,
+                ..Wave::default()
             }
         }
         Canary::Selector(selector) => {
@@ -89,19 +95,24 @@ pub(super) fn forward(passages: &[Passage<'_>], strategy: &Strategy, canary_pass
                 );
             }
             let candidates = waiting(&|node| selects(selector, node));
-            let size = strategy.batch.of(total);
+            if done == 0 && candidates.is_empty() {
+                return Wave::held(
+                    "every node that upgrade.strategy.canary.selector matches is set aside"
+                        .to_owned(),
+                );
+            }
             Wave {
                 canary_passed: done > 0 && candidates.is_empty(),
                 candidates,
-                size,
-                held: None,
+                size: strategy.batch.of(total),
+                ..Wave::default()
             }
         }
     }
 }
 
 /// Nodes that begin on the way back: those whose proxy is back and whose agent is not first, then what is in trouble.
-pub(super) fn back(passages: &[Passage<'_>], strategy: &Strategy) -> Wave {
+pub(super) fn back(passages: &[Passage<'_>], strategy: &Strategy) -> Wave<'static> {
     let in_flight = passages
         .iter()
         .filter(|one| one.flight == Flight::Moving)
@@ -122,23 +133,6 @@ pub(super) fn back(passages: &[Passage<'_>], strategy: &Strategy) -> Wave {
         size: strategy.batch.of(passages.len()).saturating_sub(in_flight),
         ..Wave::default()
     }
-}
-
-/// Leaves a node of each zone out of a wave, where a zone has more than one: not all replicas behind one Service, nor a
-/// whole zone, are touched at a time.
-fn spread(passages: &[Passage<'_>], candidates: Vec<usize>, size: usize) -> Vec<usize> {
-    let mut left = most_at_once(passages.iter().map(|one| one.node));
-    candidates
-        .into_iter()
-        .filter(|&at| {
-            left.get_mut(zone(passages[at].node)).is_some_and(|left| {
-                let free = *left > 0;
-                *left = left.saturating_sub(1);
-                free
-            })
-        })
-        .take(size.max(1).saturating_mul(2))
-        .collect()
 }
 
 /// The wave that is under way, from 1; 1 is the canary.
@@ -162,7 +156,8 @@ pub(super) fn number(passages: &[Passage<'_>], strategy: &Strategy, canary_passe
     i32::try_from(waves.saturating_add(2)).unwrap_or(i32::MAX)
 }
 
-/// How many nodes of each zone a wave may take: not all of them, where a zone has more than one.
+/// How many nodes of each zone a wave may take: not all of them, where a zone has more than one. Not all replicas behind one
+/// Service, nor a whole zone, are touched at a time.
 pub(super) fn most_at_once<'a>(nodes: impl Iterator<Item = &'a Node>) -> BTreeMap<&'a str, usize> {
     let mut most: BTreeMap<&str, usize> = BTreeMap::new();
     for node in nodes {

@@ -1,4 +1,4 @@
-//! Writes to what has changed since it was seen.
+//! Writes to what has changed since it was seen, and to what belongs to somebody else.
 
 use futures::FutureExt as _;
 
@@ -32,4 +32,56 @@ async fn a_write_that_came_too_late_is_decided_anew_soon() {
         let woken = tokio::time::timeout(std::time::Duration::from_secs(5), wake.notified()).await;
         assert!(woken.is_ok(), "{act:?}");
     }
+}
+
+fn helm_owns_it(asked: &Asked) -> Option<(u16, &'static str)> {
+    (asked.method == Method::PATCH && asked.path.contains("/serviceaccounts/"))
+        .then_some((409, "conflict with \"helm\": .metadata.labels"))
+}
+
+#[tokio::test]
+async fn what_belongs_to_somebody_else_is_told_never_forced_and_left_until_something_changes() {
+    let mut bench = Bench::new(json!({})).await;
+    bench.fake.refuse(Some(helm_owns_it));
+    let (asked, _) = bench.pass(0).await;
+    assert_eq!(statuses(&asked), 1);
+    let (reason, message) = bench.condition("Stalled").unwrap();
+    assert_eq!(reason, "True/Conflict");
+    assert!(
+        message.contains("helm") && message.contains("ServiceAccount"),
+        "{message}"
+    );
+    assert_eq!(bench.condition("Reconciling"), None);
+    let accounts: Vec<&Asked> = asked
+        .iter()
+        .filter(|one| one.path.contains("/serviceaccounts/"))
+        .collect();
+    assert!(
+        accounts.len() == 1 && !accounts[0].query.contains("force=true"),
+        "{accounts:#?}"
+    );
+
+    // The pass itself has changed facts; after one more nothing has, and nothing is asked.
+    bench.pass(100).await;
+    for millis in [200, 5000, 30_000] {
+        let (asked, due) = bench.pass(millis).await;
+        assert!(asked.is_empty(), "after {millis} ms: {asked:#?}");
+        assert!(due.is_some_and(|due| due <= 61_000), "{due:?}");
+    }
+    // Somebody changes the spec: it is tried at once.
+    bench.edit(json!({"controlPlane": {"replicas": 1}}));
+    let (asked, _) = bench.pass(31_000).await;
+    assert!(
+        asked
+            .iter()
+            .any(|one| one.path.contains("/serviceaccounts/"))
+    );
+    // Nobody can tell when a field that is not ours becomes free: so it is looked at each minute.
+    bench.pass(31_100).await;
+    let (asked, _) = bench.pass(92_000).await;
+    assert!(
+        asked
+            .iter()
+            .any(|one| one.path.contains("/serviceaccounts/"))
+    );
 }

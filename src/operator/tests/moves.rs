@@ -247,6 +247,34 @@ async fn a_spec_that_goes_back_takes_the_rollout_back_and_forth_again_starts_ano
 }
 
 #[tokio::test]
+async fn a_strategy_that_changes_in_the_middle_changes_how_and_neither_where_to_nor_what_was_begun()
+{
+    let mut bench = Bench::running(json!({"version": "1.6"}), "1.5").await;
+    bench.settled().await;
+    bench.pass(1000).await;
+    assert_eq!(bench.rollout(), to("1.6.0", "Spec"));
+    let id = bench.status("/rollout/id");
+    let sets = bench.fake.names(SETS);
+    let is_arriving = |name: &String| name.contains("1-6-0");
+    assert!(sets.iter().any(is_arriving), "{sets:?}");
+    let strategy = json!({
+        "canary": {"type": "Count", "count": 2, "soak": "3m"},
+        "batch": {"size": "50%"},
+        "gates": {"timeout": "1m"},
+        "onFailure": "Pause",
+    });
+    bench.edit(json!({"upgrade": {"version": "1.6", "strategy": strategy}}));
+    for millis in [3000, 5000, 7000] {
+        bench.pass(millis).await;
+    }
+    assert_eq!(bench.rollout(), to("1.6.0", "Spec"));
+    assert_eq!(bench.status("/rollout/id"), id);
+    assert_eq!(bench.status("/rollout/returns"), Value::Null);
+    assert_eq!(bench.fake.names(SETS), sets);
+    assert_eq!(bench.condition("UpToDate").unwrap().0, "False/Progressing");
+}
+
+#[tokio::test]
 async fn an_aborted_rollout_goes_back_and_is_tried_again_only_when_asked() {
     let mut bench = Bench::running(json!({"version": "1.6"}), "1.5").await;
     bench.settled().await;

@@ -74,7 +74,8 @@ impl Model {
                 continue;
             }
             let works = !self.broken.contains(&key.name);
-            let up = if works { 2 } else { 0 };
+            let lacks = i32::from(self.lacking.contains(&key.name));
+            let up = if works { 2 - lacks } else { 0 };
             let uid = self.next();
             let mut live = self.facts.objects[&key].as_ref().clone();
             live.body["status"] = json!({

@@ -92,6 +92,63 @@ fn a_node_without_room_is_set_aside_and_holds_the_end_only() {
 }
 
 #[test]
+fn nodes_without_room_take_the_place_of_no_other() {
+    // By default all nodes are in one zone, of which one node at least is left out of every wave.
+    for (nodes, full) in [(4, 2), (2, 1), (7, 5)] {
+        let mut model = installed(nodes);
+        model.orders.strategy = strategy(1, 1);
+        model.full = (0..full).map(|node| format!("node-{node}")).collect();
+        let arriving = target(LogLevel::Debug, LogLevel::Info);
+        assert!(!settle(&mut model, &arriving, Phase::Installed));
+        // What room there is is asked anew now and then.
+        let mut plans = (0..40_u8).map(|round| {
+            model.step(round % 7);
+            model.operate(&arriving, Phase::Installed, usize::MAX)
+        });
+        let plan = plans.find(|plan| plan.step == Step::Finish);
+        drop(plans);
+        let plan = plan.unwrap_or_else(|| panic!("{full} of {nodes} hold the others"));
+        let told = plan.nodes.unwrap();
+        let left = u64::try_from(nodes - full).unwrap();
+        assert_eq!(
+            u64::try_from(told.updated).unwrap(),
+            left,
+            "{full} of {nodes}"
+        );
+        assert_eq!(model.most_in_flight, 1);
+        model.full.clear();
+        assert!(settle(&mut model, &arriving, Phase::Installed));
+    }
+}
+
+#[test]
+fn the_way_back_waits_for_no_replica_of_istiod() {
+    let mut model = installed(3);
+    let arriving = target(LogLevel::Debug, LogLevel::Info);
+    model.broken.insert(arriving.target.revision.to_string());
+    for round in 0..250_u8 {
+        if model.orders.failed.is_some() {
+            break;
+        }
+        model.operate(&arriving, Phase::Installed, usize::MAX);
+        model.step(round % 7);
+    }
+    assert!(model.orders.failed.is_some());
+    model.lacking.insert(arriving.target.istiod.clone());
+    for round in 0..250_u8 {
+        model.operate(&arriving, Phase::Installed, usize::MAX);
+        model.step(round % 7);
+    }
+    let arrived = |model: &Model| {
+        let mut objects = model.facts.objects.keys();
+        objects.any(|key| key.name == arriving.target.daemon_set)
+    };
+    assert!(!arrived(&model), "it waits for the replica");
+    model.lacking.clear();
+    assert!(settle_at(&mut model, &arriving, &plain(), Phase::Installed));
+}
+
+#[test]
 fn pods_that_wait_for_their_sandbox_hold_the_replacement_of_an_agent_for_a_while() {
     let mut model = installed(1);
     model.crowded.insert("node-0".to_owned());

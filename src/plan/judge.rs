@@ -1,0 +1,440 @@
+//! Looks at one node: what it lacks, what has to be asked, and what is due on it now.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::act::Plan;
+use super::gate::{Failed, Gate, Proof, crashed, overdue, prove};
+use super::passage::{Flight, Mark, Passage, Pods, Stage, is_tainted};
+use super::probe::{Probes, Standing, Verdict};
+use super::target::NodeRules;
+use super::way::{Place, Way};
+use crate::desired::probe::Role;
+use crate::facts::{Facts, Node, Pod, Question};
+use crate::names;
+
+/// How often a proxy that leaves is asked to stand down before it leaves without.
+const MOST_CALLS: u32 = 3;
+/// After how many comparisons an agent is started again for a proxy that cannot be told to reconnect.
+const MOST_COMPARISONS: u32 = 3;
+/// How long pods that wait for their sandbox hold the replacement of their node's agent.
+const SANDBOXES: SignedDuration = SignedDuration::from_secs(30);
+
+/// What every node is judged by.
+pub(super) struct Judge<'a, 'p> {
+    pub facts: &'a Facts,
+    pub way: &'p Way,
+    /// Template hash of the agents to be; none leaves them as they are.
+    pub agent: Option<&'p str>,
+    /// Revisions whose program is not ours.
+    pub foreign: Vec<&'p str>,
+    /// Nodes that have not pulled the images yet.
+    pub behind: BTreeSet<&'p str>,
+    /// The operator's own probe; none on the way back, which must depend on as little as possible.
+    pub probes: Option<&'p Probes<'a>>,
+    pub soak: SignedDuration,
+    pub timeout: SignedDuration,
+    pub now: Timestamp,
+}
+
+impl<'a> Judge<'a, '_> {
+    /// Looks at one node, and asks what has to be asked.
+    pub fn look(&self, node: &'a Node, pods: &Pods<'a>, plan: &mut Plan) -> Passage<'a> {
+        let (agents, proxies) = pods.get(node.name.as_str()).cloned().unwrap_or_default();
+        let is_wanted =
+            |pod: &&Pod| self.agent.is_none() || pod.template_hash.as_deref() == self.agent;
+        let mut passage = Passage {
+            node,
+            place: self.way.place(node),
+            stage: Stage::Settled,
+            flight: Flight::Waiting,
+            tainted: is_tainted(node),
+            mark: None,
+            stale: Vec::new(),
+            other_agents: agents
+                .iter()
+                .filter(|pod| !pod.deleting && !is_wanted(pod))
+                .copied()
+                .collect(),
+            lacks_agent: !agents.iter().any(|pod| !pod.deleting && is_wanted(pod)),
+            lacks_probe: false,
+            told: "it waits for its turn".to_owned(),
+            trouble: crate::health::trouble(agents.iter().chain(&proxies).copied()),
+            failed: None,
+            proof: None,
+        };
+        if let Some(why) = NodeRules::set_aside(node) {
+            passage.flight = Flight::Aside(why);
+            why.clone_into(&mut passage.told);
+            return passage;
+        }
+        let is_behind = self.behind.contains(node.name.as_str());
+        if is_behind && self.way.is_forward && passage.place == Place::Start && !passage.tainted {
+            passage.flight = Flight::Aside("ImagesMissing");
+            "it has not pulled the images yet".clone_into(&mut passage.told);
+            return passage;
+        }
+        let here = Here {
+            agent: agents.iter().copied().find(|pod| pod.runs()),
+            new_agent: agents
+                .iter()
+                .copied()
+                .find(|pod| !pod.deleting && is_wanted(pod)),
+            survivor: proxies
+                .iter()
+                .copied()
+                .filter(|pod| !pod.deleting)
+                .find(|pod| revision(pod) == Some(&self.way.survivor)),
+            leavers: proxies
+                .iter()
+                .copied()
+                .filter(|pod| revision(pod) != Some(&self.way.survivor))
+                .collect(),
+        };
+        let drains = here.leavers.iter().any(|pod| pod.deleting);
+        let is_lost = here.agent.is_none() && !passage.other_agents.is_empty() && !drains;
+        if is_lost && !self.way.is_forward {
+            // An agent that does not run is no loss, and no proxy gets ready beside it.
+            passage.flight = Flight::Moving;
+            passage.stage = Stage::Agent;
+            passage.stale = std::mem::take(&mut passage.other_agents);
+            "its network agent does not run and is replaced".clone_into(&mut passage.told);
+            return passage;
+        }
+        match passage.place {
+            Place::Start => self.start(&mut passage, &here, plan),
+            Place::Middle => self.middle(&mut passage, &here, plan),
+            Place::End => self.end(&mut passage, &here, plan),
+        }
+        passage
+    }
+
+    /// The agent goes first; its replacement is under way as soon as the node carries the taint.
+    fn start(&self, passage: &mut Passage<'a>, here: &Here<'a>, plan: &mut Plan) {
+        if !passage.tainted {
+            return;
+        }
+        if !self.way.agent_first {
+            passage.mark = Some(untaint());
+            return;
+        }
+        passage.flight = Flight::Moving;
+        passage.stage = Stage::Agent;
+        if !passage.other_agents.is_empty() {
+            self.replace_agent(passage, plan);
+            return;
+        }
+        let Some(agent) = here.new_agent.filter(|pod| pod.runs()) else {
+            self.agent_is_awaited(passage, here, plan);
+            return;
+        };
+        let go_on = Mark {
+            label: Some(self.way.label(Place::Middle)),
+            taint: Some(false),
+        };
+        match here.leavers.iter().find(|pod| pod.runs()) {
+            Some(proxy) => {
+                if self.serves(passage, proxy, agent, &[], plan) {
+                    passage.mark = Some(go_on);
+                }
+            }
+            // Nobody serves there: nothing can get worse.
+            None => passage.mark = Some(go_on),
+        }
+    }
+
+    /// The taint keeps new pods away; those that were there before it have their sandbox first, within bounds.
+    fn replace_agent(&self, passage: &mut Passage<'a>, plan: &mut Plan) {
+        let question = Question::Sandboxes {
+            node: passage.node.name.clone(),
+            uid: passage.node.uid.clone(),
+        };
+        let (proof, told) = prove(self.facts, &question, plan, self.now);
+        match proof {
+            Proof::Bad(lasts, _) | Proof::Unknown(lasts) if lasts < SANDBOXES => {
+                passage.told = format!("its network agent is replaced soon: {told}");
+            }
+            _ => {
+                passage.stale = std::mem::take(&mut passage.other_agents);
+                "its network agent is about to be replaced".clone_into(&mut passage.told);
+            }
+        }
+    }
+
+    fn agent_is_awaited(&self, passage: &mut Passage<'a>, here: &Here<'a>, plan: &mut Plan) {
+        passage.stage = Stage::Agent;
+        "its network agent is not ready".clone_into(&mut passage.told);
+        passage.failed = here
+            .new_agent
+            .and_then(|pod| overdue(pod, Gate::Agent, self.timeout, plan, self.now));
+    }
+
+    /// Both proxies: the survivor starts, the leaver stands down, the survivor takes a new connection and shows that it
+    /// serves every pod.
+    fn middle(&self, passage: &mut Passage<'a>, here: &Here<'a>, plan: &mut Plan) {
+        passage.flight = Flight::Moving;
+        if passage.tainted {
+            passage.mark = Some(untaint());
+        }
+        let Some(survivor) = here.survivor.filter(|pod| pod.runs()) else {
+            self.proxy_is_awaited(passage, here, plan);
+            if let (false, Some(lost), Some(agent)) =
+                (self.way.is_forward, here.survivor, here.agent)
+            {
+                // It had been told to stand down, and has lost its connection since.
+                self.serves(passage, lost, agent, &[], plan);
+            }
+            return;
+        };
+        let Some(agent) = here.agent else {
+            self.agent_is_awaited(passage, here, plan);
+            return;
+        };
+        passage.stage = Stage::Overlap;
+        let leavers: Vec<&Pod> = here
+            .leavers
+            .iter()
+            .filter(|pod| pod.runs())
+            .copied()
+            .collect();
+        for leaver in &leavers {
+            if revision(leaver).is_some_and(|revision| self.foreign.contains(&revision.as_str())) {
+                continue;
+            }
+            let question = Question::StandDown {
+                node: passage.node.name.clone(),
+                pod: leaver.name.clone(),
+                uid: leaver.incarnation(),
+            };
+            let (proof, told) = prove(self.facts, &question, plan, self.now);
+            let gave_up = self
+                .facts
+                .answers
+                .get(&question)
+                .is_some_and(|answer| answer.failures >= MOST_CALLS);
+            if proof != Proof::Good && !gave_up {
+                passage.told = format!("{} is told to stand down: {told}", leaver.name);
+                return;
+            }
+        }
+        if leavers.is_empty() || self.serves(passage, survivor, agent, &leavers, plan) {
+            match self.probes.map(|probes| probes.standing(passage.node)) {
+                Some(Standing::Lacking) => {
+                    passage.lacks_probe = true;
+                    "its probe is being placed".clone_into(&mut passage.told);
+                    return;
+                }
+                Some(Standing::None(why)) => {
+                    plan.unproved.insert(passage.node.name.clone(), why);
+                }
+                Some(Standing::There) | None => {}
+            }
+            let mark = passage.mark.get_or_insert_default();
+            mark.label = Some(self.way.label(Place::End));
+        }
+    }
+
+    fn proxy_is_awaited(&self, passage: &mut Passage<'a>, here: &Here<'a>, plan: &mut Plan) {
+        passage.stage = Stage::Proxy;
+        "its proxy is not ready".clone_into(&mut passage.told);
+        passage.failed = here
+            .survivor
+            .and_then(|pod| overdue(pod, Gate::Proxy, self.timeout, plan, self.now));
+    }
+
+    /// The leaver ends, the survivor shows again that it serves every pod. Back, and to an older release, the agent goes
+    /// last.
+    fn end(&self, passage: &mut Passage<'a>, here: &Here<'a>, plan: &mut Plan) {
+        let own_work = self.way.is_forward || passage.tainted || !here.leavers.is_empty();
+        passage.flight = if own_work {
+            Flight::Moving
+        } else {
+            Flight::Ailing
+        };
+        let Some(survivor) = here.survivor.filter(|pod| pod.runs()) else {
+            self.proxy_is_awaited(passage, here, plan);
+            // Nobody serves there meanwhile: every second of patience is an outage.
+            if self.way.is_forward && passage.failed.is_none() {
+                passage.failed = here.survivor.and_then(|pod| crashed(pod, Gate::Proxy));
+            }
+            return;
+        };
+        if !here.leavers.is_empty() {
+            passage.stage = Stage::Leaving;
+            "the proxy that leaves lets its connections end".clone_into(&mut passage.told);
+            return;
+        }
+        if !passage.other_agents.is_empty() && !self.way.agent_first {
+            passage.stage = Stage::Agent;
+            "its network agent is about to be replaced".clone_into(&mut passage.told);
+            if passage.tainted {
+                self.replace_agent(passage, plan);
+            } else if self.way.is_forward {
+                passage.mark = Some(Mark {
+                    label: None,
+                    taint: Some(true),
+                });
+            } else {
+                passage.flight = Flight::Waiting;
+                "its network agent waits for its turn".clone_into(&mut passage.told);
+            }
+            return;
+        }
+        let Some(agent) = here.agent else {
+            self.agent_is_awaited(passage, here, plan);
+            return;
+        };
+        passage.stage = Stage::Verifying;
+        if !self.serves(passage, survivor, agent, &[], plan) {
+            self.restart_agent(passage, survivor, agent);
+            return;
+        }
+        if passage.tainted {
+            passage.stage = Stage::Agent;
+            passage.mark = Some(untaint());
+            return;
+        }
+        let Some(probed) = self.probed(passage, survivor, plan) else {
+            return;
+        };
+        // The probe is placed right before the proxy of before is told to go, however long it took to come to that.
+        let probe = self.facts.probes.get(&Role::Node.pod(&passage.node.name));
+        let placed = probe.and_then(|pod| pod.created);
+        let since = survivor.ready_since.max(agent.ready_since).max(placed);
+        let until = since.and_then(|since| since.checked_add(self.soak).ok());
+        if let Some(until) = until.filter(|until| self.way.is_forward && *until > self.now) {
+            plan.again_by(until);
+            passage.stage = Stage::Soaking;
+            passage.told = format!("it is watched until {until:.0}");
+            passage.failed = overdue(survivor, Gate::Soak, self.timeout, plan, self.now);
+            if let (Some(probes), Some(question)) = (self.probes, probed) {
+                probes.watch(question, plan, self.now);
+            }
+            return;
+        }
+        passage.stage = Stage::Done;
+        passage.flight = Flight::Done;
+        passage.proof = Some(alone(passage.node, survivor, agent, &[]));
+        "it is done".clone_into(&mut passage.told);
+    }
+
+    /// Whether the probe lets a node go on, and what it was asked: nothing where there is none, or none that can tell.
+    fn probed(
+        &self,
+        passage: &mut Passage<'a>,
+        survivor: &Pod,
+        plan: &mut Plan,
+    ) -> Option<Option<Question>> {
+        let verdict = self
+            .probes
+            .and_then(|one| one.judge(passage.node, survivor, self.timeout, plan, self.now));
+        match verdict {
+            None => return Some(None),
+            Some(Verdict::Passed(question)) => return Some(Some(*question)),
+            Some(Verdict::Blind(why)) => {
+                plan.unproved.insert(passage.node.name.clone(), why);
+                return Some(None);
+            }
+            Some(Verdict::Waits(told)) => passage.told = format!("probe: {told}"),
+            Some(Verdict::Failed(told)) => {
+                passage.told = format!("probe: {told}");
+                passage.failed = Some(Failed {
+                    gate: Gate::Probe,
+                    node: passage.node.name.clone(),
+                    pod: survivor.name.clone(),
+                    message: format!("probe: {told}"),
+                });
+            }
+        }
+        None
+    }
+
+    /// A proxy that cannot be told to reconnect gets the full list from an agent that starts.
+    fn restart_agent(&self, passage: &mut Passage<'a>, survivor: &Pod, agent: &'a Pod) {
+        let is_foreign =
+            revision(survivor).is_some_and(|revision| self.foreign.contains(&revision.as_str()));
+        let question = alone(passage.node, survivor, agent, &[]);
+        let answer = self.facts.answers.get(&question);
+        let is_lasting = answer
+            .is_some_and(|answer| !answer.is_unknown() && answer.failures >= MOST_COMPARISONS);
+        if !is_foreign || !is_lasting || passage.failed.is_some() {
+            return;
+        }
+        if passage.tainted {
+            passage.stale.push(agent);
+        } else {
+            passage.mark = Some(Mark {
+                label: None,
+                taint: Some(true),
+            });
+        }
+    }
+
+    /// Whether a proxy serves every enrolled pod of its node. Nobody answering for too long sets the node aside; a bad
+    /// answer for too long fails the gate.
+    fn serves(
+        &self,
+        passage: &mut Passage<'a>,
+        proxy: &Pod,
+        agent: &Pod,
+        leavers: &[&Pod],
+        plan: &mut Plan,
+    ) -> bool {
+        let question = alone(passage.node, proxy, agent, leavers);
+        let (proof, told) = prove(self.facts, &question, plan, self.now);
+        passage.told = format!("{}: {told}", proxy.name);
+        match proof {
+            Proof::Good => return true,
+            Proof::Bad(lasts, _) if lasts >= self.timeout => {
+                passage.failed = Some(Failed {
+                    gate: Gate::Pods,
+                    node: passage.node.name.clone(),
+                    pod: proxy.name.clone(),
+                    message: told,
+                });
+            }
+            Proof::Unknown(lasts) if lasts >= self.timeout => {
+                passage.flight = Flight::Aside("NodeUnreachable");
+            }
+            Proof::Bad(..) | Proof::Unknown(_) => {}
+        }
+        false
+    }
+}
+
+/// Pods of a node that matter on its way.
+struct Here<'a> {
+    /// An agent that runs, of whatever template.
+    agent: Option<&'a Pod>,
+    /// The agent of the wanted template, running or not.
+    new_agent: Option<&'a Pod>,
+    /// The proxy that stays, running or not.
+    survivor: Option<&'a Pod>,
+    /// Every other proxy, ending ones included.
+    leavers: Vec<&'a Pod>,
+}
+
+fn alone(node: &Node, proxy: &Pod, agent: &Pod, leavers: &[&Pod]) -> Question {
+    let mut leavers: Vec<String> = leavers.iter().map(|pod| pod.incarnation()).collect();
+    leavers.sort();
+    Question::Proxy {
+        node: node.name.clone(),
+        pod: proxy.name.clone(),
+        uid: proxy.incarnation(),
+        agent: agent.incarnation(),
+        reconnect: !leavers.is_empty() || !proxy.ready,
+        leavers,
+    }
+}
+
+fn untaint() -> Mark {
+    Mark {
+        label: None,
+        taint: Some(false),
+    }
+}
+
+fn revision(pod: &Pod) -> Option<&String> {
+    pod.labels.get(names::REVISION_LABEL)
+}
