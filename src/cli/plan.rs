@@ -358,7 +358,7 @@ fn notes(member: &MeshMember, decision: &Decision) -> Vec<String> {
 /// The outlooks as text.
 pub fn render(outlooks: &[Outlook]) -> String {
     if outlooks.is_empty() {
-        return "no MeshMember exists; make one: applink install --apply --member NAME\n"
+        return "no MeshMember exists; make one: applink install --apply --member NAME --image IMAGE\n"
             .to_owned();
     }
     let trees: Vec<String> = outlooks.iter().map(|one| branch(one).render()).collect();

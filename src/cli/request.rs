@@ -148,7 +148,7 @@ fn only(what: &str, mut members: Vec<MeshMember>) -> Result<MeshMember, Failure>
         (None, _) => Err(Failure::new(
             format!("cannot {what}"),
             "no MeshMember exists",
-            "make one: applink install --apply --member NAME",
+            "make one: applink install --apply --member NAME --image IMAGE",
         )),
         (Some(_), false) => Err(Failure::new(
             format!("cannot {what}"),

@@ -120,7 +120,7 @@ fn all_ready(snapshot: &Snapshot) -> bool {
 /// The whole picture as text. `now` is what ages are counted from.
 pub fn render(snapshot: &Snapshot, now: Timestamp) -> String {
     if snapshot.members.is_empty() {
-        return "no MeshMember exists; make one: applink install --apply --member NAME\n"
+        return "no MeshMember exists; make one: applink install --apply --member NAME --image IMAGE\n"
             .to_owned();
     }
     snapshot

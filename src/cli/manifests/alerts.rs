@@ -11,7 +11,7 @@ const RULES: [(&str, &str, &str, &str, &str); 6] = [
         "ApplinkRolloutStuck",
         "warning",
         "10m",
-        "applink_rollouts_active > 0 and time() - applink_rollout_started_seconds > 3600 and changes(applink_nodes{what=\"updated\"}[1h]) == 0",
+        "applink_rollouts_active > 0 and time() - applink_rollout_started_seconds > 3600 and ignoring(what) changes(applink_nodes{what=\"updated\"}[1h]) == 0",
         "A rollout has not moved a node for an hour, and nothing it may wait for is closed or paused. Look at `applink status`; take it back with `applink abort`.",
     ),
     (
@@ -19,7 +19,7 @@ const RULES: [(&str, &str, &str, &str, &str); 6] = [
         "warning",
         "0m",
         "increase(applink_rollouts_total{result=\"RolledBack\"}[1h]) > 0 or applink_members_behind{reason=\"ReleaseFailed\"} > 0",
-        "A release failed here and was taken back. `applink history` has the gate and what it saw; `applink retry` tries it again.",
+        "A release was taken back here, because it failed or somebody said `applink abort`, and is not tried again. `applink history` says which and why; `applink retry` tries it again.",
     ),
     (
         "ApplinkBehind",
@@ -75,6 +75,8 @@ pub fn objects() -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::api::conditions::{Reason, Step};
     use crate::metrics::{Gauges, Metrics};
@@ -122,5 +124,39 @@ mod tests {
             }
         }
         assert!(seen >= RULES.len(), "{seen}");
+    }
+
+    /// `and` finds nothing where the series of both sides differ in a label.
+    #[test]
+    fn series_that_are_joined_have_the_same_labels() {
+        let metrics = Metrics::default();
+        metrics.show(&Gauges {
+            rollouts: vec![(7, true)],
+            ends_of_life: vec![9],
+            ..Gauges::default()
+        });
+        let text = metrics.text();
+        let labels = |operand: &str| -> BTreeSet<String> {
+            let name = named(operand).remove(0);
+            let mut rests = text
+                .lines()
+                .filter_map(|line| line.strip_prefix(name.as_str()));
+            let rest = rests.find(|rest| rest.starts_with(['{', ' '])).unwrap();
+            let ignored = operand.strip_prefix("ignoring(");
+            let ignored = ignored.and_then(|rest| rest.split(')').next());
+            (rest.split('}').next().unwrap().split(['{', ',']))
+                .filter_map(|pair| Some(pair.split_once('=')?.0.to_owned()))
+                .filter(|label| Some(label.as_str()) != ignored)
+                .collect()
+        };
+        assert!(labels("applink_nodes{").contains("what"));
+        let joined = RULES.iter().filter(|rule| rule.3.contains(" and "));
+        for (alert, _, _, expression, _) in joined {
+            let sides: Vec<BTreeSet<String>> = expression.split(" and ").map(labels).collect();
+            assert!(
+                sides.iter().all(|side| *side == sides[0]),
+                "{alert}: {sides:?}"
+            );
+        }
     }
 }
