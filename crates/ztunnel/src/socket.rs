@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use nix::sys::socket::{SockaddrStorage, recvfrom, setsockopt, sockopt};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 pub use netns::{Id, Netns};
@@ -261,6 +261,28 @@ pub fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
         Err(error) if is_not_redirected(&error) => Ok(local),
         Err(error) => Err(error),
     }
+}
+
+/// Takes no new connection any more, while those that are being made come to their end: a first packet is dropped, as the
+/// network may drop one, and its client sends another a second later, which finds whoever shares the port. Closing resets
+/// what has arrived since the last look; nothing can after this.
+///
+/// # Errors
+/// What the kernel reports.
+pub fn turn_away(listener: &TcpListener) -> io::Result<()> {
+    // What the kernel shows begins with the TCP header (RFC 9293, 3.1): its byte 13 has the flags SYN (2) and ACK (16).
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    let step =
+        |code: u32, jt, jf, k| SockFilter::new(u16::try_from(code).unwrap_or_default(), jt, jf, k);
+    SockRef::from(listener).attach_filter(&[
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, FLAGS),
+        step(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, SYN | ACK),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, SYN),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+    ])
 }
 
 /// The next connection that the kernel has taken for a listener and nobody has accepted; `None` when there is none. Asks

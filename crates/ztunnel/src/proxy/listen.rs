@@ -38,6 +38,9 @@ pub(super) async fn accept<F>(
             }
         }
     }
+    if let Err(error) = socket::turn_away(&listener) {
+        tracing::debug!(%error, pod = %pod.info.name, "cannot leave new connections to another proxy");
+    }
     while !pod.drain.is_cut()
         && let Some((stream, peer)) = socket::taken_stream(&listener)
     {

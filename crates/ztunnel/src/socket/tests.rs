@@ -168,6 +168,29 @@ async fn two_processes_can_share_a_pods_port() {
     let _two = sockets.listen(15008).unwrap();
 }
 
+/// A listener that closes resets what has arrived since it looked last. Here nobody looks at all.
+#[tokio::test]
+async fn what_arrives_at_a_listener_that_turns_away_finds_the_one_beside_it() {
+    for address in ["10.7.0.1:15001", "[fd00:7::1]:15001"] {
+        let sockets = unmarked(&pod());
+        let leaver = sockets.listen(15001).unwrap();
+        let before = sockets.connect(at(address), Source::Any);
+        let before = before.await.unwrap();
+        turn_away(&leaver).unwrap();
+        // What was made before is still there; the next one waits, and is not refused.
+        let (taken, _) = taken_stream(&leaver).unwrap();
+        assert_talks(before, taken).await;
+        let mut after = Box::pin(sockets.connect(at(address), Source::Any));
+        assert!(futures::poll!(&mut after).is_pending());
+        let survivor = sockets.listen(15001).unwrap();
+        assert!(taken_stream(&leaver).is_none(), "{address}");
+        drop(leaver);
+        let after = after.await.unwrap();
+        let (accepted, _) = survivor.accept().await.unwrap();
+        assert_talks(after, accepted).await;
+    }
+}
+
 #[test]
 fn a_thread_comes_home_after_every_step() {
     let netns = pod();
