@@ -4,7 +4,7 @@ use e2e::command;
 use e2e::stage::Stage;
 use serde_json::{Value, json};
 
-use crate::fixture::on_stage;
+use crate::fixture::{on_stage, operator};
 use crate::input_fault::{Fault, delete};
 use crate::input_rows::{Row, alone, behind_a_blocker, without_member};
 
@@ -93,6 +93,8 @@ fn a_version_that_cannot_be_taken_here_is_refused_with_those_that_can() {
 #[test]
 fn a_channel_without_a_release_names_the_versions_that_are_there() {
     on_stage(|stage| async move {
+        // Its kinds are there with the operator.
+        operator(stage).await;
         // The catalogue in the program lists these for Extended; entries of the same name replace them.
         let emptied = ["1.4.6", "1.4.7", "1.5.4"].map(|version| Stage::release(version, &[]));
         let list = json!({"apiVersion": "v1", "kind": "List", "items": emptied});
