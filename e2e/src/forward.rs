@@ -55,16 +55,17 @@ pub async fn get(
 
 /// Whether an answer has all that its head promises; one that promises nothing ends with its connection.
 fn is_whole(answer: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(answer);
-    let Some((head, _)) = text.split_once("\r\n\r\n") else {
+    let Some(end) = answer.windows(4).position(|at| at == b"\r\n\r\n") else {
         return false;
     };
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        let is_length = name.eq_ignore_ascii_case("content-length");
-        value.trim().parse().ok().filter(|_: &usize| is_length)
-    });
-    length.is_some_and(|length| answer.len() >= head.len() + 4 + length)
+    let length = String::from_utf8_lossy(&answer[..end])
+        .lines()
+        .find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            let is_length = name.eq_ignore_ascii_case("content-length");
+            value.trim().parse().ok().filter(|_: &usize| is_length)
+        });
+    length.is_some_and(|length| answer.len() - end - 4 >= length)
 }
 
 /// Status code and body of an answer that is not chunked.

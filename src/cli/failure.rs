@@ -5,6 +5,11 @@ use std::fmt;
 
 use kube::core::Status;
 
+/// What is wrong where a command needs a member and there is none.
+pub const NO_MEMBER: &str = "no MeshMember exists";
+/// What to do about it.
+pub const MAKE_MEMBER: &str = "make one: applink install --apply --member NAME --image IMAGE";
+
 /// A failed command, in words a person can act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {

@@ -9,6 +9,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
 
+use super::failure::{MAKE_MEMBER, NO_MEMBER};
 use super::status::Output;
 use super::tree::Branch;
 use super::{Failure, block_on, connect, output, print};
@@ -358,8 +359,7 @@ fn notes(member: &MeshMember, decision: &Decision) -> Vec<String> {
 /// The outlooks as text.
 pub fn render(outlooks: &[Outlook]) -> String {
     if outlooks.is_empty() {
-        return "no MeshMember exists; make one: applink install --apply --member NAME --image IMAGE\n"
-            .to_owned();
+        return format!("{NO_MEMBER}; {MAKE_MEMBER}\n");
     }
     let trees: Vec<String> = outlooks.iter().map(|one| branch(one).render()).collect();
     trees.join("\n")

@@ -8,6 +8,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
+use super::failure::{MAKE_MEMBER, NO_MEMBER};
 use super::{Failure, block_on, connect, print};
 use crate::api::v1alpha1::MeshMember;
 use crate::names::{ABORT_ANNOTATION, CLI_MANAGER, PAUSED_ANNOTATION, RETRY_ANNOTATION};
@@ -147,8 +148,8 @@ fn only(what: &str, mut members: Vec<MeshMember>) -> Result<MeshMember, Failure>
         (Some(member), true) => Ok(member),
         (None, _) => Err(Failure::new(
             format!("cannot {what}"),
-            "no MeshMember exists",
-            "make one: applink install --apply --member NAME --image IMAGE",
+            NO_MEMBER,
+            MAKE_MEMBER,
         )),
         (Some(_), false) => Err(Failure::new(
             format!("cannot {what}"),

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 
+use super::failure::{MAKE_MEMBER, NO_MEMBER};
 use super::snapshot::{self, NodeView, PodView, Snapshot};
 use super::tree::Branch;
 use super::{Failure, NOT_READY, block_on, connect, output, print};
@@ -120,8 +121,7 @@ fn all_ready(snapshot: &Snapshot) -> bool {
 /// The whole picture as text. `now` is what ages are counted from.
 pub fn render(snapshot: &Snapshot, now: Timestamp) -> String {
     if snapshot.members.is_empty() {
-        return "no MeshMember exists; make one: applink install --apply --member NAME --image IMAGE\n"
-            .to_owned();
+        return format!("{NO_MEMBER}; {MAKE_MEMBER}\n");
     }
     snapshot
         .members

@@ -149,21 +149,21 @@ impl Answer {
             seen,
             failures: 0,
         };
-        let Some(before) = before.filter(|before| before.is_good() == answer.is_good()) else {
-            answer.failures = u32::from(!answer.is_good());
-            answer.bad_since = (answer.failures > 0 && !answer.is_unknown()).then_some(at);
-            return answer;
-        };
-        answer.bad_since = before.bad_since;
-        if before.is_unknown() == answer.is_unknown() {
-            answer.since = before.since;
-        } else if before.is_unknown() && at.duration_since(before.since) >= SILENCE {
-            answer.bad_since = Some(at);
-        } else if before.is_unknown() {
-            answer.since = *answer.bad_since.get_or_insert(at);
-        }
+        // The row of good answers, or of those that are not, that this one goes on with.
+        let row = before.filter(|before| before.is_good() == answer.is_good());
+        answer.bad_since = row.and_then(|row| row.bad_since);
         if !answer.is_good() {
-            answer.failures = before.failures.saturating_add(1);
+            answer.failures = row.map_or(0, |row| row.failures).saturating_add(1);
+        }
+        match row {
+            Some(row) if row.is_unknown() == answer.is_unknown() => answer.since = row.since,
+            _ if answer.is_good() || answer.is_unknown() => {}
+            silence => {
+                let is_short = |one: &Self| at.duration_since(one.since) < SILENCE;
+                let known = answer.bad_since.filter(|_| silence.is_some_and(is_short));
+                answer.since = known.unwrap_or(at);
+                answer.bad_since = Some(answer.since);
+            }
         }
         answer
     }

@@ -30,23 +30,23 @@ impl<'a> Tour<'a> {
                 break;
             }
             let left = zones.get_mut(wave::zone(passages[at].node));
-            if left.as_ref().is_some_and(|left| **left == 0) {
+            if left.as_deref() == Some(&0) {
                 continue;
             }
-            // Nodes without room take nobody's place, neither in the wave nor in their zone.
             let has_room = self.has_room(way, &passages[at], plan);
-            if let (Some(left), Some(true) | None) = (left, has_room) {
+            if has_room == Some(false) {
+                // It takes nobody's place, neither in the wave nor in its zone.
+                passages[at].flight = Flight::Aside("NodeFull");
+                continue;
+            }
+            if has_room.is_none() {
+                is_known = false;
+                "what room it has is asked".clone_into(&mut passages[at].told);
+            }
+            if let Some(left) = left {
                 *left -= 1;
             }
-            match has_room {
-                Some(true) => chosen.push(at),
-                Some(false) => passages[at].flight = Flight::Aside("NodeFull"),
-                None => {
-                    is_known = false;
-                    chosen.push(at);
-                    "what room it has is asked".clone_into(&mut passages[at].told);
-                }
-            }
+            chosen.push(at);
         }
         if !is_known {
             return;
@@ -100,14 +100,11 @@ impl<'a> Tour<'a> {
                     None
                 }
             }
-            // It is asked again beside: nodes that were full a moment ago keep nobody waiting for their answer.
-            Some(answer) if answer.seen.as_ref().is_ok_and(|seen| !seen.good) => {
+            stale => {
                 plan.acts.push(Act::Ask(question));
-                Some(false)
-            }
-            _ => {
-                plan.acts.push(Act::Ask(question));
-                None
+                // A node that was full a moment ago keeps nobody waiting for its answer.
+                let seen = stale.and_then(|answer| answer.seen.as_ref().ok())?;
+                (!seen.good).then_some(false)
             }
         }
     }

@@ -10,7 +10,6 @@ use super::passage::{Flight, Mark, Passage, Pods, Stage, is_tainted};
 use super::probe::{Probes, Standing, Verdict};
 use super::target::NodeRules;
 use super::way::{Place, Way};
-use crate::desired::probe::Role;
 use crate::facts::{Facts, Node, Pod, Question};
 use crate::names;
 
@@ -299,7 +298,7 @@ impl<'a> Judge<'a, '_> {
             return;
         };
         // The probe is placed right before the proxy of before is told to go, however long it took to come to that.
-        let probe = self.facts.probes.get(&Role::Node.pod(&passage.node.name));
+        let probe = self.probes.and_then(|one| one.of_node(passage.node));
         let placed = probe.and_then(|pod| pod.created);
         let since = survivor.ready_since.max(agent.ready_since).max(placed);
         let until = since.and_then(|since| since.checked_add(self.soak).ok());

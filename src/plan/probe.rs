@@ -105,7 +105,8 @@ impl<'a> Probes<'a> {
         }
     }
 
-    fn of_node(&self, node: &Node) -> Option<&'a Pod> {
+    /// The probe of a node, unless it is going.
+    pub fn of_node(&self, node: &Node) -> Option<&'a Pod> {
         let pod = self.facts.probes.get(&Role::Node.pod(&node.name))?;
         (!pod.deleting).then_some(pod.as_ref())
     }

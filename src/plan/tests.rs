@@ -46,6 +46,17 @@ fn plain() -> Targets {
     target(LogLevel::Info, LogLevel::Info)
 }
 
+/// Lets them work until it is enough, for as many rounds at most.
+fn work(model: &mut Model, target: &Targets, rounds: u8, enough: impl Fn(&Model) -> bool) {
+    for round in 0..rounds {
+        if enough(model) {
+            return;
+        }
+        model.operate(target, Phase::Installed, usize::MAX);
+        model.step(round % 7);
+    }
+}
+
 /// Lets the cluster and the operator work until nothing is left to do.
 fn settle(model: &mut Model, target: &Targets, phase: Phase) -> bool {
     settle_at(model, target, target, phase)

@@ -102,7 +102,7 @@ pub(super) fn forward<'a>(
                 );
             }
             Wave {
-                canary_passed: done > 0 && candidates.is_empty(),
+                canary_passed: candidates.is_empty(),
                 candidates,
                 size: strategy.batch.of(total),
                 ..Wave::default()

@@ -269,7 +269,7 @@ pub fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
 ///
 /// # Errors
 /// What the kernel reports.
-pub fn turn_away(listener: &TcpListener) -> io::Result<()> {
+fn turn_away(listener: &TcpListener) -> io::Result<()> {
     // What the kernel shows begins with the TCP header (RFC 9293, 3.1): its byte 13 has the flags SYN (2) and ACK (16).
     const FLAGS: u32 = 13;
     const SYN: u32 = 0x02;
@@ -285,9 +285,18 @@ pub fn turn_away(listener: &TcpListener) -> io::Result<()> {
     ])
 }
 
+/// The connections that a listener has when it is about to close. Whoever comes after them is left to the other listeners on
+/// the same port.
+pub fn last_streams(listener: &TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    if let Err(error) = turn_away(listener) {
+        tracing::debug!(%error, ?listener, "cannot leave new connections to another listener");
+    }
+    std::iter::from_fn(|| taken_stream(listener))
+}
+
 /// The next connection that the kernel has taken for a listener and nobody has accepted; `None` when there is none. Asks
 /// the kernel itself: the runtime knows of a connection only after its next look at all sockets.
-pub fn taken_stream(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+fn taken_stream(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     loop {
         match SockRef::from(listener).accept() {
             Ok((stream, peer)) => {
@@ -315,7 +324,7 @@ pub async fn step_aside(socket: &UdpSocket) -> io::Result<()> {
 }
 
 /// The next datagram that the kernel has for a socket, its length and sender; `None` when there is none. Asks the kernel
-/// itself, as [`taken_stream`] does.
+/// itself, as [`last_streams`] does.
 pub fn taken_datagram(socket: &UdpSocket, into: &mut [u8]) -> Option<(usize, SocketAddr)> {
     let (length, from) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), into).ok()?;
     let from = from?;

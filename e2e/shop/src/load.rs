@@ -121,7 +121,7 @@ fn pace(load: &Load, record: &Arc<Record>) {
                 let all = took.answer.unwrap_or(LIMIT);
                 theirs.answered(all, || format!("{target}: {took}"));
             }
-            Err(why) => theirs.failed(&why),
+            Err(why) => theirs.failed(&format!("{target}: {why}")),
         });
         if let Err(error) = begun {
             record.failed(&format!("no thread: {error}"));
@@ -162,10 +162,9 @@ impl fmt::Display for Took {
 fn ask(target: &str, number: u64) -> std::result::Result<Took, String> {
     let begun = Instant::now();
     let mut took = Took::default();
-    let asked = try_ask(target, number, begun, &mut took);
-    match asked {
+    match try_ask(target, number, begun, &mut took) {
         Ok(()) => Ok(took),
-        Err(error) => Err(format!("{target}: {error} ({took})")),
+        Err(error) => Err(format!("{error} ({took})")),
     }
 }
 

@@ -149,13 +149,7 @@ fn a_proxy_that_starts_to_refuse_while_it_is_watched_is_caught() {
             matches!(question, crate::facts::Question::Probe { .. }) && answer.is_good()
         })
     };
-    for round in 0..200_u8 {
-        if is_probed(&model) {
-            break;
-        }
-        model.operate(&arriving, Phase::Installed, usize::MAX);
-        model.step(round % 7);
-    }
+    work(&mut model, &arriving, 200, is_probed);
     assert!(is_probed(&model));
     model.refusing.insert(arriving.target.revision.to_string());
     assert!(run(&mut model, &arriving).unwrap().contains("gate Probe"));

@@ -126,24 +126,16 @@ fn the_way_back_waits_for_no_replica_of_istiod() {
     let mut model = installed(3);
     let arriving = target(LogLevel::Debug, LogLevel::Info);
     model.broken.insert(arriving.target.revision.to_string());
-    for round in 0..250_u8 {
-        if model.orders.failed.is_some() {
-            break;
-        }
-        model.operate(&arriving, Phase::Installed, usize::MAX);
-        model.step(round % 7);
-    }
-    assert!(model.orders.failed.is_some());
+    let has_failed = |model: &Model| model.orders.failed.is_some();
+    work(&mut model, &arriving, 250, has_failed);
+    assert!(has_failed(&model));
     model.lacking.insert(arriving.target.istiod.clone());
-    for round in 0..250_u8 {
-        model.operate(&arriving, Phase::Installed, usize::MAX);
-        model.step(round % 7);
-    }
-    let arrived = |model: &Model| {
+    let is_back = |model: &Model| {
         let mut objects = model.facts.objects.keys();
-        objects.any(|key| key.name == arriving.target.daemon_set)
+        !objects.any(|key| key.name == arriving.target.daemon_set)
     };
-    assert!(!arrived(&model), "it waits for the replica");
+    work(&mut model, &arriving, 250, is_back);
+    assert!(is_back(&model), "it waits for the replica");
     model.lacking.clear();
     assert!(settle_at(&mut model, &arriving, &plain(), Phase::Installed));
 }
@@ -159,13 +151,7 @@ fn pods_that_wait_for_their_sandbox_hold_the_replacement_of_an_agent_for_a_while
     };
     let settled = agent(&model);
     let begun = model.now;
-    for round in 0..60_u8 {
-        if agent(&model) != settled {
-            break;
-        }
-        model.operate(&arriving, Phase::Installed, usize::MAX);
-        model.step(round % 7);
-    }
+    work(&mut model, &arriving, 60, |model| agent(model) != settled);
     assert_ne!(agent(&model), settled, "it is held for ever");
     let held = model.now.duration_since(begun).as_secs();
     assert!(held >= 30, "it was held for {held} s only");

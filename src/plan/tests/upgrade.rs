@@ -422,15 +422,8 @@ fn a_node_is_watched_from_when_the_connections_of_the_leaver_have_had_their_time
         };
         until(&mut model, &targets, passes);
         let revision = targets.target.revision.as_str();
-        let arrived = model.facts.pods.values().find(|pod| {
-            pod.labels
-                .get(names::REVISION_LABEL)
-                .is_some_and(|one| one == revision)
-                && pod
-                    .labels
-                    .get("app")
-                    .is_some_and(|app| app == names::ZTUNNEL)
-        });
+        let mut proxies = model.facts.pods_with("app", names::ZTUNNEL);
+        let arrived = proxies.find(|pod| pod.labels[names::REVISION_LABEL] == revision);
         let watched = model
             .now
             .duration_since(arrived.unwrap().ready_since.unwrap());

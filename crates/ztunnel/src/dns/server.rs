@@ -175,12 +175,10 @@ impl Server {
                 }
             }
         }
-        if let Err(error) = socket::turn_away(&listener) {
-            debug!(%error, "cannot leave DNS connections to another proxy");
-        }
-        while let Some((stream, _)) = socket::taken_stream(&listener)
-            && let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned()
-        {
+        for (stream, _) in socket::last_streams(&listener) {
+            let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
+                break;
+            };
             self.start(stream, permit, drain);
         }
         drop(listener);

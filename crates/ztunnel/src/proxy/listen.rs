@@ -38,14 +38,13 @@ pub(super) async fn accept<F>(
             }
         }
     }
-    if let Err(error) = socket::turn_away(&listener) {
-        tracing::debug!(%error, pod = %pod.info.name, "cannot leave new connections to another proxy");
-    }
+    let mut last = socket::last_streams(&listener);
     while !pod.drain.is_cut()
-        && let Some((stream, peer)) = socket::taken_stream(&listener)
+        && let Some((stream, peer)) = last.next()
     {
         start(&pod, stream, peer, work);
     }
+    drop(last);
     drop(listener);
     drop(hold);
 }
