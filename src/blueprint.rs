@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::Toleration;
 
 pub use family::IpFamilies;
 pub use revision::Revision;
-pub use strategy::{Canary, Size, Strategy};
+pub use strategy::{Canary, Permille, Size, Strategy};
 pub use tuning::{Agent, ControlPlane, NodeProxy, Replicas, WaypointDefaults};
 
 use crate::api::v1alpha1::Mtls;

@@ -3,6 +3,7 @@
 //! Filled by the shell from watches; every list is bounded by what the cluster holds, and nothing is kept of an object
 //! that no decision reads. Imports nothing but `names`.
 
+mod connections;
 mod credentials;
 mod gateway;
 mod membership;
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::Value;
 
+pub use connections::Connections;
 pub use credentials::{CREDENTIALS_KEY, CREDENTIALS_TYPE, Credentials, merged};
 pub use gateway::{GatewayFact, GatewayPod};
 pub use membership::{GRACE, Membership, Mode, NamespaceFact, PodMeta, membership};
@@ -112,7 +114,7 @@ pub struct Node {
     pub resource_version: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Annotations that tell platforms apart; the others are not kept.
+    /// Annotations that tell platforms apart, and the one of ours; the others are not kept.
     pub annotations: BTreeMap<String, String>,
     /// Key, value and effect of each taint.
     pub taints: Vec<(String, String, String)>,

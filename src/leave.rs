@@ -308,6 +308,7 @@ impl Course<'_> {
                 self.plan.acts.push(Act::MarkNode {
                     name: node.name.clone(),
                     label: Some(None),
+                    baseline: None,
                     taint: Some(false),
                     resource_version: node.resource_version.clone(),
                 });

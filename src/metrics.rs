@@ -59,6 +59,7 @@ pub struct Metrics {
     active: Gauge,
     held_up: Gauge,
     started: Float,
+    failed_connections: Family<WhatLabel, Float>,
     behind: Family<ReasonLabel, Gauge>,
     end_of_life: Float,
 }
@@ -88,6 +89,7 @@ impl Default for Metrics {
             active: Gauge::default(),
             held_up: Gauge::default(),
             started: Float::default(),
+            failed_connections: Family::default(),
             behind: Family::default(),
             end_of_life: Float::default(),
         };
@@ -183,6 +185,11 @@ impl Metrics {
             self.started.clone(),
         );
         registry.register(
+            "rollout_failed_connections_ratio",
+            "The part of connections that failed on the node of a rollout where it has grown most: before it moved, and since; 0 when none was looked at",
+            self.failed_connections.clone(),
+        );
+        registry.register(
             "members_behind",
             "Members that are not where their channel or pin leads and do not move, by reason",
             self.behind.clone(),
@@ -212,6 +219,8 @@ pub struct Gauges {
     pub certificates: Vec<(&'static str, i64)>,
     /// Rollouts on their way: when each started, and whether it may go on now.
     pub rollouts: Vec<(i64, bool)>,
+    /// The parts of connections that failed on a node before it moved, and since.
+    pub compared: Vec<[f64; 2]>,
     /// Members that are not where they should be and do not move: why.
     pub behind: Vec<Reason>,
     /// When releases that run are cared for no more.
@@ -302,6 +311,19 @@ impl Metrics {
         self.held_up.set(count(gauges.rollouts.len() - active));
         let first = gauges.rollouts.iter().map(|(started, _)| *started).min();
         self.started.set(seconds(first.unwrap_or_default()));
+        let worst = gauges
+            .compared
+            .iter()
+            .copied()
+            .max_by(|one, other| (one[1] - one[0]).total_cmp(&(other[1] - other[0])));
+        for (what, ratio) in ["before", "since"]
+            .into_iter()
+            .zip(worst.unwrap_or_default())
+        {
+            (self.failed_connections)
+                .get_or_create(&WhatLabel { what })
+                .set(ratio);
+        }
         self.behind.clear();
         for reason in &gauges.behind {
             let label = ReasonLabel {
@@ -342,6 +364,7 @@ mod tests {
             members: 2,
             steps: vec![(Step::Nodes, Some(Reason::Nodes))],
             certificates: vec![("root", 7)],
+            compared: vec![[0.5, 0.5], [0.0, 0.25]],
             ..Gauges::default()
         });
         let text = metrics.text();
@@ -350,6 +373,8 @@ mod tests {
             "applink_reconcile_failures_total{reason=\"MissingRights\"} 1",
             "applink_members 2",
             "applink_member_step{step=\"Nodes\"} 1",
+            "applink_rollout_failed_connections_ratio{what=\"before\"} 0.0",
+            "applink_rollout_failed_connections_ratio{what=\"since\"} 0.25",
             "applink_certificate_not_after_seconds{what=\"root\"} 7.0",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

@@ -52,6 +52,10 @@ pub fn moving(revision: &str) -> String {
     format!("{revision}{MOVING_SUFFIX}")
 }
 
+/// Node annotation: what the proxy that has just left the node had counted, as JSON. It comes and goes with the value of
+/// [`NODE_ZTUNNEL_LABEL`] that leaves the arriving proxy alone.
+pub const BASELINE_ANNOTATION: &str = "applink.dev/baseline";
+
 /// Annotation of a revision's proxy `DaemonSet`: the network agent that belongs to it, as JSON.
 pub const AGENT_ANNOTATION: &str = "applink.dev/agent";
 

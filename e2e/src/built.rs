@@ -48,6 +48,14 @@ pub fn shop() -> Result<PathBuf, Missing> {
     program("shop", "SHOP_BIN")
 }
 
+/// What makes a node proxy fail a part of its connections.
+///
+/// # Errors
+/// As [`program`].
+pub fn flaky() -> Result<PathBuf, Missing> {
+    program("libshop_flaky.so", "SHOP_FLAKY_LIB")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

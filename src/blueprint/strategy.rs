@@ -1,5 +1,6 @@
 //! How nodes are moved, with every default filled in.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -42,6 +43,33 @@ impl Size {
     }
 }
 
+/// Thousandths of a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permille(pub u16);
+
+impl Permille {
+    /// Reads a percentage with at most one decimal: `0.5%`.
+    fn read(text: &str) -> Option<Self> {
+        let number = text.strip_suffix('%')?;
+        let (whole, tenths) = number.split_once('.').unwrap_or((number, "0"));
+        let whole: u16 = whole.parse().ok()?;
+        let tenths: u16 = tenths.parse().ok().filter(|tenths| *tenths < 10)?;
+        let all = whole.checked_mul(10)?.checked_add(tenths)?;
+        (all <= 1000).then_some(Self(all))
+    }
+}
+
+impl fmt::Display for Permille {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, tenths) = (self.0 / 10, self.0 % 10);
+        if tenths == 0 {
+            write!(f, "{whole}%")
+        } else {
+            write!(f, "{whole}.{tenths}%")
+        }
+    }
+}
+
 /// The nodes that go first.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Canary {
@@ -66,6 +94,8 @@ pub struct Strategy {
     pub drain: Duration,
     /// How long a gate may take.
     pub gate_timeout: SignedDuration,
+    /// How much larger the part of a node's connections that fail may get.
+    pub max_failure_increase: Permille,
     /// How many nodes may be set aside because they do not answer.
     pub max_unreachable: Size,
     /// What happens on a node without room.
@@ -83,6 +113,7 @@ impl Default for Strategy {
             batch_soak: SignedDuration::from_mins(1),
             drain: Duration::from_mins(1),
             gate_timeout: SignedDuration::from_mins(5),
+            max_failure_increase: Permille(10),
             max_unreachable: Size::Percent(10),
             on_full_node: OnFullNode::default(),
             on_failure: OnFailure::default(),
@@ -122,6 +153,11 @@ impl Strategy {
                 .as_ref()
                 .and_then(|gates| duration(gates.timeout.as_ref()?))
                 .unwrap_or(default.gate_timeout),
+            max_failure_increase: strategy
+                .gates
+                .as_ref()
+                .and_then(|gates| Permille::read(gates.max_failure_increase.as_ref()?))
+                .unwrap_or(default.max_failure_increase),
             max_unreachable: Size::read(strategy.max_unreachable.as_ref(), default.max_unreachable),
             on_full_node: strategy.on_full_node.unwrap_or_default(),
             on_failure: strategy.on_failure.unwrap_or_default(),
@@ -169,7 +205,7 @@ mod tests {
             "canary": {"type": "Selector", "selector": {"matchLabels": {"pool": "a"}}, "soak": "1h30m"},
             "batch": {"size": "25%", "soak": "0s"},
             "drain": {"timeout": "90s"},
-            "gates": {"timeout": "2m"},
+            "gates": {"timeout": "2m", "maxFailureIncrease": "0.5%"},
             "maxUnreachable": 2,
             "onFullNode": "Preempt",
             "onFailure": "Pause",
@@ -180,6 +216,7 @@ mod tests {
         assert_eq!(read.batch_soak, SignedDuration::ZERO);
         assert_eq!(read.drain, Duration::from_secs(90));
         assert_eq!(read.gate_timeout, SignedDuration::from_mins(2));
+        assert_eq!(read.max_failure_increase, Permille(5));
         assert_eq!(read.max_unreachable, Size::Number(2));
         assert_eq!(read.on_full_node, OnFullNode::Preempt);
         assert_eq!(read.on_failure, OnFailure::Pause);
@@ -189,6 +226,25 @@ mod tests {
     fn every_order_of_units_that_the_schema_takes_is_read() {
         let read = of(json!({"batch": {"soak": "30m1h"}}));
         assert_eq!(read.batch_soak, SignedDuration::from_mins(90));
+    }
+
+    #[test]
+    fn a_percentage_has_one_decimal_at_most_and_is_told_as_it_is_written() {
+        for (text, value) in [
+            ("0%", 0),
+            ("0.5%", 5),
+            ("1%", 10),
+            ("99.9%", 999),
+            ("100%", 1000),
+        ] {
+            assert_eq!(Permille::read(text), Some(Permille(value)), "{text}");
+            assert_eq!(Permille(value).to_string(), text);
+        }
+        for text in [
+            "", "1", "%", "1.5.5%", "1.%", "0.25%", "-1%", "100.1%", "6554%", "99999%",
+        ] {
+            assert_eq!(Permille::read(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use super::Connections;
+
 /// A question to a running component.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
@@ -35,6 +37,15 @@ pub enum Question {
     },
     /// Will the proxy keep its connection to the network agent, and never make another? Asking tells it to.
     StandDown {
+        /// The node.
+        node: String,
+        /// Name of the proxy's pod.
+        pod: String,
+        /// Its incarnation.
+        uid: String,
+    },
+    /// How many connections has the proxy made since it started, and how many of them failed?
+    Counts {
         /// The node.
         node: String,
         /// Name of the proxy's pod.
@@ -92,6 +103,7 @@ impl Question {
         match self {
             Self::Proxy { node, .. }
             | Self::StandDown { node, .. }
+            | Self::Counts { node, .. }
             | Self::Room { node, .. }
             | Self::Sandboxes { node, .. }
             | Self::Probe { node, .. } => Some(node),
@@ -105,7 +117,8 @@ impl fmt::Display for Question {
         match self {
             Self::ControlPlane { pod, .. }
             | Self::Proxy { pod, .. }
-            | Self::StandDown { pod, .. } => write!(f, "Pod {pod}"),
+            | Self::StandDown { pod, .. }
+            | Self::Counts { pod, .. } => write!(f, "Pod {pod}"),
             Self::Room { node, .. } | Self::Sandboxes { node, .. } => write!(f, "Node {node}"),
             Self::Probe { pods, .. } => write!(f, "Pod {}", pods[0].pod),
         }
@@ -119,6 +132,8 @@ pub struct Evidence {
     pub good: bool,
     /// What was seen, with numbers.
     pub text: String,
+    /// What a proxy has counted; none where that was not asked, or it counts nothing.
+    pub counted: Option<Connections>,
 }
 
 /// Of a silence as long as this nobody can say that things were bad meanwhile.
@@ -137,6 +152,8 @@ pub struct Answer {
     pub seen: Result<Evidence, String>,
     /// How often in a row the answer was not a good one.
     pub failures: u32,
+    /// What had been counted by the last answer before this one that told it.
+    pub earlier: Option<Connections>,
 }
 
 impl Answer {
@@ -148,6 +165,7 @@ impl Answer {
             bad_since: None,
             seen,
             failures: 0,
+            earlier: before.and_then(|before| before.counted().or(before.earlier)),
         };
         // The row of good answers, or of those that are not, that this one goes on with.
         let row = before.filter(|before| before.is_good() == answer.is_good());
@@ -171,6 +189,11 @@ impl Answer {
     /// It is as it should be.
     pub fn is_good(&self) -> bool {
         self.seen.as_ref().is_ok_and(|seen| seen.good)
+    }
+
+    /// What a proxy has counted.
+    pub fn counted(&self) -> Option<Connections> {
+        self.seen.as_ref().ok()?.counted
     }
 
     /// Nobody answered: nothing is known.
@@ -203,12 +226,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_counted_before_is_remembered_across_a_silence() {
+        let counted = |tried| {
+            Ok(Evidence {
+                good: true,
+                counted: Some(Connections::new(tried, 0)),
+                ..Evidence::default()
+            })
+        };
+        let mut before = None;
+        for (seen, earlier) in [
+            (counted(5), None),
+            (Err("nobody answers".to_owned()), Some(5)),
+            (counted(9), Some(5)),
+            (counted(12), Some(9)),
+        ] {
+            let answer = Answer::after(before.as_ref(), Timestamp::UNIX_EPOCH, seen);
+            assert_eq!(answer.earlier.map(Connections::tried), earlier);
+            before = Some(answer);
+        }
+    }
+
+    #[test]
     fn a_silence_neither_becomes_a_bad_answer_nor_ends_a_row_of_them() {
         let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
         let evidence = |good| {
             Ok(Evidence {
                 good,
-                text: String::new(),
+                ..Evidence::default()
             })
         };
         let silent = || Err("nobody answers".to_owned());

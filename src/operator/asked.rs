@@ -43,7 +43,8 @@ impl Asked {
         self.answers().retain(|question, _| match question {
             Question::ControlPlane { pod, uid }
             | Question::Proxy { pod, uid, .. }
-            | Question::StandDown { pod, uid, .. } => facts
+            | Question::StandDown { pod, uid, .. }
+            | Question::Counts { pod, uid, .. } => facts
                 .pods
                 .get(pod)
                 .is_some_and(|pod| pod.incarnation() == *uid),

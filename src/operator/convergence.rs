@@ -13,7 +13,7 @@ use super::{execute, survey};
 use crate::api::conditions::{Reason, Step};
 use crate::api::v1alpha1::{FailedRelease, OnFailure};
 use crate::decide::{self, Flight};
-use crate::facts::Facts;
+use crate::facts::{Connections, Facts};
 use crate::names;
 use crate::plan::{self, Orders, Phase, Plan, Target};
 use crate::preflight;
@@ -127,7 +127,7 @@ impl Operator {
         self.unproved.retain(|_| plan.is_rolling);
         for (node, why) in &plan.unproved {
             if self.unproved.insert(node.clone()) {
-                warn!(node, why, "the probe does not prove this node");
+                warn!(node, why, "a gate cannot tell of this node");
             }
         }
         outcome.rollout = rollout(&plan, orders, target);
@@ -277,6 +277,11 @@ fn rollout(plan: &Plan, orders: &Orders, target: &Target) -> Rollout {
         revertible: plan.is_rolling.then_some(plan.is_revertible),
         hash: plan.is_rolling.then(|| target.proxy_hash.clone()),
         failed,
+        compared: plan.compared.iter().copied().max_by(|one, other| {
+            let increase =
+                |(before, now): &(Connections, Connections)| now.ratio() - before.ratio();
+            increase(one).total_cmp(&increase(other))
+        }),
         ended: None,
     }
 }

@@ -13,7 +13,7 @@ use super::apply::{self, limited};
 use super::error::{Error, is_conflict, is_gone};
 use super::pass::Operator;
 use super::world::resource;
-use super::{mark, pin, probe, serving, sweep};
+use super::{counts, mark, pin, probe, serving, sweep};
 use crate::api::v1alpha1::{ApplicationNetwork, MeshMember};
 use crate::facts::{Answer, Facts, ObjectKey, Question};
 use crate::names;
@@ -109,13 +109,15 @@ impl Operator {
             Act::MarkNode {
                 name,
                 label,
+                baseline,
                 taint,
                 resource_version,
             } => {
-                info!(node = name, ?label, ?taint, "marking a node");
+                info!(node = name, ?label, ?baseline, ?taint, "marking a node");
                 self.metrics.act("mark_node");
                 let mark = mark::Mark {
                     label: label.as_ref().map(Option::as_deref),
+                    baseline: baseline.as_deref(),
                     taint: *taint,
                 };
                 if !mark::node(&self.client, name, resource_version, mark).await? {
@@ -236,6 +238,7 @@ impl Operator {
                     .await
                 }
                 Question::StandDown { pod, .. } => signals.stand_down(pod).await,
+                Question::Counts { pod, .. } => counts::counts(&*signals, pod).await,
                 Question::Room {
                     node,
                     millicores,

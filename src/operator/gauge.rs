@@ -24,6 +24,10 @@ pub fn show(outcome: &Outcome, gauges: &mut Gauges) {
             .map(i64::from);
         }
     }
+    let compared = outcome.rollout.compared;
+    gauges
+        .compared
+        .extend(compared.map(|(before, now)| [before.ratio(), now.ratio()]));
     if matches!(outcome.progress, Progress::Settled { .. }) {
         let proxies = outcome
             .components

@@ -1,4 +1,4 @@
-//! Label and taint of a node on its way from one proxy to the next.
+//! Label, baseline and taint of a node on its way from one proxy to the next.
 
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::Client;
@@ -14,6 +14,8 @@ use crate::names;
 pub struct Mark<'a> {
     /// The label; `Some(None)` removes it.
     pub label: Option<Option<&'a str>>,
+    /// What goes with that label: the annotation of another one is never left beside it.
+    pub baseline: Option<&'a str>,
     /// Whether to carry the taint.
     pub taint: Option<bool>,
 }
@@ -60,6 +62,7 @@ fn patch(resource_version: &str, mark: Mark<'_>, mut taints: Vec<Taint>) -> Valu
     let mut body = json!({"metadata": {"resourceVersion": resource_version}});
     if let Some(label) = mark.label {
         body["metadata"]["labels"] = json!({names::NODE_ZTUNNEL_LABEL: label});
+        body["metadata"]["annotations"] = json!({names::BASELINE_ANNOTATION: mark.baseline});
     }
     if let Some(wanted) = mark.taint {
         taints.retain(|taint| taint.key != names::MOVING_TAINT);
@@ -92,6 +95,7 @@ mod tests {
             "7",
             Mark {
                 label: None,
+                baseline: None,
                 taint: Some(true),
             },
             others(),
@@ -107,6 +111,7 @@ mod tests {
             "8",
             Mark {
                 label: Some(Some("1-6-0-abcdef.moving")),
+                baseline: None,
                 taint: Some(false),
             },
             taints,
@@ -119,18 +124,26 @@ mod tests {
     }
 
     #[test]
-    fn a_label_alone_leaves_the_taints_out() {
-        let body = patch(
-            "7",
-            Mark {
-                label: Some(None),
+    fn a_label_leaves_the_taints_out_and_takes_its_own_baseline_along() {
+        let of = |label, baseline| {
+            let mark = Mark {
+                label: Some(label),
+                baseline,
                 taint: None,
-            },
-            Vec::new(),
+            };
+            patch("7", mark, Vec::new())
+        };
+        assert_eq!(
+            of(None, None),
+            json!({"metadata": {
+                "resourceVersion": "7",
+                "labels": {"applink.dev/ztunnel": null},
+                "annotations": {"applink.dev/baseline": null},
+            }})
         );
         assert_eq!(
-            body,
-            json!({"metadata": {"resourceVersion": "7", "labels": {"applink.dev/ztunnel": null}}})
+            of(Some("1-6-0-abcdef"), Some("counted"))["metadata"]["annotations"],
+            json!({"applink.dev/baseline": "counted"})
         );
     }
 }

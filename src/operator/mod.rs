@@ -12,6 +12,7 @@ mod backoff;
 mod bundle;
 mod check;
 mod convergence;
+mod counts;
 mod definition;
 mod error;
 mod events;

@@ -89,6 +89,7 @@ fn judge(ways: [Way<'_>; 2], between: Result<Figures, String>) -> Result<Evidenc
         return Ok(Evidence {
             good: asked > 0,
             text: format!("{asked} new connections went through"),
+            ..Evidence::default()
         });
     };
     let text = format!("{failed} of {asked} connections failed, last: {last}");
@@ -99,7 +100,11 @@ fn judge(ways: [Way<'_>; 2], between: Result<Figures, String>) -> Result<Evidenc
             between.failed, between.asked
         ));
     }
-    Ok(Evidence { good: false, text })
+    Ok(Evidence {
+        good: false,
+        text,
+        ..Evidence::default()
+    })
 }
 
 #[cfg(test)]

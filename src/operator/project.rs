@@ -12,8 +12,12 @@ use crate::facts::{
 };
 use crate::names;
 
-/// Annotations of nodes by which platforms are told apart.
-const NODE_ANNOTATIONS: [&str; 2] = ["k3s.io/hostname", "k3s.io/node-args"];
+/// Annotations of nodes by which platforms are told apart, and what we wrote ourselves.
+const NODE_ANNOTATIONS: [&str; 3] = [
+    "k3s.io/hostname",
+    "k3s.io/node-args",
+    names::BASELINE_ANNOTATION,
+];
 /// The annotation a sidecar injector writes.
 const SIDECAR_STATUS: &str = "sidecar.istio.io/status";
 

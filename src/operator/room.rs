@@ -44,6 +44,7 @@ pub fn judge(node: &Node, pods: &[Pod], millicores: u64, bytes: u64) -> Evidence
     Evidence {
         good: lacks.is_none(),
         text: lacks.unwrap_or_else(|| "it has room for one more proxy".to_owned()),
+        ..Evidence::default()
     }
 }
 

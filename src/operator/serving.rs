@@ -45,7 +45,11 @@ pub async fn serves(
                     "{}, but has no certificate for {count} identities: {first}",
                     evidence.text
                 );
-                evidence = Evidence { good: false, text };
+                evidence = Evidence {
+                    good: false,
+                    text,
+                    ..Evidence::default()
+                };
             }
         }
         if evidence.good || tokio::time::Instant::now() >= deadline {
@@ -82,6 +86,7 @@ pub fn compare<'a>(
         return Evidence {
             good: true,
             text: format!("serves all {expected} enrolled pods"),
+            ..Evidence::default()
         };
     }
     let (count, first) = sample(missing);
@@ -91,6 +96,7 @@ pub fn compare<'a>(
             "serves {} of {expected} enrolled pods, not {first}",
             expected - count
         ),
+        ..Evidence::default()
     }
 }
 
@@ -131,6 +137,7 @@ pub async fn sandboxes(signals: &dyn Signals, node: &str) -> Result<Evidence, St
             return Ok(Evidence {
                 good: true,
                 text: "no pod waits for its sandbox".to_owned(),
+                ..Evidence::default()
             });
         }
         if !waiting.is_empty() && tokio::time::Instant::now() >= deadline {
@@ -138,6 +145,7 @@ pub async fn sandboxes(signals: &dyn Signals, node: &str) -> Result<Evidence, St
             return Ok(Evidence {
                 good: false,
                 text: format!("{count} pods wait for their sandbox: {first}"),
+                ..Evidence::default()
             });
         }
         tokio::time::sleep(BEAT * 2).await;

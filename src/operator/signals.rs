@@ -15,8 +15,8 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::signing::Mesh;
-use super::{project, room, serving};
-use crate::facts::{Evidence, PodMeta, Question};
+use super::{counts, project, room, serving};
+use crate::facts::{Connections, Evidence, PodMeta, Question};
 use crate::names;
 use crate::probe::Figures;
 
@@ -45,6 +45,8 @@ pub trait Signals: Send + Sync {
     fn reconnect<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<(), String>>;
     /// A proxy keeps its connection to the network agent and never makes another.
     fn stand_down<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<Evidence, String>>;
+    /// What a proxy has counted of its connections since it started; none where it does not count which of them fail.
+    fn counted<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<Option<Connections>, String>>;
     /// Namespace and name of the pods of a node that wait for their sandbox.
     fn without_sandbox<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<String>, String>>;
     /// A pod of the probe makes new connections to an address.
@@ -192,6 +194,7 @@ impl Signals for PortForward {
                 return Ok(Evidence {
                     good: false,
                     text: format!("/ready answers {status}"),
+                    ..Evidence::default()
                 });
             }
             let system = names::SYSTEM_NAMESPACE;
@@ -204,6 +207,7 @@ impl Signals for PortForward {
             Ok(Evidence {
                 good: true,
                 text: format!("ready, and signed for {} under the mesh's root", signed?),
+                ..Evidence::default()
             })
         }))
     }
@@ -244,7 +248,26 @@ impl Signals for PortForward {
             Ok(Evidence {
                 good: status == 200,
                 text: format!("{path} answers {status}"),
+                ..Evidence::default()
             })
+        }))
+    }
+
+    fn counted<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<Option<Connections>, String>> {
+        Box::pin(limited(async move {
+            let port = names::ZTUNNEL_ADMIN_PORT;
+            let (status, body) = self.get(pod, port, "/connections").await?;
+            if status == 200 {
+                return counts::by_reason(&body).map(Some);
+            }
+            // Upstream's does not know that path, nor may an older one of ours.
+            let port = names::ZTUNNEL_METRICS_PORT;
+            let (status, body) = self.get(pod, port, "/metrics").await?;
+            if status == 200 {
+                Ok(counts::by_metrics(&body))
+            } else {
+                Err(format!("/metrics answers {status}"))
+            }
         }))
     }
 
@@ -384,7 +407,8 @@ pub fn pod_of(question: &Question) -> Option<&str> {
     match question {
         Question::ControlPlane { pod, .. }
         | Question::Proxy { pod, .. }
-        | Question::StandDown { pod, .. } => Some(pod),
+        | Question::StandDown { pod, .. }
+        | Question::Counts { pod, .. } => Some(pod),
         Question::Probe { pods, .. } => Some(&pods[0].pod),
         Question::Room { .. } | Question::Sandboxes { .. } => None,
     }

@@ -8,7 +8,7 @@ use super::gate::Failed;
 use super::target::Object;
 use crate::api::conditions::Step;
 use crate::api::v1alpha1::RolloutNodes;
-use crate::facts::{Facts, GatewayFact, Live, ObjectKey, Pod, Question};
+use crate::facts::{Connections, Facts, GatewayFact, Live, ObjectKey, Pod, Question};
 use crate::status::Wait;
 
 /// One thing to do. Each may be the last before the operator dies: the plan made next finds out what is left.
@@ -36,12 +36,15 @@ pub enum Act {
         /// The node it is on.
         node: String,
     },
-    /// Change the label that decides which proxies a node carries, and our taint, if the node is as it was seen.
+    /// Change the label that decides which proxies a node carries, with what belongs to it, and our taint, if the node is
+    /// as it was seen.
     MarkNode {
         /// The node.
         name: String,
         /// The label to carry; `Some(None)` removes it.
         label: Option<Option<String>>,
+        /// What the proxy that leaves with this label has counted. Every label without it removes it.
+        baseline: Option<String>,
         /// Whether to carry the taint.
         taint: Option<bool>,
         /// The node's resource version.
@@ -158,8 +161,10 @@ pub struct Plan {
     pub failed: Option<Failed>,
     /// When to look again although nothing changes.
     pub again_at: Option<Timestamp>,
-    /// Nodes that the operator's own probe does not prove, and why: for the log.
+    /// Nodes that the operator's own probe, or their connections, do not prove, and why: for the log.
     pub unproved: BTreeMap<String, String>,
+    /// Connections of nodes that have moved, as far as they were looked at: the baseline, and what was counted since.
+    pub compared: Vec<(Connections, Connections)>,
 }
 
 impl Plan {
@@ -178,6 +183,7 @@ impl Plan {
             failed: None,
             again_at: None,
             unproved: BTreeMap::new(),
+            compared: Vec::new(),
         }
     }
 

@@ -62,11 +62,13 @@ impl<'a> Tour<'a> {
                 Mark {
                     label: None,
                     taint: Some(true),
+                    ..Mark::default()
                 }
             } else {
                 Mark {
                     label: Some(way.label(Place::Middle)),
                     taint: None,
+                    ..Mark::default()
                 }
             };
             one.flight = Flight::Moving;

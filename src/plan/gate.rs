@@ -28,6 +28,8 @@ pub enum Gate {
     Pods,
     /// New connections of the operator's own probe go through it.
     Probe,
+    /// It fails no larger part of the node's connections than the one before.
+    Failures,
     /// Both stay up for a while.
     Soak,
 }
@@ -41,6 +43,7 @@ impl fmt::Display for Gate {
             Self::Proxy => "Proxy",
             Self::Pods => "Pods",
             Self::Probe => "Probe",
+            Self::Failures => "Failures",
             Self::Soak => "Soak",
         })
     }

@@ -10,6 +10,7 @@ use super::passage::{Flight, Mark, Passage, Pods, Stage, is_tainted};
 use super::probe::{Probes, Standing, Verdict};
 use super::target::NodeRules;
 use super::way::{Place, Way};
+use crate::blueprint::Permille;
 use crate::facts::{Facts, Node, Pod, Question};
 use crate::names;
 
@@ -34,6 +35,8 @@ pub(super) struct Judge<'a, 'p> {
     pub probes: Option<&'p Probes<'a>>,
     pub soak: SignedDuration,
     pub timeout: SignedDuration,
+    /// How much larger the part of connections that fail may get.
+    pub limit: Permille,
     pub now: Timestamp,
 }
 
@@ -131,6 +134,7 @@ impl<'a> Judge<'a, '_> {
         let go_on = Mark {
             label: Some(self.way.label(Place::Middle)),
             taint: Some(false),
+            ..Mark::default()
         };
         match here.leavers.iter().find(|pod| pod.runs()) {
             Some(proxy) => {
@@ -218,6 +222,7 @@ impl<'a> Judge<'a, '_> {
             }
         }
         if leavers.is_empty() || self.serves(passage, survivor, agent, &leavers, plan) {
+            let baseline = self.baseline(passage.node, &leavers, plan);
             match self.probes.map(|probes| probes.standing(passage.node)) {
                 Some(Standing::Lacking) => {
                     passage.lacks_probe = true;
@@ -229,8 +234,14 @@ impl<'a> Judge<'a, '_> {
                 }
                 Some(Standing::There) | None => {}
             }
-            let mark = passage.mark.get_or_insert_default();
-            mark.label = Some(self.way.label(Place::End));
+            match baseline {
+                Ok(baseline) => {
+                    let mark = passage.mark.get_or_insert_default();
+                    mark.label = Some(self.way.label(Place::End));
+                    mark.baseline = baseline;
+                }
+                Err(told) => passage.told = told,
+            }
         }
     }
 
@@ -271,8 +282,8 @@ impl<'a> Judge<'a, '_> {
                 self.replace_agent(passage, plan);
             } else if self.way.is_forward {
                 passage.mark = Some(Mark {
-                    label: None,
                     taint: Some(true),
+                    ..Mark::default()
                 });
             } else {
                 passage.flight = Flight::Waiting;
@@ -294,22 +305,39 @@ impl<'a> Judge<'a, '_> {
             passage.mark = Some(untaint());
             return;
         }
-        let Some(probed) = self.probed(passage, survivor, plan) else {
-            return;
-        };
         // The probe is placed right before the proxy of before is told to go, however long it took to come to that.
         let probe = self.probes.and_then(|one| one.of_node(passage.node));
         let placed = probe.and_then(|pod| pod.created);
         let since = survivor.ready_since.max(agent.ready_since).max(placed);
         let until = since.and_then(|since| since.checked_add(self.soak).ok());
+        // Before the probe, which may fail for long before it fails the gate: users see what it sees.
+        let end = until.unwrap_or(self.now);
+        let compared = self.compare(passage.node, survivor, end, plan);
+        if let Some(failed) = compared.as_ref().and_then(|one| one.failed.clone()) {
+            passage.told.clone_from(&failed.message);
+            passage.failed = Some(failed);
+            return;
+        }
+        let Some(probed) = self.probed(passage, survivor, plan) else {
+            return;
+        };
+        let seen = compared.as_ref().map_or("", |one| &one.text);
         if let Some(until) = until.filter(|until| self.way.is_forward && *until > self.now) {
             plan.again_by(until);
             passage.stage = Stage::Soaking;
             passage.told = format!("it is watched until {until:.0}");
+            if !seen.is_empty() {
+                passage.told = format!("{}: {seen}", passage.told);
+            }
             passage.failed = overdue(survivor, Gate::Soak, self.timeout, plan, self.now);
             if let (Some(probes), Some(question)) = (self.probes, probed) {
                 probes.watch(question, plan, self.now);
             }
+            return;
+        }
+        if compared.as_ref().is_some_and(|one| one.is_open) {
+            passage.stage = Stage::Soaking;
+            passage.told = format!("its connections are looked at once more: {seen}");
             return;
         }
         passage.stage = Stage::Done;
@@ -364,8 +392,8 @@ impl<'a> Judge<'a, '_> {
             passage.stale.push(agent);
         } else {
             passage.mark = Some(Mark {
-                label: None,
                 taint: Some(true),
+                ..Mark::default()
             });
         }
     }
@@ -429,8 +457,8 @@ fn alone(node: &Node, proxy: &Pod, agent: &Pod, leavers: &[&Pod]) -> Question {
 
 fn untaint() -> Mark {
     Mark {
-        label: None,
         taint: Some(false),
+        ..Mark::default()
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod act;
 mod agent;
+mod baseline;
 mod begin;
 mod definitions;
 mod drift;

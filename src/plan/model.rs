@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use super::{Act, Bundle, Object, Orders, Phase, Plan, Targets, plan, planes};
 use crate::facts::{
-    Accepted, Answer, Definition, Evidence, Facts, Live, NamespaceFact, Node, ObjectKey, Pod,
-    Question, Trouble, fingerprint,
+    Accepted, Answer, Connections, Definition, Evidence, Facts, Live, NamespaceFact, Node,
+    ObjectKey, Pod, Question, Trouble, fingerprint,
 };
 use crate::names;
 pub use fixtures::blueprint;
@@ -50,6 +50,12 @@ pub struct Model {
     pub lost: BTreeSet<String>,
     /// Revisions whose proxies get ready and refuse connections.
     pub refusing: BTreeSet<String>,
+    /// Connections that each node makes in a step, and revisions whose proxies fail one in ten of them.
+    pub busy: u64,
+    /// See `busy`.
+    pub failing: BTreeSet<String>,
+    /// What proxies have counted, by uid; none where nobody can be asked.
+    pub counted: Option<BTreeMap<String, Connections>>,
     /// Nodes on which a pod of the probe does not start, and what keeps it; nothing known where it is empty.
     pub unprobed: BTreeMap<String, Option<Trouble>>,
     /// Nodes that pull no image.
@@ -82,6 +88,9 @@ impl Model {
             full: BTreeSet::new(),
             crowded: BTreeSet::new(),
             refusing: BTreeSet::new(),
+            busy: 0,
+            failing: BTreeSet::new(),
+            counted: Some(BTreeMap::new()),
             unprobed: BTreeMap::new(),
             stuck: BTreeSet::new(),
             gateways: Gateways::default(),
@@ -127,6 +136,16 @@ impl Model {
     pub fn label(&mut self, name: &str, key: &str, value: &str) {
         let mut node = self.facts.nodes[name].as_ref().clone();
         node.labels.insert(key.to_owned(), value.to_owned());
+        node.resource_version = self.next();
+        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
+    }
+
+    pub fn annotate(&mut self, name: &str, key: &str, value: Option<&str>) {
+        let mut node = self.facts.nodes[name].as_ref().clone();
+        match value {
+            Some(value) => node.annotations.insert(key.to_owned(), value.to_owned()),
+            None => node.annotations.remove(key),
+        };
         node.resource_version = self.next();
         self.facts.nodes.insert(name.to_owned(), Arc::new(node));
     }
@@ -281,9 +300,15 @@ impl Model {
             Act::MarkNode {
                 name,
                 label,
+                baseline,
                 taint,
                 resource_version,
-            } => self.mark(name, label.as_ref(), *taint, resource_version),
+            } => {
+                self.mark(name, label.as_ref(), *taint, resource_version);
+                if label.is_some() {
+                    self.annotate(name, names::BASELINE_ANNOTATION, baseline.as_deref());
+                }
+            }
             Act::PassCanary { key, .. } => {
                 let version = self.next();
                 let mut live = self.facts.objects[key].as_ref().clone();
@@ -397,6 +422,11 @@ impl Model {
                     .find(is_refused)
                     .is_none())
             }
+            Question::Counts { .. } => self
+                .counted
+                .as_ref()
+                .map(|_| true)
+                .ok_or_else(|| "nobody answers".to_owned()),
             Question::Room { node, .. } => Ok(!self.full.contains(node)),
             Question::Sandboxes { node, .. } => Ok(!self.crowded.contains(node)),
             Question::StandDown { node, pod, .. } => {
@@ -426,6 +456,7 @@ impl Model {
         let seen = seen.map(|good| Evidence {
             good,
             text: if good { "well" } else { "not all" }.to_owned(),
+            counted: self.counts(question),
         });
         let answer = Answer::after(self.facts.answers.get(question), self.now, seen);
         self.facts.answers.insert(question.clone(), answer);

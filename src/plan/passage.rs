@@ -49,6 +49,8 @@ pub(super) enum Flight {
 pub(super) struct Mark {
     /// The label to carry; `Some(None)` removes it.
     pub label: Option<Option<String>>,
+    /// What the proxy that leaves with this label has counted.
+    pub baseline: Option<String>,
     /// Whether to carry the taint.
     pub taint: Option<bool>,
 }
@@ -87,6 +89,7 @@ impl Passage<'_> {
         Act::MarkNode {
             name: self.node.name.clone(),
             label: mark.label.clone(),
+            baseline: mark.baseline.clone(),
             taint: mark.taint,
             resource_version: self.node.resource_version.clone(),
         }

@@ -188,6 +188,7 @@ fn clean(node: &Node) -> Option<Act> {
     (label.is_some() || taint.is_some()).then(|| Act::MarkNode {
         name: node.name.clone(),
         label,
+        baseline: None,
         taint,
         resource_version: node.resource_version.clone(),
     })
@@ -273,6 +274,7 @@ impl<'a> Tour<'a> {
             probes,
             soak,
             timeout: self.orders.strategy.gate_timeout,
+            limit: self.orders.strategy.max_failure_increase,
             now: self.now,
         };
         self.facts

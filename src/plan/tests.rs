@@ -1,5 +1,6 @@
 //! What plans must never do, and always come to.
 
+mod failures;
 mod install;
 mod probe;
 mod properties;

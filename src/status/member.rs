@@ -14,6 +14,7 @@ use crate::api::v1alpha1::{
     MAX_COMPONENTS, MAX_FAILED_RELEASES, MAX_HISTORY, MeshMemberStatus, RolloutStatus, Upgrade,
     UpgradeStatus, VersionStatus,
 };
+use crate::blueprint::Strategy;
 use crate::catalogue::Version;
 
 /// What a member reports after a pass, from what it reported before.
@@ -272,6 +273,7 @@ fn upgrade(outcome: &Outcome) -> Option<UpgradeStatus> {
         follows: channel.clone().or_else(|| version.clone()),
         channel,
         version,
+        max_failure_increase: Some(Strategy::of(asked).max_failure_increase.to_string()),
         waiting_for: outcome.steering.waiting_for.as_deref().map(bounds::message),
         next_window: outcome.steering.next_window.map(Time),
     })

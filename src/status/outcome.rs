@@ -9,6 +9,7 @@ use crate::api::v1alpha1::{
     MembershipStatus, PlatformStatus, RolloutNodes, Upgrade,
 };
 use crate::catalogue::{Resolution, Unresolved, Version};
+use crate::facts::Connections;
 use crate::preflight::Finding;
 
 /// What one pass found, did and waits for.
@@ -63,6 +64,8 @@ pub struct Rollout {
     pub failed: Option<FailedRelease>,
     /// Hash of the per-node template that arrives.
     pub hash: Option<String>,
+    /// Connections of the node whose failures have grown most, as far as they were looked at: before it moved, and since.
+    pub compared: Option<(Connections, Connections)>,
     /// It ended with this pass.
     pub ended: Option<Ending>,
 }

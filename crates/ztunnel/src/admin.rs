@@ -16,8 +16,8 @@ use crate::ca::Certificates;
 use crate::config::Config;
 use crate::inpod::{Control, Pods, State};
 use crate::logging::Levels;
-use crate::metrics::Metrics;
 use crate::metrics::text::Form;
+use crate::metrics::{Connections, Metrics};
 use crate::readiness::Readiness;
 use crate::store::Store;
 use server::Body;
@@ -33,6 +33,8 @@ pub struct Admin {
     pub pods: Pods,
     /// Their certificates; `None` when the certificate authority is turned off.
     pub certificates: Option<Certificates>,
+    /// Connections opened and failed.
+    pub connections: Arc<Connections>,
     /// The log filter; `None` when the log belongs to somebody else.
     pub levels: Option<Levels>,
     /// The node agent's connection, for an upgrade of the proxy on a node.
@@ -45,6 +47,7 @@ const INDEX: &str = "<html><head><title>applink ztunnel</title></head><body><h1>
 <li><a href=\"config_dump\">config_dump</a>: everything this proxy knows, as JSON</li>\
 <li><a href=\"pods\">pods</a>: uids of the pods it serves, as JSON</li>\
 <li><a href=\"certificates\">certificates</a>: identities and the state of their certificates, as JSON</li>\
+<li><a href=\"connections\">connections</a>: how many were opened and failed since the start, as JSON</li>\
 <li>POST logging?level=...: the log filter; ?reset for the one of the start</li>\
 <li>POST reconnect: take a new connection and a full list from the node agent</li>\
 <li>POST stand-down: keep the connection to the node agent, never make another</li>\
@@ -59,6 +62,7 @@ impl Admin {
             "/config_dump" => dump::respond(self),
             "/pods" => self.served(),
             "/certificates" => self.certificates(),
+            "/connections" => self.connections(),
             "/logging" if post => self.logging(request.uri().query().unwrap_or_default()),
             "/reconnect" if post => {
                 self.agent.reconnect();
@@ -101,6 +105,17 @@ impl Admin {
             })
             .collect();
         server::json(&all)
+    }
+
+    /// Connections opened and failed since the start, failed ones by why: what the operator holds against the proxy before.
+    /// The metrics say the same by label sets, which may be many megabytes.
+    fn connections(&self) -> Response<Body> {
+        let totals = self.connections.totals();
+        let failed: std::collections::BTreeMap<&str, u64> = totals
+            .failed()
+            .map(|(flag, count)| (flag.as_str(), count))
+            .collect();
+        server::json(&serde_json::json!({"opened": totals.opened, "failed": failed}))
     }
 
     fn logging(&self, query: &str) -> Response<Body> {

@@ -14,6 +14,13 @@ const BITE: usize = 4 << 20;
 const BITES: usize = 128;
 const PAUSE: Duration = Duration::from_millis(40);
 
+/// What makes connections fail, and to which port: where the load of the tests is answered. The operator's own probe has
+/// another one.
+const FLAKY: [(&str, &str); 2] = [
+    ("LD_PRELOAD", "/usr/local/lib/libshop_flaky.so"),
+    ("SHOP_FLAKY_PORT", "9000"),
+];
+
 /// How it is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -23,6 +30,8 @@ pub enum Way {
     Mute,
     /// Gets ready, and has no certificate: every connection of the mesh through it is refused.
     Refuse,
+    /// Gets ready, and fails one in ten of the connections of whoever is no probe.
+    Flake,
     /// Gets ready, and then grows until it is killed.
     Grow,
 }
@@ -34,6 +43,7 @@ impl Way {
             "crash" => Some(Self::Crash),
             "mute" => Some(Self::Mute),
             "refuse" => Some(Self::Refuse),
+            "flake" => Some(Self::Flake),
             "grow" => Some(Self::Grow),
             _ => None,
         }
@@ -56,6 +66,7 @@ pub fn run(way: Way, program: &[&str]) -> Result<()> {
                 .env("CA_ADDRESS", "https://127.0.0.1:1")
                 .exec())
         }
+        Way::Flake => Err(command(program)?.envs(FLAKY).exec()),
         Way::Grow => grow(command(program)?),
     }
 }
@@ -97,6 +108,7 @@ mod tests {
         let said = |way| run(way, &[]).unwrap_err().to_string();
         assert_eq!(said(Way::Crash), "broken: crashes at start");
         assert_eq!(said(Way::Refuse), "no program");
+        assert_eq!(said(Way::Flake), "no program");
         assert_eq!(said(Way::Grow), "no program");
         assert_eq!(Way::named("mute"), Some(Way::Mute));
         assert_eq!(Way::named("else"), None);

@@ -8,7 +8,7 @@
 //! shop get URL [TIMES [PAUSE]]    prints the answers, PAUSE milliseconds between them; exit code 1 when one of them is not 200
 //! shop echo PORT                  answers frames of the load
 //! shop load PORT KEPT NEW TARGET...   KEPT connections to the first TARGET, NEW ones a second to each in turn; told on PORT
-//! shop broken crash|mute|refuse|grow [PROGRAM...]   runs PROGRAM in a way that a release can be broken
+//! shop broken crash|mute|refuse|flake|grow [PROGRAM...]   runs PROGRAM in a way that a release can be broken
 //! ```
 
 mod broken;

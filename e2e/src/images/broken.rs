@@ -11,6 +11,8 @@ use crate::progress::Progress;
 /// Where the shop's program is in these images: it is what breaks them.
 const SHOP: &str = "/usr/local/bin/shop";
 const APPLINK: &str = "/usr/local/bin/applink";
+/// Where that program looks for what it has the node proxy load.
+const FLAKY: &str = "/usr/local/lib/libshop_flaky.so";
 
 /// Ways in which a release can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub enum Broken {
     MuteProxy,
     /// Its proxy gets ready, and then refuses connections: it never has a certificate.
     RefusingProxy,
+    /// Its proxy gets ready, and fails one in ten connections; those of the operator's own probe go through.
+    FlakyProxy,
     /// Its proxy gets ready, and then grows until it is killed.
     GrowingProxy,
     /// Its istiod crashes at start.
@@ -44,6 +48,7 @@ impl Broken {
         match self {
             Self::MuteProxy => ("applink", tagged(Image::Broken, "mute")),
             Self::RefusingProxy => ("applink", tagged(Image::BrokenProxy, "refuse")),
+            Self::FlakyProxy => ("applink", tagged(Image::BrokenProxy, "flake")),
             Self::GrowingProxy => ("applink", tagged(Image::BrokenProxy, "grow")),
             Self::CrashingPilot => ("pilot", tagged(Image::Broken, "crash")),
             Self::UnsigningPilot => ("pilot", Image::BrokenPilot.reference()),
@@ -56,7 +61,7 @@ impl Broken {
     pub fn source(self) -> Option<Image> {
         match self {
             Self::MuteProxy | Self::CrashingPilot | Self::CrashingAgent => Some(Image::Broken),
-            Self::RefusingProxy | Self::GrowingProxy => Some(Image::BrokenProxy),
+            Self::RefusingProxy | Self::FlakyProxy | Self::GrowingProxy => Some(Image::BrokenProxy),
             Self::UnsigningPilot => Some(Image::BrokenPilot),
             Self::MissingImage => None,
         }
@@ -84,12 +89,18 @@ pub(super) fn anything(shop: &Path) -> Result<Recipe, Error> {
 pub(super) fn proxy(applink: &Path) -> Result<Recipe, Error> {
     let mut recipe = recipes::applink("broken-proxy", applink)?;
     recipe.rootfs.program(&built::shop()?, SHOP)?;
+    recipe.rootfs.program(&built::flaky()?, FLAKY)?;
     recipe.entrypoint = words(&[SHOP, "broken", "refuse", APPLINK]);
-    recipe.variants.push(Variant {
-        reference: Broken::GrowingProxy.image().1,
-        entrypoint: words(&[SHOP, "broken", "grow", APPLINK]),
-        environment: Vec::new(),
-    });
+    for (broken, way) in [
+        (Broken::FlakyProxy, "flake"),
+        (Broken::GrowingProxy, "grow"),
+    ] {
+        recipe.variants.push(Variant {
+            reference: broken.image().1,
+            entrypoint: words(&[SHOP, "broken", way, APPLINK]),
+            environment: Vec::new(),
+        });
+    }
     Ok(recipe)
 }
 
@@ -110,6 +121,7 @@ mod tests {
         for broken in [
             Broken::MuteProxy,
             Broken::RefusingProxy,
+            Broken::FlakyProxy,
             Broken::GrowingProxy,
             Broken::CrashingPilot,
             Broken::UnsigningPilot,

@@ -224,6 +224,9 @@ pub struct UpgradeStatus {
     /// The channel or the pin: what `kubectl get` shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<String>,
+    /// How many percentage points more of a node's connections may fail than before it moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_failure_increase: Option<String>,
     /// Why a move has not started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,

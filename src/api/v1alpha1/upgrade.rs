@@ -299,19 +299,16 @@ pub struct Drain {
 /// What a node must prove before the next one moves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = (
-    "!has(self.maxFailureIncrease)",
-    "upgrade.strategy.gates.maxFailureIncrease is not available yet in this version of applink"
-))]
 pub struct Gates {
     /// How long a gate may take; the effective default is 5 m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), regex(pattern = "^([0-9]{1,5}(h|m|s)){1,3}$"))]
     pub timeout: Option<String>,
-    /// How many percentage points more connections may fail than in the node's baseline; the effective default is 1.
+    /// How many percentage points more of a node's connections may fail than before it moved, with one decimal at most; the
+    /// effective default is 1%. 100% lets everything fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 100))]
-    pub max_failure_increase: Option<i32>,
+    #[schemars(length(max = 5), regex(pattern = r"^(100|[1-9]?[0-9](\.[0-9])?)%$"))]
+    pub max_failure_increase: Option<String>,
 }
 
 /// What happens on a node without room for a second proxy.

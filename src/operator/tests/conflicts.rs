@@ -11,6 +11,7 @@ async fn a_write_that_came_too_late_is_decided_anew_soon() {
     let mark = |label: Option<Option<String>>, taint| Act::MarkNode {
         name: "a".to_owned(),
         label,
+        baseline: None,
         taint,
         resource_version: "7".to_owned(),
     };

@@ -29,6 +29,12 @@ impl Mesh {
         node.served.insert(proxy.to_owned(), node.pods.clone());
     }
 
+    /// The proxy that new connections of a node go through.
+    pub fn newest(&self, node: &str) -> Option<&str> {
+        let connections = &self.nodes.get(node)?.connections;
+        connections.last().map(String::as_str)
+    }
+
     /// A proxy is told to take a new connection.
     pub fn reconnect(&mut self, node: &str, proxy: &str) {
         self.nodes

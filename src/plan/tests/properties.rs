@@ -40,8 +40,10 @@ proptest! {
         agent in any::<bool>(),
         batch in 1_usize..3,
         upgrade in any::<bool>(),
+        busy in 0_u64..200,
     ) {
         let mut model = Model::new(nodes);
+        model.busy = busy;
         let first = plain();
         for (choice, most) in &choices {
             model.operate(&first, Phase::Installing, *most);
@@ -70,7 +72,8 @@ proptest! {
         nodes in 1_usize..5,
         choices in prop::collection::vec((any::<u8>(), any::<u8>(), any::<u8>(), 0_usize..5), 0..120),
         agent in any::<bool>(),
-        breaks in 0_u8..5,
+        breaks in 0_u8..6,
+        busy in 0_u64..200,
         minds in any::<bool>(),
         upgrade in any::<bool>(),
     ) {
@@ -87,6 +90,10 @@ proptest! {
         if breaks == 2 && upgrade {
             model.broken.insert(arriving.target.istiod.clone());
         }
+        if breaks == 3 {
+            model.failing.insert(arriving.target.revision.to_string());
+        }
+        model.busy = busy;
         for (choice, what, pick, most) in &choices {
             let target = if minds && *what == 77 { &first } else { &arriving };
             model.operate(target, Phase::Installed, *most);

@@ -65,6 +65,7 @@ pub(super) async fn serve(
         store: Arc::clone(&store),
         pods: pods.clone(),
         certificates: certificates.clone(),
+        connections: Arc::clone(&metrics.connections),
         levels: Some(levels),
         agent: agent.clone(),
         quit,

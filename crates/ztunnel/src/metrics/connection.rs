@@ -47,6 +47,22 @@ impl Series {
     }
 }
 
+/// What was counted since the process started, whoever it was for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Totals {
+    /// Connections opened: one that stays on the node is opened at both of its ends.
+    pub opened: u64,
+    failed: [u64; Flag::ALL.len()],
+}
+
+impl Totals {
+    /// Connections that failed, by why; what has not happened is left out.
+    pub fn failed(&self) -> impl Iterator<Item = (Flag, u64)> + '_ {
+        let all = Flag::ALL.into_iter().zip(self.failed);
+        all.filter(|(_, count)| *count > 0)
+    }
+}
+
 /// All label sets of this process.
 #[derive(Debug)]
 pub struct Connections {
@@ -101,6 +117,20 @@ impl Connections {
     pub fn close(&self, reporter: Reporter, series: &Series) {
         series.closed.fetch_add(1, Ordering::Relaxed);
         self.socket(reporter).fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Every label set together.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let table = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        let mut totals = Totals::default();
+        for series in table.values() {
+            totals.opened += series.opened.load(Ordering::Relaxed);
+            for (sum, count) in totals.failed.iter_mut().zip(&series.failed) {
+                *sum += count.load(Ordering::Relaxed);
+            }
+        }
+        totals
     }
 
     fn socket(&self, reporter: Reporter) -> &AtomicI64 {
@@ -263,6 +293,22 @@ mod tests {
         ] {
             assert!(out.lines().any(|l| l == line), "{line}\nis not in\n{out}");
         }
+    }
+
+    #[test]
+    fn all_label_sets_are_told_together() {
+        let connections = Connections::default();
+        for (workload, flag) in [("a", Flag::Connect), ("b", Flag::Deny), ("c", Flag::Deny)] {
+            let series = connections.series(labels(workload));
+            connections.open(Reporter::Source, &series);
+            series.fail(flag);
+        }
+        let totals = connections.totals();
+        assert_eq!(totals.opened, 3);
+        assert_eq!(
+            totals.failed().collect::<Vec<_>>(),
+            [(Flag::Deny, 2), (Flag::Connect, 1)]
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::xds::{self, Termination};
-pub use connection::{Connections, Series};
+pub use connection::{Connections, Series, Totals};
 pub use dns::Dns;
 pub use labels::{Flag, Labels, Party, Reporter, Security, ServiceName};
 

@@ -21,9 +21,12 @@ const NAMESPACE: &str = "broken";
 const BACK: Duration = Duration::from_mins(3);
 
 /// What is broken, at which gate that must be seen, and whether users may notice before.
-const ROWS: [(Broken, &str, bool); 4] = [
+const ROWS: [(Broken, &str, bool); 5] = [
     (Broken::CrashingAgent, "gate Agent", false),
     (Broken::MuteProxy, "gate Proxy", false),
+    // One in ten connections to users fails: the operator's own go through. Before those that refuse: what these make fail
+    // would be in the baseline of the proxy that stays.
+    (Broken::FlakyProxy, "gate Failures", true),
     (Broken::RefusingProxy, "has no certificate", true),
     (Broken::GrowingProxy, "gate ", true),
 ];

@@ -67,7 +67,7 @@ pub fn deleted(mesh: &mut Mesh) {
         answered < AT_ONCE && ended < AT_ONCE,
         "answered after {answered:?}, ended after {ended:?}"
     );
-    // `/pods` and `/certificates` are our own addition to the admin listener.
+    // `/pods`, `/certificates` and `/connections` are our own addition to the admin listener.
     if std::env::var_os("ZTUNNEL_BIN").is_none() {
         assert_eq!(node.proxy.admin("/pods"), serde_json::json!([client.uid()]));
         let certificates = node.proxy.admin("/certificates");
@@ -78,6 +78,10 @@ pub fn deleted(mesh: &mut Mesh) {
             states.contains(&Some("Available")),
             "the client has one: {certificates}"
         );
+        let opened = node.proxy.metric("istio_tcp_connections_opened_total", &[]);
+        let counted = node.proxy.admin("/connections");
+        assert_eq!(counted["opened"], opened, "{counted}");
+        assert!(counted["failed"].is_object(), "{counted}");
     }
     node.agent.add(neighbour.entry());
     assert!(ask(&client.netns, neighbour.server(), "back").is_ok());
