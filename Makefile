@@ -68,7 +68,7 @@ image: ## Build the container image with docker or podman
 bench-operator: prerequisites ## Print what the operator costs: memory, CPU, requests, time to Ready
 	@$(E2E) bench-operator
 
-chaos: prerequisites ## Kill the operator before and after every write, then at random, with API server and node restarts (CHAOS="--runs 2 --seed 7")
+chaos: prerequisites ## Try every broken release without users, kill the operator before and after every write, then at random (CHAOS="--help" lists parts)
 	@$(CARGO) build --quiet --release -p applink -p shop
 	@$(E2E) chaos $(CHAOS)
 

@@ -8,6 +8,7 @@ pub mod apiserver;
 pub mod audit;
 pub mod bench_operator;
 pub mod built;
+pub mod caught;
 pub mod certificates;
 pub mod cgroup;
 pub mod chaos;

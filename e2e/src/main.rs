@@ -89,8 +89,8 @@ enum Verb {
     },
     /// Measure what the operator costs, on a cluster of its own; fail when a limit is broken.
     BenchOperator,
-    /// Kill the operator before and after every write of install, upgrade, rollback and leave, then at random, on a cluster
-    /// of its own; fail on a difference.
+    /// Try every broken release without users, kill the operator before and after every write of install, upgrade, rollback and
+    /// leave, then at random, on a cluster of its own; fail on a difference.
     Chaos(chaos::Amount),
     /// Change nodes.
     Node {

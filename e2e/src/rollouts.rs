@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use applink::api::v1alpha1::{MeshMember, MeshMemberStatus};
+use applink::api::v1alpha1::{FailedRelease, MeshMember, MeshMemberStatus};
+use applink::names;
 use serde_json::{Value, json};
 
 use crate::command;
@@ -22,6 +23,17 @@ pub fn strict() -> Value {
     let mut strategy = swift();
     strategy["gates"] = json!({"timeout": "20s"});
     strategy
+}
+
+/// What a member needs beside a version so that whatever is broken is seen: what grows has to be watched for a while, and to
+/// meet a limit.
+pub fn watchful(version: &str, mut strategy: Value) -> Value {
+    strategy["canary"]["soak"] = json!("15s");
+    let resources = json!({"limits": {"memory": "160Mi"}});
+    json!({
+        "upgrade": {"version": version, "strategy": strategy},
+        "dataPlane": {"ztunnel": {"resources": resources}},
+    })
 }
 
 /// Whether condition `UpToDate` of the newest spec is that.
@@ -66,7 +78,7 @@ impl Stage {
     }
 
     /// Waits until the member says that a version is the last one that failed here, and that what ran before runs everywhere
-    /// again; why it failed.
+    /// again; what is recorded of it.
     ///
     /// # Errors
     /// [`Error::Deadline`] with the rollout and the conditions that were there instead.
@@ -75,7 +87,7 @@ impl Stage {
         member: &str,
         version: &str,
         within: Duration,
-    ) -> Result<String, Error> {
+    ) -> Result<FailedRelease, Error> {
         eventually(&format!("{version} is taken back"), within, || async {
             let found = self.read_member(member).await;
             let found = found.map_err(|error| command::chain(&error))?;
@@ -85,8 +97,37 @@ impl Stage {
                 .filter(|failed| failed.version == version);
             let is_told = is_up_to_date(&found, "False", Some("ReleaseFailed"));
             match newest {
-                Some(failed) if is_told && status.rollout.is_none() => Ok(failed.reason.clone()),
+                Some(failed) if is_told && status.rollout.is_none() => Ok(failed.clone()),
                 failed => Err(format!("{failed:?}: {}", told(&status))),
+            }
+        })
+        .await
+    }
+
+    /// What a release has left in the data plane, by name; empty when nothing.
+    ///
+    /// # Errors
+    /// When the cluster cannot be asked.
+    pub fn left_of(&self, version: &str) -> Result<Vec<String>, Error> {
+        let kinds = "deployments,daemonsets,services";
+        let list = ["get", kinds, "-n", names::SYSTEM_NAMESPACE, "-o", "name"];
+        let all = self.cluster.kubectl(&list)?;
+        let name = version.replace('.', "-");
+        let left = all.lines().filter(|line| line.contains(&name));
+        Ok(left.map(str::to_owned).collect())
+    }
+
+    /// Waits until no pod of the operator's probe is left.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] with those that are.
+    pub async fn until_probe_gone(&self, within: Duration) -> Result<(), Error> {
+        let list = ["get", "pods", "-n", names::PROBE_NAMESPACE, "-o", "name"];
+        eventually("nothing of the probe is left", within, || async {
+            match self.cluster.kubectl(&list) {
+                Ok(left) if left.trim().is_empty() => Ok(()),
+                Ok(left) => Err(left),
+                Err(error) => Err(command::chain(&error)),
             }
         })
         .await

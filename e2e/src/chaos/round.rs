@@ -8,10 +8,10 @@ use crate::images::broken::Broken;
 use crate::progress::Progress;
 use crate::releases::give_broken;
 use crate::stage::Stage;
-use crate::sweep::{Course, Standing, Sweep, inventory};
+use crate::sweep::{Course, Phase, Standing, Sweep, inventory};
 
-const MEMBER: &str = "local";
-const NAMESPACE: &str = "chaos";
+pub(super) const MEMBER: &str = "local";
+pub(super) const NAMESPACE: &str = "chaos";
 /// The release that is upgraded to.
 const NEXT: &str = "1.7.0";
 /// Releases that are tried from there and fail: at the agent or at the proxy of the first node.
@@ -23,8 +23,8 @@ const BROKEN: [(&str, Broken); 2] = [
 /// What stood after each phase of a round, and what did not hold in it.
 pub(super) struct Round {
     installed: Standing,
-    moved: Standing,
-    returned: Standing,
+    moved: Option<Standing>,
+    returned: Option<Standing>,
     left: Standing,
     pub broken: Vec<String>,
 }
@@ -32,14 +32,17 @@ pub(super) struct Round {
 impl Round {
     /// What was not as in another round, one line each.
     pub fn differences(&self, expected: &Self) -> Vec<String> {
+        let moved = self.moved.as_ref().zip(expected.moved.as_ref());
+        let returned = self.returned.as_ref().zip(expected.returned.as_ref());
         let phases = [
-            ("installed", &self.installed, &expected.installed),
-            ("upgraded", &self.moved, &expected.moved),
-            ("taken back", &self.returned, &expected.returned),
-            ("left", &self.left, &expected.left),
+            ("installed", Some((&self.installed, &expected.installed))),
+            ("upgraded", moved),
+            ("taken back", returned),
+            ("left", Some((&self.left, &expected.left))),
         ];
-        let lines = phases.iter().flat_map(|(phase, found, expected)| {
-            let lines = found.differences(expected).into_iter();
+        let lines = phases.into_iter().flat_map(|(phase, both)| {
+            let lines = both.map(|(found, expected)| found.differences(expected));
+            let lines = lines.into_iter().flatten();
             lines.map(move |line| format!("{phase}: {line}"))
         });
         lines.chain(self.broken.clone()).collect()
@@ -56,35 +59,43 @@ pub(super) fn prepare(stage: &Stage, options: &Options, progress: Progress) -> R
     Ok(())
 }
 
-/// One round; `number` chooses the release that fails.
+/// One round with these phases between an install and a leave; `number` chooses the release that fails.
 pub(super) async fn once(
     stage: &Stage,
     options: &Options,
     sweep: &Sweep<'_>,
+    phases: &[Phase],
     number: usize,
     expected: Option<&Round>,
 ) -> Result<Round, Error> {
     forget(stage)?;
     let course = Course::new(stage, MEMBER, NAMESPACE).swift();
-    let stands =
-        |of: fn(&Round) -> &Standing| Standing::last(stage, &[NAMESPACE], expected.map(of));
+    let stands = |of: fn(&Round) -> Option<&Standing>| {
+        Standing::last(stage, &[NAMESPACE], expected.and_then(of))
+    };
     course.install(sweep).await?;
     course.harden(sweep).await?;
-    let installed = stands(|round| &round.installed).await?;
+    let installed = stands(|round| Some(&round.installed)).await?;
     course.enrol().await?;
-    course.upgrade(sweep, NEXT).await?;
-    course.ask().await?;
-    let moved = stands(|round| &round.moved).await?;
-    let (version, _) = BROKEN[number % BROKEN.len()];
-    course.rollback(sweep, version, NEXT).await?;
-    course.ask().await?;
-    let returned = stands(|round| &round.returned).await?;
+    let (mut moved, mut returned) = (None, None);
+    // What fails is tried from the newest release that works.
+    if phases.contains(&Phase::Upgrade) || phases.contains(&Phase::Rollback) {
+        course.upgrade(sweep, NEXT).await?;
+        course.ask().await?;
+        moved = Some(stands(|round| round.moved.as_ref()).await?);
+    }
+    if phases.contains(&Phase::Rollback) {
+        let (version, _) = BROKEN[number % BROKEN.len()];
+        course.rollback(sweep, version, NEXT).await?;
+        course.ask().await?;
+        returned = Some(stands(|round| round.returned.as_ref()).await?);
+    }
     course.leave(sweep).await?;
     // A node that was started again runs under another process.
     let cluster = Cluster::open(options, Progress::silent())?;
     inventory::assert_nodes_clean(&cluster)?;
     course.ask().await?;
-    let left = stands(|round| &round.left).await?;
+    let left = stands(|round| Some(&round.left)).await?;
     stage.cluster.kubectl(&["delete", "namespace", NAMESPACE])?;
     Ok(Round {
         installed,

@@ -15,7 +15,7 @@ const APPLINK: &str = "/usr/local/bin/applink";
 const FLAKY: &str = "/usr/local/lib/libshop_flaky.so";
 
 /// Ways in which a release can be broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Broken {
     /// Its proxy never gets ready.
     MuteProxy,
@@ -36,6 +36,17 @@ pub enum Broken {
 }
 
 impl Broken {
+    /// Those that are caught where nobody uses the mesh, those that touch no node first.
+    pub const ALL: [Self; 7] = [
+        Self::MissingImage,
+        Self::CrashingPilot,
+        Self::UnsigningPilot,
+        Self::CrashingAgent,
+        Self::MuteProxy,
+        Self::RefusingProxy,
+        Self::GrowingProxy,
+    ];
+
     /// Which of a release's images it is, and the reference of the broken one.
     pub fn image(self) -> (&'static str, String) {
         let tagged = |image: Image, tag: &str| {
@@ -118,20 +129,15 @@ mod tests {
 
     #[test]
     fn every_broken_image_is_of_the_archive_that_brings_it() {
-        for broken in [
-            Broken::MuteProxy,
-            Broken::RefusingProxy,
-            Broken::FlakyProxy,
-            Broken::GrowingProxy,
-            Broken::CrashingPilot,
-            Broken::UnsigningPilot,
-            Broken::CrashingAgent,
-        ] {
+        for broken in Broken::ALL.into_iter().chain([Broken::FlakyProxy]) {
+            let Some(source) = broken.source() else {
+                assert_eq!(broken, Broken::MissingImage);
+                continue;
+            };
             let (_, reference) = broken.image();
-            let source = broken.source().unwrap().reference();
+            let source = source.reference();
             let repository = |reference: &str| reference.split(':').next().map(str::to_owned);
             assert_eq!(repository(&reference), repository(&source), "{broken:?}");
         }
-        assert_eq!(Broken::MissingImage.source(), None);
     }
 }

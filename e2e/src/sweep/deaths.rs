@@ -57,10 +57,10 @@ impl Died {
 }
 
 /// Which writes kill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Aim {
-    /// None: what is written is only listed.
-    None,
+    /// None: what is written in these phases is only listed.
+    None(BTreeSet<Phase>),
     /// The first write in each step.
     Steps,
     /// Every write that was listed and belongs to this part of so many.
@@ -90,9 +90,9 @@ pub struct Deaths {
 }
 
 impl Deaths {
-    /// Kills nothing and lists every write that the server does.
-    pub fn listed() -> Self {
-        Self::new(Aim::None)
+    /// Kills nothing and lists every write that the server does in these phases.
+    pub fn listed(phases: &[Phase]) -> Self {
+        Self::new(Aim::None(phases.iter().copied().collect()))
     }
 
     /// Kills nothing and lists nothing.
@@ -197,9 +197,9 @@ impl Deaths {
 
     /// The target, if the aim is at it.
     fn aimed_at(&mut self, target: &Target, is_done: bool, always: bool) -> Option<&mut Died> {
-        match self.aim {
-            Aim::None => {
-                if is_done {
+        match &self.aim {
+            Aim::None(phases) => {
+                if is_done && phases.contains(&target.phase) {
                     self.targets.entry(target.clone()).or_default();
                 }
                 return None;
@@ -207,14 +207,14 @@ impl Deaths {
             Aim::Steps => {
                 self.targets.entry(target.clone()).or_default();
             }
-            Aim::Part { part, of } => {
+            &Aim::Part { part, of } => {
                 let mut listed = self.targets.keys().filter(|known| !known.is_between());
                 let at = listed.position(|known| known == target)?;
                 if at % of != part {
                     return None;
                 }
             }
-            Aim::Shares { run } => {
+            &Aim::Shares { run } => {
                 if self.met.insert(target.clone()) {
                     let counts = self.counts.entry((target.phase, target.step)).or_default();
                     let (at, chosen) = *counts;
@@ -410,10 +410,11 @@ mod tests {
     #[test]
     fn every_listed_write_sees_both_deaths_over_the_runs() {
         let names = ["a", "b", "a", "c", "a"];
-        let mut deaths = Deaths::listed();
+        let mut deaths = Deaths::listed(&[Phase::Install]);
         for name in names {
             assert_eq!(tried(&mut deaths, name), "done");
         }
+        assert!(!deaths.is_due(Phase::Leave, Moment::After, &write("a", Some(true))));
         assert_eq!((deaths.len(), deaths.kills()), (5, 0));
         for part in 0..2 {
             deaths.next_run(part, 2);

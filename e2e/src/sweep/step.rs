@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::write_proxy::Write;
 
 /// What happens while writes are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
 pub enum Phase {
     /// From a new member to a mesh that is up to date.
     Install,
@@ -20,6 +20,11 @@ pub enum Phase {
     Rollback,
     /// From a deleted member to a clean cluster.
     Leave,
+}
+
+impl Phase {
+    /// All, in order.
+    pub const ALL: [Self; 4] = [Self::Install, Self::Upgrade, Self::Rollback, Self::Leave];
 }
 
 /// Every step, in order. `Status` is what is told on the way, in any phase. Verify of an upgrade writes nothing but that: to

@@ -50,6 +50,11 @@ impl Way {
         self.labels.len() > 1 || self.tainted > 0
     }
 
+    /// It carries no mark of a rollout.
+    pub fn is_clean(&self) -> bool {
+        !self.is_tainted && self.labels.last().is_none_or(String::is_empty)
+    }
+
     /// It is on its way from one proxy to the other.
     pub fn is_moving(&self) -> bool {
         self.is_tainted
@@ -90,6 +95,19 @@ impl Seen {
         (self.lives.values())
             .filter(|life| life.node == node && life.is_proxy == proxies && life.gone.is_some())
             .count()
+    }
+
+    /// What was lost on nodes that nothing was to be done to, one line each.
+    pub fn disturbed(&self) -> Vec<String> {
+        let untouched = self.ways.iter().filter(|(_, way)| !way.is_touched());
+        let lost = untouched.filter_map(|(node, _)| {
+            let lost = [false, true].map(|proxies| self.ended(node, proxies));
+            (lost != [0, 0]).then(|| {
+                let [agents, proxies] = lost;
+                format!("{node} lost {agents} agents and {proxies} proxies without a mark")
+            })
+        });
+        lost.collect()
     }
 
     /// Lists that were completed.
@@ -320,6 +338,18 @@ mod tests {
         seen.excuse("a");
         seen.put(&pod("proxy-2", "a", "crashed"));
         assert_eq!((seen.most_lacking, seen.broken.len()), (1, 0));
+    }
+
+    #[test]
+    fn what_ends_on_a_node_without_a_mark_is_told() {
+        let mut seen = two_nodes();
+        let taint = json!([{"key": "applink.dev/moving", "effect": "NoSchedule"}]);
+        seen.look(&node("a", "", &taint));
+        seen.look(&node("b", "", &json!([])));
+        seen.end(&pod("agent", "a", "ends"));
+        assert_eq!(seen.disturbed(), [""; 0]);
+        seen.end(&pod("agent", "b", "ends"));
+        assert_eq!(seen.disturbed().len(), 1, "{seen:?}");
     }
 
     #[test]

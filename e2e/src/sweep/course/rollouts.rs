@@ -56,7 +56,10 @@ impl Course<'_> {
         strategy["gates"] = json!({"timeout": GATES});
         self.stage.apply(&self.pinned(to, &strategy))?;
         let goal = self.stage.until_taken_back(self.member, to, PATIENCE);
-        let reason = sweep.drive(Phase::Rollback, Some(&trace), goal).await?;
+        let reason = sweep
+            .drive(Phase::Rollback, Some(&trace), goal)
+            .await?
+            .reason;
         let what = format!("rollback from {to}");
         // Another pin makes it count no more.
         let status = self.stage.read_member(self.member).await?.status;
@@ -85,9 +88,7 @@ impl Course<'_> {
     async fn settled(&self, what: &str, trace: &Trace) -> Result<Seen, Error> {
         eventually("nodes are clean and pods are served", SERVED, || async {
             let seen = trace.seen();
-            let is_clean =
-                |way: &Way| !way.is_tainted && way.labels.last().is_none_or(String::is_empty);
-            if !seen.ways.values().all(is_clean) {
+            if !seen.ways.values().all(Way::is_clean) {
                 return Err(format!("{:?}", seen.ways));
             }
             match unserved(self.stage).await? {

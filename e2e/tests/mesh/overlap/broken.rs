@@ -1,14 +1,14 @@
 //! Programs that are broken, under a release that runs: caught on the first node, and taken back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use e2e::caught::{Caught, Expected};
 use e2e::images::broken::Broken;
 use e2e::load::{Amount, Load};
 use e2e::progress::Progress;
 use e2e::releases::give_broken;
-use e2e::rollouts::strict;
-use e2e::stage::{self, Stage};
-use e2e::trace::Trace;
+use e2e::rollouts::{strict, watchful};
+use e2e::stage::Stage;
 use serde_json::{Value, json};
 
 use super::{NODES, assert_unnoticed};
@@ -20,26 +20,19 @@ const NAMESPACE: &str = "broken";
 /// How long it may take until what is broken is gone again.
 const BACK: Duration = Duration::from_mins(3);
 
-/// What is broken, at which gate that must be seen, and whether users may notice before.
-const ROWS: [(Broken, &str, bool); 5] = [
-    (Broken::CrashingAgent, "gate Agent", false),
-    (Broken::MuteProxy, "gate Proxy", false),
+/// What is broken, and whether users may notice before it is caught.
+const ROWS: [(Broken, bool); 5] = [
+    (Broken::CrashingAgent, false),
+    (Broken::MuteProxy, false),
     // One in ten connections to users fails: the operator's own go through. Before those that refuse: what these make fail
     // would be in the baseline of the proxy that stays.
-    (Broken::FlakyProxy, "gate Failures", true),
-    (Broken::RefusingProxy, "has no certificate", true),
-    (Broken::GrowingProxy, "gate ", true),
+    (Broken::FlakyProxy, true),
+    (Broken::RefusingProxy, true),
+    (Broken::GrowingProxy, true),
 ];
 
 fn spec() -> Value {
-    let mut strategy = strict();
-    // What grows has to be watched for a while, and to meet a limit.
-    strategy["canary"]["soak"] = json!("15s");
-    let resources = json!({"limits": {"memory": "160Mi"}});
-    json!({
-        "upgrade": {"version": "1.6", "strategy": strategy},
-        "dataPlane": {"ztunnel": {"resources": resources}},
-    })
+    watchful("1.6", strict())
 }
 
 /// A mesh of a release that works, new, with every broken image at hand.
@@ -53,13 +46,18 @@ async fn fresh(stage: &Stage) {
     installed_with(stage, spec()).await;
 }
 
-/// Puts what is broken into the release that runs.
-fn break_release(stage: &Stage, broken: Broken) {
+/// The release that runs, with what is broken in it.
+fn broken_release(broken: Broken) -> Value {
     let (component, reference) = broken.image();
     let (repository, tag) = reference.rsplit_once(':').unwrap();
     let mut release = Stage::release("1.6.0", &["Rapid"]);
     release["spec"]["images"][component] = json!({"repository": repository, "tag": tag});
-    stage.apply(&release).unwrap();
+    release
+}
+
+async fn caught(stage: &Stage, broken: Broken) -> Caught {
+    let caught = Caught::wait(stage, MEMBER, "1.6.0", &broken_release(broken), BACK).await;
+    caught.unwrap()
 }
 
 #[test]
@@ -69,35 +67,17 @@ fn a_proxy_that_refuses_connections_is_caught_where_nobody_uses_the_mesh() {
         let status = stage.read_member(MEMBER).await.unwrap().status.unwrap();
         let membership = status.membership.unwrap();
         assert_eq!((membership.namespaces, membership.enrolled), (0, 0));
-        let trace = Trace::start(stage).await.unwrap();
-        let clock = Instant::now();
-        break_release(stage, Broken::RefusingProxy);
-        let reason = stage.until_taken_back(MEMBER, "1.6.0", BACK).await.unwrap();
-        let took = clock.elapsed().as_secs_f64();
-        let seen = trace.seen();
-        let touched = seen.ways.values().filter(|way| way.is_touched()).count();
-        eprintln!("taken back after {took:.1} s, {touched} nodes touched: {reason}");
-        // The probe's own pod has no certificate, or its connections fail: whichever is seen first for long enough.
-        assert!(
-            reason.contains("gate Probe") || reason.contains("applink-probe"),
-            "{reason}"
-        );
-        assert_eq!(touched, 1, "{seen:#?}");
+        let broken = Broken::RefusingProxy;
+        let caught = caught(stage, broken).await;
+        eprintln!("{broken:?}: {caught}");
+        let differences = caught.differences(Expected::without_users(broken));
+        assert_eq!(differences, [""; 0]);
         stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
         (stage
             .until_condition(MEMBER, "UpToDate", "True", INSTALL)
             .await)
             .unwrap();
-        stage::eventually("nothing of the probe is left", INSTALL, || async {
-            let list = ["get", "pods", "-n", "applink-probe", "-o", "name"];
-            match stage.cluster.kubectl(&list) {
-                Ok(left) if left.trim().is_empty() => Ok(()),
-                Ok(left) => Err(left),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .await
-        .unwrap();
+        stage.until_probe_gone(INSTALL).await.unwrap();
         left(stage).await;
     });
 }
@@ -109,28 +89,15 @@ fn what_is_broken_is_caught_on_the_first_node_and_taken_back() {
         let load = Load::start(stage, NAMESPACE, &NODES, Amount::FULL)
             .await
             .unwrap();
-        for (broken, gate, is_noticed) in ROWS {
-            let trace = Trace::start(stage).await.unwrap();
+        for (broken, is_noticed) in ROWS {
             let before = load.told().await.unwrap();
-            let clock = Instant::now();
-            break_release(stage, broken);
-            let reason = stage.until_taken_back(MEMBER, "1.6.0", BACK).await.unwrap();
-            let took = clock.elapsed().as_secs_f64();
+            let caught = caught(stage, broken).await;
             let figures = load.since(&before).await.unwrap();
-            let seen = trace.seen();
-            let touched: Vec<_> = seen
-                .ways
-                .iter()
-                .filter(|(_, way)| way.is_touched())
-                .collect();
-            eprintln!(
-                "{broken:?}: taken back after {took:.1} s, {} nodes touched: {reason}; {figures}",
-                touched.len()
-            );
-            assert!(reason.contains(gate), "{broken:?}: {reason}");
-            assert_eq!(touched.len(), 1, "{broken:?}: {seen:#?}");
+            eprintln!("{broken:?}: {caught}; {figures}");
+            let differences = caught.differences(Expected::with_users(broken));
+            assert_eq!(differences, [""; 0], "{broken:?}");
             if !is_noticed {
-                assert_unnoticed(&figures, &seen);
+                assert_unnoticed(&figures, &caught.seen);
             }
             // What ran before is what is asked for again, and whoever asks is answered.
             stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
