@@ -45,6 +45,13 @@ pub fn object(name: &str) -> MeshRelease {
     MeshRelease::new(name, spec)
 }
 
+/// The same with another Istio.
+pub fn carrying(name: &str, istio: &str) -> MeshRelease {
+    let mut object = object(name);
+    object.spec.istio_version = istio.to_owned();
+    object
+}
+
 pub fn in_channel(name: &str, channel: ReleaseChannel, since: &str) -> MeshRelease {
     let mut object = object(name);
     object.spec.channels = vec![ChannelEntry {

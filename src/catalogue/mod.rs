@@ -19,7 +19,7 @@ use jiff::Timestamp;
 
 pub use image::{Component, Image};
 pub use malformed::Malformed;
-pub use release::{Fix, KubernetesRange, Release, SUPPORTED_ISTIO, Source};
+pub use release::{Fix, KubernetesRange, Leap, Release, SUPPORTED_ISTIO, Source};
 pub use resolve::{Resolution, resolve};
 pub use unresolved::{Notice, Unresolved};
 pub use version::{Minor, NotAVersion, Pin, Version};
@@ -113,7 +113,8 @@ impl Catalogue {
     }
 
     /// Where a member of a release may go in one hop, latest first: the newest release of the next line, of its own and of
-    /// the one before, where both support some Kubernetes minor. What has run on the member before may forbid the way back.
+    /// the one before that supports a Kubernetes minor that it supports too, and carries an Istio near enough. What has run
+    /// on the member before may forbid the way back.
     pub fn one_hop(&self, from: &Release, now: Timestamp) -> Vec<&Release> {
         let line = from.version.line();
         let lines = [
@@ -127,6 +128,7 @@ impl Catalogue {
                 release.version.line() == line
                     && release.is_available(now)
                     && release.kubernetes.overlaps(from.kubernetes)
+                    && release.leap_from(from).is_none()
             })
         };
         lines

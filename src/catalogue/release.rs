@@ -108,6 +108,42 @@ impl Fix {
     }
 }
 
+/// A release that carries an Istio too far from the one before. It reads as what is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leap {
+    /// The release.
+    pub version: Version,
+    /// The Istio it carries.
+    pub istio: Version,
+    /// The Istio minor of the release before.
+    pub before: Minor,
+}
+
+impl fmt::Display for Leap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            version,
+            istio,
+            before,
+        } = self;
+        let steps = istio.minor.abs_diff(before.minor);
+        let how_far = if steps > 1 {
+            "more than one minor"
+        } else {
+            "a minor"
+        };
+        let side = if istio.line() > *before {
+            "above"
+        } else {
+            "below"
+        };
+        write!(
+            f,
+            "{version} carries Istio {istio}, {how_far} {side} Istio {before}"
+        )
+    }
+}
+
 impl Release {
     /// The image of a component, as a pod names it.
     pub fn image(&self, component: Component, registry: Option<&str>) -> String {
@@ -119,6 +155,25 @@ impl Release {
             },
             |image| image.reference(registry),
         )
+    }
+
+    /// Why a mesh may not go from another release to this one in one hop: Istio's own rule, whatever our version numbers
+    /// say. A data plane is at most one Istio minor behind its control plane and never ahead of it, and both run beside
+    /// each other meanwhile. `None` when it may.
+    pub fn leap_from(&self, before: &Self) -> Option<Leap> {
+        let (older, newer) = if before.version <= self.version {
+            (before.istio.line(), self.istio.line())
+        } else {
+            (self.istio.line(), before.istio.line())
+        };
+        let is_step = newer.major == older.major
+            && newer.minor >= older.minor
+            && newer.minor <= older.minor.saturating_add(1);
+        (!is_step).then_some(Leap {
+            version: self.version,
+            istio: self.istio,
+            before: before.istio.line(),
+        })
     }
 
     /// Whether the release may be chosen: released, and not withdrawn.

@@ -96,7 +96,7 @@ pub fn course(situation: &Situation<'_>, flight: &InFlight<'_>) -> Course {
         return Course::GoOn;
     };
     let work = Work {
-        is_minor: flight.from.line() != flight.to.line(),
+        is_minor: situation.changes_minor(flight.from, flight.to),
         fixes: flight.fixes,
     };
     match calendar.permit(work, situation.now) {

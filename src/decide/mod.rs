@@ -267,7 +267,11 @@ fn cure<'a>(
     let better = Some(goal)
         .filter(|goal| goal.version.line() == running.line() && goal.version != running)
         .or_else(newest)
-        .filter(|better| better.version != running && !situation.has_failed(better.version))?;
+        .filter(|better| better.version != running && !situation.has_failed(better.version))
+        .filter(|better| {
+            let entry = catalogue.get(running);
+            entry.is_none_or(|entry| better.leap_from(entry).is_none())
+        })?;
     let withdrawn = catalogue
         .get(running)
         .and_then(|release| release.withdrawn.clone());
@@ -343,7 +347,7 @@ fn work(situation: &Situation<'_>, next: &Move) -> Work {
     Work {
         is_minor: situation
             .running
-            .is_some_and(|running| running.line() != next.to.version.line()),
+            .is_some_and(|running| situation.changes_minor(running, next.to.version)),
         fixes: !next.fixes.is_empty() || matches!(next.why, Why::Affected(_)),
     }
 }

@@ -10,30 +10,23 @@ pub(super) fn from<'a>(
     running: Version,
     goal: &'a Release,
 ) -> Result<Vec<&'a Release>, Refusal> {
-    walk(
-        situation,
-        running,
-        situation
-            .catalogue
-            .get(running)
-            .map(|release| release.istio.line()),
-        goal,
-    )
+    walk(situation, running, situation.catalogue.get(running), goal)
 }
 
 /// The hops up from a release to one of a later line.
 pub(super) fn up<'a>(
     situation: &Situation<'a>,
-    from: &Release,
+    from: &'a Release,
     goal: &'a Release,
 ) -> Result<Vec<&'a Release>, Refusal> {
-    walk(situation, from.version, Some(from.istio.line()), goal)
+    walk(situation, from.version, Some(from), goal)
 }
 
+/// `entry` is that of `from`, where the catalogue still has one.
 fn walk<'a>(
     situation: &Situation<'a>,
     from: Version,
-    istio: Option<Minor>,
+    entry: Option<&'a Release>,
     goal: &'a Release,
 ) -> Result<Vec<&'a Release>, Refusal> {
     let means = goal.version;
@@ -50,9 +43,10 @@ fn walk<'a>(
         ));
     }
     let mut hops: Vec<&Release> = Vec::new();
-    let mut istio = istio;
-    // The first line that cannot be taken ends the walk, so it is as short as the catalogue.
-    for minor in from.minor.saturating_add(1)..=means.minor {
+    let mut before = entry;
+    // Within its line the goal is the only hop. The first line that cannot be taken ends the walk, so it is as short as the
+    // catalogue.
+    for minor in from.minor.saturating_add(1).min(means.minor)..=means.minor {
         let line = Minor::new(means.major, minor);
         let hop = if line == means.line() {
             goal
@@ -70,22 +64,10 @@ fn walk<'a>(
                     )
                 })?
         };
-        // Istio's own rule: a data plane at most one minor behind its control plane.
-        if let Some(before) = istio.replace(hop.istio.line())
-            && hop.istio.line().minor > before.minor.saturating_add(1)
-        {
-            return Err(no_way(
-                line,
-                format!(
-                    "{} carries Istio {}, more than one minor above Istio {before}",
-                    hop.version, hop.istio
-                ),
-            ));
+        if let Some(leap) = before.replace(hop).and_then(|one| hop.leap_from(one)) {
+            return Err(no_way(line, leap.to_string()));
         }
         hops.push(hop);
-    }
-    if hops.is_empty() {
-        hops.push(goal);
     }
     Ok(hops)
 }
@@ -110,7 +92,16 @@ pub(super) fn down<'a>(
     let within = goal.version.line() == running.line();
     let nearest = Minor::new(highest.major, highest.minor.saturating_sub(1));
     if within || goal.version.line() >= nearest {
-        return Ok(vec![goal]);
+        let entry = situation.catalogue.get(running);
+        return match entry.and_then(|entry| goal.leap_from(entry)) {
+            None => Ok(vec![goal]),
+            Some(leap) => Err(Refusal::NoWay {
+                from: running,
+                means: goal.version,
+                missing: goal.version.line(),
+                why: leap.to_string(),
+            }),
+        };
     }
     Err(Refusal::TooFarBack {
         means: goal.version,

@@ -94,6 +94,13 @@ impl Situation<'_> {
         self.failed.iter().any(|failed| failed.version == version)
     }
 
+    /// A move between the two changes a minor: ours, or Istio's under a patch of ours.
+    pub(super) fn changes_minor(&self, from: Version, to: Version) -> bool {
+        let istio = |version| self.catalogue.get(version).map(|entry| entry.istio.line());
+        let (before, after) = (istio(from), istio(to));
+        from.line() != to.line() || before.is_some() && after.is_some() && before != after
+    }
+
     /// The vulnerabilities of one version that another one has not.
     pub(super) fn fixed_on_the_way(&self, from: Version, to: Version) -> Vec<String> {
         let still_open = self.catalogue.vulnerabilities(to);

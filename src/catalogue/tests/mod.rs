@@ -350,7 +350,11 @@ fn one_hop_leads_to_the_newest_of_the_next_line_of_its_own_and_of_the_one_before
         min: "1.37".into(),
         max: "1.39".into(),
     };
-    let catalogue = Catalogue::overlaid([&withdrawn("1.5.4"), &apart]);
+    let mut gone = withdrawn("1.5.4");
+    gone.spec.istio_version = "1.30.4".into();
+    // Istio counts, too: 1.29 is two minors below it.
+    let ahead = carrying("1.4.9", "1.31.0");
+    let catalogue = Catalogue::overlaid([&gone, &apart, &ahead]);
     let hops = |version: &str| {
         catalogue
             .one_hop(catalogue.get(v(version)).unwrap(), at(NOW))
@@ -362,6 +366,7 @@ fn one_hop_leads_to_the_newest_of_the_next_line_of_its_own_and_of_the_one_before
     assert_eq!(hops("1.5.3"), ["1.6.0", "1.4.7"]);
     assert_eq!(hops("1.5.4"), ["1.6.0", "1.5.3", "1.4.7"]);
     assert_eq!(hops("1.6.0"), ["1.5.3"]);
+    assert_eq!(hops("1.4.9"), [""; 0]);
 }
 
 #[test]

@@ -36,6 +36,13 @@ const TEMPLATE: InFlight<'static> = InFlight {
     follows: "1.5",
     ..ASKED
 };
+/// A newer patch of 1.5.
+const PATCH: InFlight<'static> = InFlight {
+    to: Version::new(1, 5, 9),
+    follows: "1.5",
+    by: Initiator::Operator,
+    ..FOLLOWED
+};
 
 fn say(course: &Course) -> String {
     let until =
@@ -96,6 +103,8 @@ fn a_rollout_ends_early_only_for_a_withdrawal_or_another_wish() {
         (InFlight { is_revertible: false, ..FOLLOWED }, case("the window closes during Finish", closes(OnWindowClose::PauseNow, channel(Rapid)), "1.5.4", "goes on")),
         (ASKED, case("the window closes on what was asked for", closes(OnWindowClose::PauseNow, pin("1.6")), "1.5.4", "goes on")),
         (FOLLOWED, case("an exclusion begins", frozen(ExclusionScope::NoMinorUpgrades, channel(Rapid)), "1.5.4", "finishes its wave, then the end of exclusion sale until 2026-12-01T00:00:00Z")),
+        (PATCH, case("an exclusion of minors begins while a patch rolls out", frozen(ExclusionScope::NoMinorUpgrades, pin("1.5")), "1.5.4", "goes on").with([carrying("1.5.9", "1.30.9")])),
+        (PATCH, case("and while one rolls out that is a minor of Istio's", frozen(ExclusionScope::NoMinorUpgrades, pin("1.5")), "1.5.4", "finishes its wave, then the end of exclusion sale until 2026-12-01T00:00:00Z").with([object("1.5.9")])),
         (FOLLOWED, case("the windows cannot be read any more", unknown_zone, "1.5.4", "goes on")),
         (ASKED, case("it is paused", paused(pin("1.6")), "1.5.4", "stops for spec.upgrade.paused to be taken away until -")),
         (ASKED, case("it is paused, and the pin goes back", paused(pin("1.5")), "1.5.4", "stops for spec.upgrade.paused to be taken away until -")),

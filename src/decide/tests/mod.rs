@@ -16,7 +16,7 @@ use crate::api::v1alpha1::{
 };
 use crate::catalogue::Catalogue;
 use crate::catalogue::fixtures::{
-    at, following as channel, in_channel, object, pinned as pin, v, withdrawn,
+    at, carrying, following as channel, in_channel, object, pinned as pin, v, withdrawn,
 };
 use crate::window::Calendar;
 

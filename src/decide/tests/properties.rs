@@ -159,6 +159,7 @@ proptest! {
         prop_assert_eq!(next.hops.first(), Some(&next.to.version));
         prop_assert_eq!(next.hops.last(), Some(&next.goal));
         let mut before = world.running;
+        let mut istio = catalogue.get(before).map(|entry| entry.istio.line());
         for hop in &next.hops {
             prop_assert!(*hop != before, "{} is no hop", hop);
             prop_assert_eq!(hop.major, before.major);
@@ -166,7 +167,33 @@ proptest! {
             let release = catalogue.get(*hop).unwrap();
             prop_assert!(release.kubernetes.contains(world.kubernetes), "{} is ahead of Kubernetes or behind", hop);
             prop_assert!(release.withdrawn.is_none(), "{} was withdrawn", hop);
-            before = *hop;
+            let (old, new) = (istio.unwrap_or(release.istio.line()), release.istio.line());
+            let (low, high) = if *hop > before { (old, new) } else { (new, old) };
+            prop_assert!(low <= high && high.minor - low.minor <= 1, "Istio {} to {}", old, new);
+            (before, istio) = (*hop, Some(new));
+        }
+    }
+
+    /// What `applink releases` says may go where is what a pin may ask for, and the other way round.
+    #[test]
+    fn what_is_listed_as_one_hop_is_one_and_nothing_else_is(world in worlds()) {
+        let catalogue = Catalogue::overlaid(&world.objects);
+        let Some(running) = catalogue.get(world.running) else { return Ok(()) };
+        let listed = catalogue.one_hop(running, world.now);
+        for to in catalogue.newest_first().filter(|to| to.version != running.version && to.is_available(world.now)) {
+            if !running.kubernetes.overlaps(to.kubernetes) {
+                continue;
+            }
+            let kubernetes = running.kubernetes.min.max(to.kubernetes.min);
+            let pinned = World { upgrade: Some(pin(&to.version.to_string())), kubernetes, ..world.clone() };
+            let is_hop = matches!(pinned.decide(&catalogue, &[]), Decision::Move(next) if next.hops == [to.version]);
+            // Of each line the newest that can be reached is listed.
+            let of_line = listed.iter().find(|one| one.version.line() == to.version.line());
+            let is_listed = of_line.is_some_and(|one| one.version == to.version);
+            prop_assert!(is_hop || !is_listed, "{} to {} is listed", running.version, to.version);
+            let newest = of_line.map_or(running.version, |one| one.version);
+            let is_behind = newest.line() == to.version.line() && newest >= to.version;
+            prop_assert!(is_behind || !is_hop, "{} to {} is not", running.version, to.version);
         }
     }
 
