@@ -217,10 +217,12 @@ fn reference() -> String {
         writeln!(text, "| `{code}` | {} |", cell(&codes[code.as_str()])).unwrap();
     }
     text.push_str(
-        "\n## Events\n\nOn the MeshMember, when a condition changes, and when Stalled says something else or Accepted warns of \
-         something more under the same reason: type `Normal` or `Warning`, reason and note are those of the condition. `Leftovers` is \
+        "\n## Events\n\nOn the MeshMember, when a condition changes, and when Stalled says something else, Accepted warns of \
+         something more or refuses for something else under the same reason: type `Normal` or `Warning`, reason and note are those of the condition. `Leftovers` is \
          also sent when a member has left and something could not be removed or looked at, `CustomResources` when definitions that \
-         were removed under a running mesh are put back.\n",
+         were removed under a running mesh are put back.\n\nOn an ApplicationNetwork and a MeshRelease, when a condition tells of a \
+         fault (`RootMissing`, `MalformedRelease`), of another one, and when it is over. How many members of a network serve is told by \
+         the members.\n",
     );
     text.push_str("\n## Metrics\n\nOf the operator, at `/metrics`; a counter's name ends in `_total`.\n\n| name | meaning |\n|---|---|\n");
     for (name, meaning) in metrics() {

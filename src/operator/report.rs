@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -117,6 +118,29 @@ impl Reporter {
         Ok(None)
     }
 
+    /// Tells in Events what a network or a release is at fault for, and that it is no more.
+    async fn faults<K>(&mut self, object: &K, old: &[Condition], new: &[Condition])
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        for change in status::faults(old, new) {
+            info!(
+                kind = &*K::kind(&()),
+                name = object.meta().name,
+                condition = change.condition,
+                reason = change.reason,
+                "{}",
+                change.message
+            );
+            let words = Words {
+                is_warning: change.is_warning,
+                reason: change.reason,
+                note: change.message,
+            };
+            self.say(object, words).await;
+        }
+    }
+
     /// Tells what a leave could not wait for.
     pub async fn leftovers(&mut self, member: &MeshMember, left: &[String]) {
         let words = Words {
@@ -137,8 +161,8 @@ impl Reporter {
         self.say(member, words).await;
     }
 
-    async fn say(&mut self, member: &MeshMember, words: Words) {
-        let about = member.object_ref(&());
+    async fn say<K: Resource<DynamicType = ()>>(&mut self, about: &K, words: Words) {
+        let about = about.object_ref(&());
         if let Err(error) = self.events.say(&about, words, Timestamp::now()).await {
             warn!(error = %super::chain(&error), "cannot write an Event");
         }
@@ -152,14 +176,13 @@ impl Reporter {
         next: &ApplicationNetworkStatus,
     ) -> Result<(), Error> {
         let known = newer(&self.networks, &network.metadata).or(network.status.as_ref());
-        tell(
-            client,
-            network,
-            known == Some(next),
-            next,
-            &mut self.networks,
-        )
-        .await
+        if known == Some(next) {
+            return Ok(());
+        }
+        let old = known.map_or_else(Vec::new, |known| known.conditions.clone());
+        tell(client, network, next, &mut self.networks).await?;
+        self.faults(network, &old, &next.conditions).await;
+        Ok(())
     }
 
     /// Tells about a release.
@@ -170,14 +193,13 @@ impl Reporter {
         next: &MeshReleaseStatus,
     ) -> Result<(), Error> {
         let known = newer(&self.releases, &release.metadata).or(release.status.as_ref());
-        tell(
-            client,
-            release,
-            known == Some(next),
-            next,
-            &mut self.releases,
-        )
-        .await
+        if known == Some(next) {
+            return Ok(());
+        }
+        let old = known.map_or_else(Vec::new, |known| known.conditions.clone());
+        tell(client, release, next, &mut self.releases).await?;
+        self.faults(release, &old, &next.conditions).await;
+        Ok(())
     }
 }
 
@@ -193,7 +215,6 @@ fn newer<'a, S>(
 async fn tell<K, S>(
     client: &Client,
     object: &K,
-    same: bool,
     next: &S,
     written: &mut BTreeMap<String, Written<S>>,
 ) -> Result<(), Error>
@@ -201,9 +222,6 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
     S: Serialize + Clone,
 {
-    if same {
-        return Ok(());
-    }
     let version = write(client, object, next).await?;
     written.insert(
         object.meta().name.clone().unwrap_or_default(),

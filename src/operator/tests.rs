@@ -6,6 +6,7 @@ mod fake;
 mod gateways;
 mod moves;
 mod probe;
+mod releases;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::verdict::{BETWEEN, WARNINGS};
-use crate::api::conditions::ConditionType;
+use crate::api::conditions::{ConditionType, Reason};
 use crate::api::v1alpha1::RolloutStatus;
 
 /// One change of a condition, as an Event tells it.
@@ -20,7 +20,8 @@ pub struct Change {
 }
 
 /// Conditions whose status or reason differs between two statuses, in the order of the new one; and those with the same
-/// reason that ask for something else now: `Stalled` in other words, `Accepted` with a warning it did not have.
+/// reason that ask for something else now: `Stalled` in other words, `Accepted` with a warning it did not have, or refused
+/// for something else.
 ///
 /// A condition that went away (Reconciling, Stalled) tells nothing: what it became is told by the others.
 pub fn changes(old: &[Condition], new: &[Condition]) -> Vec<Change> {
@@ -44,6 +45,23 @@ pub fn changes(old: &[Condition], new: &[Condition]) -> Vec<Change> {
             is_warning: is_bad(condition),
         })
         .collect()
+}
+
+/// What is worth an Event about an object that members share, a network or a release: that it is at fault, that it is so in
+/// other words, and that it is no more. Not that it is fine from the start, which every entry of a catalogue would tell,
+/// nor how many members serve, which they tell themselves.
+pub fn faults(old: &[Condition], new: &[Condition]) -> Vec<Change> {
+    let mut told = changes(old, new);
+    told.retain(|change| {
+        let of_that_type = |held: &&Condition| held.type_ == change.condition;
+        let was_at_fault = old.iter().find(of_that_type).is_some_and(is_fault);
+        was_at_fault || new.iter().find(of_that_type).is_some_and(is_fault)
+    });
+    told
+}
+
+fn is_fault(condition: &Condition) -> bool {
+    is_bad(condition) && condition.reason != Reason::ComponentUnavailable.as_str()
 }
 
 /// A wave of nodes that has begun, as an Event tells it: one a wave.
@@ -76,6 +94,8 @@ pub fn wave(old: Option<&RolloutStatus>, new: Option<&RolloutStatus>) -> Option<
 fn asks_for_more(before: &Condition, now: &Condition) -> bool {
     match now.type_.parse() {
         Ok(ConditionType::Stalled) => before.message != now.message,
+        // A release has no `Stalled` that would say what it is refused for now.
+        Ok(ConditionType::Accepted) if now.status == "False" => before.message != now.message,
         Ok(ConditionType::Accepted) => {
             let known: Vec<&str> = codes(&before.message).collect();
             codes(&now.message).any(|code| !known.contains(&code))

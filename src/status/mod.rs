@@ -11,7 +11,7 @@ mod seen;
 mod steering;
 mod verdict;
 
-pub use change::{Change, changes, wave};
+pub use change::{Change, changes, faults, wave};
 pub use member::next;
 pub use network::{NetworkOutcome, count, next_network};
 pub use outcome::{Component, Failure, Outcome, Problem, Progress, Rollout, Wait, Work};

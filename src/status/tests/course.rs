@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use super::*;
 use crate::api::conditions::Reason;
 use crate::api::v1alpha1::{MAX_HISTORY, UpgradeMode};
-use crate::status::{Failure, changes};
+use crate::api::v1alpha1::{MemberCounts, RootCertificate};
+use crate::catalogue::Malformed;
+use crate::status::{Change, Failure, NetworkOutcome, changes, faults, next_network, next_release};
 
 #[test]
 fn a_finished_install_serves_is_up_to_date_and_is_history() {
@@ -227,6 +229,76 @@ fn what_asks_for_more_under_the_same_reason_is_told_and_a_count_is_not() {
         let names: Vec<&str> = changes.iter().map(|one| one.condition.as_str()).collect();
         assert_eq!(names, told, "{:?}", after.conditions);
     }
+}
+
+#[test]
+fn what_a_release_is_refused_for_is_told_until_it_is_taken_and_a_good_one_tells_nothing() {
+    let refusals = [
+        (None, vec![]),
+        (
+            Some(Malformed::DuplicateChannel("Rapid")),
+            vec!["MalformedRelease true"],
+        ),
+        (Some(Malformed::DuplicateChannel("Rapid")), vec![]),
+        (
+            Some(Malformed::ImageWithoutVersion("pilot")),
+            vec!["MalformedRelease true"],
+        ),
+        (None, vec!["Valid false"]),
+        (None, vec![]),
+    ];
+    let mut status = None;
+    for (refused, told) in refusals {
+        let next = next_release(status.as_ref(), Some(1), refused.as_ref(), at(0));
+        let old = status.map_or_else(Vec::new, |old| old.conditions);
+        assert_eq!(words(&faults(&old, &next.conditions)), told, "{refused:?}");
+        status = Some(next);
+    }
+}
+
+#[test]
+fn a_network_tells_that_its_root_is_lost_and_back_and_not_how_many_members_serve() {
+    let outcome = |ready, failure| NetworkOutcome {
+        generation: Some(1),
+        members: MemberCounts {
+            total: 1,
+            ready,
+            up_to_date: ready,
+        },
+        root: Some(RootCertificate {
+            fingerprint: "ab".into(),
+            not_after: None,
+        }),
+        failure,
+    };
+    let lost = Failure {
+        reason: Reason::RootMissing,
+        message: "restore it".into(),
+        is_terminal: true,
+    };
+    let mut status = None;
+    for (outcome, told) in [
+        (outcome(0, None), vec![]),
+        (outcome(1, None), vec![]),
+        (
+            outcome(1, Some(lost)),
+            vec!["RootMissing true", "RootMissing true"],
+        ),
+        (outcome(1, None), vec!["Serving false"]),
+    ] {
+        let next = next_network(status.as_ref(), &outcome, at(0));
+        let old = status.map_or_else(Vec::new, |old| old.conditions);
+        assert_eq!(words(&faults(&old, &next.conditions)), told, "{outcome:?}");
+        status = Some(next);
+    }
+}
+
+/// Reason of each, and whether it is bad news.
+fn words(changes: &[Change]) -> Vec<String> {
+    changes
+        .iter()
+        .map(|change| format!("{} {}", change.reason, change.is_warning))
+        .collect()
 }
 
 #[test]
