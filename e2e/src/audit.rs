@@ -50,6 +50,8 @@ pub struct Entry {
     pub name: String,
     /// HTTP status of the answer.
     pub code: u16,
+    /// What the client says it is (`User-Agent`).
+    pub agent: String,
 }
 
 impl fmt::Display for Entry {
@@ -79,6 +81,8 @@ struct Line {
     #[serde(rename = "requestURI", default)]
     uri: String,
     user: User,
+    #[serde(default)]
+    user_agent: String,
     object_ref: Option<ObjectRef>,
     response_status: Option<ResponseStatus>,
     request_received_timestamp: Timestamp,
@@ -158,6 +162,7 @@ fn entry(line: Line, user: &str) -> Option<Entry> {
         namespace: object.namespace,
         name: object.name,
         code: line.response_status.map_or(0, |status| status.code),
+        agent: line.user_agent,
     })
 }
 

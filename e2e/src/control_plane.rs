@@ -142,9 +142,16 @@ impl ControlPlane {
     /// A client as another user, with no right but those that RBAC gives to it; the audit log
     /// names it as `user`.
     pub async fn client_as(&self, user: &str, group: Option<&str>) -> Result<kube::Client, Error> {
-        let path = self.site.folder.join(format!("kubeconfig-{user}"));
+        client(&self.kubeconfig_as(user, group)?).await
+    }
+
+    /// The kubeconfig of [`ControlPlane::client_as`], for a program under test.
+    pub fn kubeconfig_as(&self, user: &str, group: Option<&str>) -> Result<PathBuf, Error> {
+        // In the variable KUBECONFIG a colon parts two files.
+        let name = format!("kubeconfig-{}", user.replace(':', "-"));
+        let path = self.site.folder.join(name);
         write_kubeconfig(&self.site, &path, user, group)?;
-        client(&path).await
+        Ok(path)
     }
 
     /// The kubeconfig of [`ControlPlane::client`], for kubectl or a program under test.

@@ -110,6 +110,7 @@ async fn asked_within(stage: &Stage, entries: &[Entry]) -> Vec<Entry> {
         namespace: String::new(),
         name: role.name,
         code: 200,
+        agent: String::new(),
     }));
     all
 }
@@ -195,6 +196,7 @@ fn a_refusal_is_excused_only_while_rights_are_taken_away() {
         namespace: String::new(),
         name: ROLE.to_owned(),
         code: 200,
+        agent: String::new(),
     };
     let changes = [
         change(10, "patch"),
