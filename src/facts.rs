@@ -20,7 +20,9 @@ use serde_json::Value;
 pub use connections::Connections;
 pub use credentials::{CREDENTIALS_KEY, CREDENTIALS_TYPE, Credentials, merged};
 pub use gateway::{GatewayFact, GatewayPod};
-pub use membership::{GRACE, Membership, Mode, NamespaceFact, PodMeta, membership};
+pub use membership::{
+    GRACE, Membership, Mode, NamespaceFact, PodMeta, Replicas, membership, replicas,
+};
 pub use signal::{Answer, Answers, Evidence, ProbePod, Question};
 
 use crate::names;

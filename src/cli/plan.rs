@@ -1,5 +1,8 @@
 //! `plan`: what each member would do next with its version: when, in which steps, touching which nodes. Changes nothing.
 
+mod replicas;
+
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -19,7 +22,7 @@ use crate::blueprint::Strategy;
 use crate::blueprint::resolve::every_taint;
 use crate::catalogue::{Catalogue, Minor, Version, resolve};
 use crate::decide::{self, Decision, Move, Rest, Situation, Stage, Template, Why};
-use crate::facts::Node;
+use crate::facts::{Node, Replicas};
 use crate::names;
 use crate::operator::project;
 use crate::plan::{self, NodeRules};
@@ -49,6 +52,8 @@ pub struct Seen {
     pub releases: Vec<MeshRelease>,
     /// All nodes, by name.
     pub nodes: Vec<Node>,
+    /// Enrolled pods of each node by their controller.
+    pub replicas: BTreeMap<String, Replicas>,
     /// The API server's version, as it says it.
     pub kubernetes: String,
 }
@@ -166,6 +171,7 @@ async fn read(client: &Client) -> Result<Seen, Failure> {
         members,
         releases,
         nodes,
+        replicas: replicas::read(client).await?,
         kubernetes,
     })
 }
@@ -187,13 +193,13 @@ pub fn outlooks(
         )
     })?;
     let catalogue = Catalogue::overlaid(&seen.releases);
-    let outlook = |member| outlook(member, &seen.nodes, &catalogue, kubernetes, zones, now);
+    let outlook = |member| outlook(member, seen, &catalogue, kubernetes, zones, now);
     Ok(seen.members.iter().map(outlook).collect())
 }
 
 fn outlook(
     member: &MeshMember,
-    nodes: &[Node],
+    seen: &Seen,
     catalogue: &Catalogue,
     kubernetes: Minor,
     zones: &TimeZoneDatabase,
@@ -246,7 +252,7 @@ fn outlook(
             _ => Some(now),
         };
         outlook.starts = starts.map(|starts| starts.to_string());
-        fill(&mut outlook, next, member, nodes);
+        fill(&mut outlook, next, member, seen);
     }
     outlook
 }
@@ -263,7 +269,7 @@ fn sentence(decision: &Decision) -> String {
 }
 
 /// What the next rollout is made of.
-fn fill(outlook: &mut Outlook, next: &Move, member: &MeshMember, nodes: &[Node]) {
+fn fill(outlook: &mut Outlook, next: &Move, member: &MeshMember, seen: &Seen) {
     let texts = |versions: &[Version]| versions.iter().map(ToString::to_string).collect();
     outlook.to = Some(next.to.version.to_string());
     outlook.initiated_by = Some(next.by.as_str().to_owned());
@@ -275,19 +281,20 @@ fn fill(outlook: &mut Outlook, next: &Move, member: &MeshMember, nodes: &[Node])
         .collect();
     let rules = rules(member);
     if next.why != Why::Install {
-        let moved: Vec<&Node> = nodes
+        let moved: Vec<&Node> = seen
+            .nodes
             .iter()
             .filter(|node| rules.supports(node) && NodeRules::set_aside(node).is_none())
             .collect();
         let strategy = Strategy::of(member.spec.upgrade.as_ref());
-        outlook.waves = plan::waves(&moved, &strategy);
+        outlook.waves = plan::waves(&moved, &seen.replicas, &strategy);
         if outlook.waves.is_empty() && !moved.is_empty() {
             let note =
                 "nothing would begin: upgrade.strategy.canary.selector matches no node of the mesh";
             outlook.notes.insert(0, note.to_owned());
         }
     }
-    for node in nodes {
+    for node in &seen.nodes {
         let why = if rules.supports(node) {
             NodeRules::set_aside(node)
         } else {

@@ -71,6 +71,23 @@ pub struct PodMeta {
     pub revision: Option<Box<str>>,
     /// Istiod has made it for a Gateway.
     pub gateway: Option<Box<GatewayPod>>,
+    /// Fingerprint of the uid of what controls it, with which its replicas have it in common.
+    pub controller: Option<u64>,
+}
+
+/// How many pods each controller has, by the fingerprint of its uid.
+pub type Replicas = BTreeMap<u64, usize>;
+
+/// Enrolled pods of the whole cluster by their controller.
+pub fn replicas(facts: &Facts) -> Replicas {
+    let mut replicas = Replicas::new();
+    for ((namespace, _), pod) in &facts.workloads {
+        let of = facts.namespaces.get(namespace).map(Arc::as_ref);
+        if let Some(controller) = pod.controller.filter(|_| pod.is_enrolled(namespace, of)) {
+            *replicas.entry(controller).or_default() += 1;
+        }
+    }
+    replicas
 }
 
 /// Namespaces whose pods are never captured, and the probe's, whose pods are nobody's workload.
@@ -184,8 +201,7 @@ mod tests {
             redirected,
             deleting: false,
             created: Timestamp::from_second(1000 - age).ok(),
-            revision: None,
-            gateway: None,
+            ..PodMeta::default()
         })
     }
 

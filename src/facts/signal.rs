@@ -7,7 +7,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::Connections;
+use super::{Connections, Replicas};
 
 /// A question to a running component.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,6 +128,8 @@ impl fmt::Display for Question {
 /// What an answer shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
+    /// Of a node that was asked for room: its running pods by their controller.
+    pub replicas: Replicas,
     /// It is as it should be.
     pub good: bool,
     /// What was seen, with numbers.

@@ -234,8 +234,16 @@ pub fn workload<K>(object: PartialObjectMeta<K>) -> (Place, PodMeta) {
             .as_ref()
             .and_then(|labels| labels.get(names::ISTIO_REVISION_LABEL))
             .map(|revision| revision.as_str().into()),
+        controller: controller(&meta),
     };
     (place(&meta), fact)
+}
+
+/// Fingerprint of the uid of what controls an object.
+pub fn controller(meta: &ObjectMeta) -> Option<u64> {
+    let owners = meta.owner_references.iter().flatten();
+    let mut controllers = owners.filter(|owner| owner.controller == Some(true));
+    Some(fingerprint(&Value::String(controllers.next()?.uid.clone())))
 }
 
 #[cfg(test)]

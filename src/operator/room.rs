@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, Node, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::project;
 use crate::api::quantity::thousandths;
-use crate::facts::Evidence;
+use crate::facts::{Evidence, Replicas};
 
 /// Compares what is free with what is needed, as the scheduler counts it.
 pub fn judge(node: &Node, pods: &[Pod], millicores: u64, bytes: u64) -> Evidence {
@@ -44,8 +45,24 @@ pub fn judge(node: &Node, pods: &[Pod], millicores: u64, bytes: u64) -> Evidence
     Evidence {
         good: lacks.is_none(),
         text: lacks.unwrap_or_else(|| "it has room for one more proxy".to_owned()),
+        replicas: replicas(pods),
         ..Evidence::default()
     }
+}
+
+/// Running pods with an own network namespace by their controller: of others no connection goes through a proxy.
+fn replicas(pods: &[Pod]) -> Replicas {
+    let mut replicas = Replicas::new();
+    let runs = |pod: &&Pod| {
+        let phase = pod.status.as_ref().and_then(|one| one.phase.as_deref());
+        let on_host = pod.spec.as_ref().and_then(|one| one.host_network);
+        phase == Some("Running") && on_host != Some(true)
+    };
+    let controllers = pods.iter().filter(runs);
+    for controller in controllers.filter_map(|pod| project::controller(&pod.metadata)) {
+        *replicas.entry(controller).or_default() += 1;
+    }
+    replicas
 }
 
 /// What a pod asks for: the sum of its containers or its largest init container, and its overhead.
@@ -103,6 +120,36 @@ mod tests {
         assert!(!good && text.contains("951 of 1000 millicores"), "{text}");
         let (good, text) = told("10", &[pod("1m", "961Mi")]);
         assert!(!good && text.contains("bytes of memory"), "{text}");
+    }
+
+    #[test]
+    fn running_pods_are_counted_by_their_controller() {
+        let pod = |phase: &str, on_host: bool, kind: &str, uid: &str| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {"ownerReferences": [
+                    {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "other"},
+                    {"apiVersion": "v1", "kind": kind, "name": "n", "uid": uid, "controller": true},
+                ]},
+                "spec": {"hostNetwork": on_host, "containers": []},
+                "status": {"phase": phase},
+            }))
+            .unwrap()
+        };
+        let pods = [
+            pod("Running", false, "ReplicaSet", "a"),
+            pod("Running", false, "ReplicaSet", "a"),
+            pod("Running", false, "StatefulSet", "b"),
+            pod("Pending", false, "ReplicaSet", "a"),
+            pod("Running", true, "DaemonSet", "c"),
+            Pod::default(),
+        ];
+        let seen = judge(&Node::default(), &pods, 50, 1).replicas;
+        let mut counts: Vec<usize> = seen.values().copied().collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [1, 2]);
+        // The same that the watch tells by.
+        let meta = &pods[0].metadata;
+        assert_eq!(seen.get(&project::controller(meta).unwrap()), Some(&2));
     }
 
     #[test]

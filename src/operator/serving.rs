@@ -202,8 +202,7 @@ mod tests {
                 redirected,
                 deleting,
                 created: jiff::Timestamp::from_second(1000 - age).ok(),
-                revision: None,
-                gateway: None,
+                ..PodMeta::default()
             };
             (("shop".to_owned(), name.to_owned()), meta)
         };

@@ -5,10 +5,10 @@ use jiff::SignedDuration;
 use super::act::{Act, Plan};
 use super::passage::{Flight, Mark, Passage};
 use super::rollout::Tour;
-use super::wave::{self, Wave};
+use super::wave::Wave;
 use super::way::{Place, Way};
 use crate::api::v1alpha1::OnFullNode;
-use crate::facts::Question;
+use crate::facts::{self, Evidence, Question, Replicas};
 
 /// How old an answer about room may be.
 const ROOM_FRESH: SignedDuration = SignedDuration::from_secs(30);
@@ -22,31 +22,41 @@ impl<'a> Tour<'a> {
         passages: &mut [Passage<'a>],
         plan: &mut Plan,
     ) {
+        if wave.candidates.is_empty() {
+            return;
+        }
+        let replicas = facts::replicas(self.facts);
+        let mut share = wave.share(&replicas);
         let mut chosen = Vec::new();
         let mut is_known = true;
-        let mut zones = wave.zones.clone();
         for &at in &wave.candidates {
-            if chosen.len() >= wave.size {
+            if share.is_full() {
                 break;
             }
-            let left = zones.get_mut(wave::zone(passages[at].node));
-            if left.as_deref() == Some(&0) {
+            let one = &mut passages[at];
+            if !share.has_place(one.node) {
                 continue;
             }
-            let has_room = self.has_room(way, &passages[at], plan);
-            if has_room == Some(false) {
+            let room = self.room(way, one, plan);
+            if let Room::Full = room {
                 // It takes nobody's place, neither in the wave nor in its zone.
-                passages[at].flight = Flight::Aside("NodeFull");
+                one.flight = Flight::Aside("NodeFull");
                 continue;
             }
-            if has_room.is_none() {
+            if let Room::Unknown = room {
                 is_known = false;
-                "what room it has is asked".clone_into(&mut passages[at].told);
+                "what room it has is asked".clone_into(&mut one.told);
             }
-            if let Some(left) = left {
-                *left -= 1;
+            let on_node = match room {
+                Room::Free(Some(on_node)) => on_node,
+                _ => &Replicas::new(),
+            };
+            if share.take(one.node, on_node) {
+                chosen.push(at);
+            } else {
+                "it waits for the next wave: a workload has its other replicas in this one"
+                    .clone_into(&mut one.told);
             }
-            chosen.push(at);
         }
         if !is_known {
             return;
@@ -77,10 +87,10 @@ impl<'a> Tour<'a> {
         }
     }
 
-    /// Whether a node can take one more proxy; `None` while that is not known.
-    fn has_room(&self, way: &Way, passage: &Passage<'_>, plan: &mut Plan) -> Option<bool> {
-        if !way.is_forward || self.orders.strategy.on_full_node == OnFullNode::Preempt {
-            return Some(true);
+    /// Whether a node can take one more proxy. Who preempts is asked nevertheless: the answer tells what runs there.
+    fn room(&self, way: &Way, passage: &Passage<'_>, plan: &mut Plan) -> Room<'a> {
+        if !way.is_forward {
+            return Room::Free(None);
         }
         let (millicores, bytes) = self.target.room;
         let question = Question::Room {
@@ -89,6 +99,13 @@ impl<'a> Tour<'a> {
             millicores,
             bytes,
         };
+        let of = |seen: &'a Evidence| {
+            if seen.good || self.orders.strategy.on_full_node == OnFullNode::Preempt {
+                Room::Free(Some(&seen.replicas))
+            } else {
+                Room::Full
+            }
+        };
         match self.facts.answers.get(&question) {
             Some(answer) if self.now.duration_since(answer.at) < ROOM_FRESH => {
                 if let Ok(seen) = &answer.seen {
@@ -96,18 +113,30 @@ impl<'a> Tour<'a> {
                     if let (false, Ok(stale)) = (seen.good, answer.at.checked_add(ROOM_FRESH)) {
                         plan.again_by(stale);
                     }
-                    Some(seen.good)
+                    of(seen)
                 } else {
                     plan.ask(self.facts, &question, self.now);
-                    None
+                    Room::Unknown
                 }
             }
             stale => {
                 plan.acts.push(Act::Ask(question));
                 // A node that was full a moment ago keeps nobody waiting for its answer.
-                let seen = stale.and_then(|answer| answer.seen.as_ref().ok())?;
-                (!seen.good).then_some(false)
+                match stale.and_then(|answer| answer.seen.as_ref().ok()).map(of) {
+                    Some(Room::Full) => Room::Full,
+                    _ => Room::Unknown,
+                }
             }
         }
     }
+}
+
+/// What is known of a node's room.
+enum Room<'a> {
+    /// It has some, and these pods by their controller, where that was asked.
+    Free(Option<&'a Replicas>),
+    /// It has none.
+    Full,
+    /// That is being asked.
+    Unknown,
 }

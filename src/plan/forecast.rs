@@ -1,65 +1,61 @@
-//! The waves in which nodes would move, as far as that can be told before anything has begun.
+//! The waves in which nodes would move, as far as that can be told before anything has begun: the real ones, played
+//! through.
 
-use super::wave::{most_at_once, selects, zone};
-use crate::blueprint::{Canary, Strategy};
-use crate::facts::Node;
+use std::collections::BTreeMap;
+
+use super::passage::{Flight, Passage};
+use super::wave;
+use super::way::Place;
+use crate::blueprint::Strategy;
+use crate::facts::{Node, Replicas};
 
 /// Names of the nodes of each wave, the canary first, when every one of these nodes moves and none is set aside on the
-/// way. Empty when the canary's selector matches none of them: then nothing would begin.
-pub fn waves(nodes: &[&Node], strategy: &Strategy) -> Vec<Vec<String>> {
-    let mut left: Vec<&Node> = nodes.to_vec();
-    left.sort_by_key(|node| (zone(node), &node.name));
-    let size = strategy.batch.of(nodes.len());
-    let mut waves: Vec<Vec<&Node>> = Vec::new();
-    match &strategy.canary {
-        Canary::Count(count) => {
-            let rest = left.split_off((*count).min(left.len()));
-            waves.push(std::mem::replace(&mut left, rest));
-        }
-        Canary::Selector(selector) => {
-            let (first, rest): (Vec<&Node>, Vec<&Node>) =
-                left.into_iter().partition(|node| selects(selector, node));
-            if first.is_empty() {
-                return Vec::new();
-            }
-            waves.extend(first.chunks(size).map(<[&Node]>::to_vec));
-            left = rest;
-        }
+/// way. `replicas` are the enrolled pods of each node by their controller. Empty when the canary's selector matches none
+/// of the nodes: then nothing would begin.
+pub fn waves(
+    nodes: &[&Node],
+    replicas: &BTreeMap<String, Replicas>,
+    strategy: &Strategy,
+) -> Vec<Vec<String>> {
+    let mut all = Replicas::new();
+    for (controller, count) in replicas.values().flatten() {
+        *all.entry(*controller).or_default() += count;
     }
-    while !left.is_empty() {
-        let (wave, rest) = batch(nodes, left, size);
-        waves.push(wave);
-        left = rest;
-    }
-    let names = |wave: &Vec<&Node>| wave.iter().map(|node| node.name.clone()).collect();
-    waves
+    let mut passages: Vec<Passage<'_>> = nodes
         .iter()
-        .filter(|wave| !wave.is_empty())
-        .map(names)
-        .collect()
-}
-
-/// As many as fit a wave, but not all nodes of a zone that has more than one; and those that are left.
-fn batch<'a>(all: &[&Node], left: Vec<&'a Node>, size: usize) -> (Vec<&'a Node>, Vec<&'a Node>) {
-    let mut free = most_at_once(all.iter().copied());
-    let (mut wave, mut rest) = (Vec::new(), Vec::new());
-    for node in left {
-        match free.get_mut(zone(node)) {
-            Some(free) if *free > 0 && wave.len() < size => {
-                *free -= 1;
-                wave.push(node);
-            }
-            _ => rest.push(node),
+        .map(|node| Passage::waiting(node, Place::Start))
+        .collect();
+    let nothing = Replicas::new();
+    let mut waves = Vec::new();
+    let mut canary_passed = false;
+    loop {
+        let wave = wave::forward(&passages, strategy, canary_passed);
+        if wave.canary_passed {
+            canary_passed = true;
+            continue;
         }
+        let mut share = wave.share(&all);
+        let mut names = Vec::new();
+        for &at in &wave.candidates {
+            let node = passages[at].node;
+            let on_node = replicas.get(&node.name).unwrap_or(&nothing);
+            if !share.is_full() && share.has_place(node) && share.take(node, on_node) {
+                passages[at].flight = Flight::Done;
+                names.push(node.name.clone());
+            }
+        }
+        if names.is_empty() {
+            return waves;
+        }
+        waves.push(names);
     }
-    (wave, rest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::v1alpha1::Selector;
-    use crate::blueprint::Size;
+    use crate::blueprint::{Canary, Size};
 
     fn node(name: &str, zone: &str) -> Node {
         Node {
@@ -70,8 +66,16 @@ mod tests {
     }
 
     fn told(nodes: &[Node], strategy: &Strategy) -> Vec<String> {
+        told_with(nodes, BTreeMap::new(), strategy)
+    }
+
+    fn told_with(
+        nodes: &[Node],
+        replicas: BTreeMap<String, Replicas>,
+        strategy: &Strategy,
+    ) -> Vec<String> {
         let nodes: Vec<&Node> = nodes.iter().collect();
-        waves(&nodes, strategy)
+        waves(&nodes, &replicas, strategy)
             .iter()
             .map(|wave| wave.join(" "))
             .collect()
@@ -94,7 +98,7 @@ mod tests {
         strategy.batch = Size::Number(1);
         assert_eq!(told(&nodes, &strategy), ["a", "b", "c", "d", "e"]);
         strategy.canary = Canary::Count(9);
-        assert_eq!(told(&nodes, &strategy), ["a b c d e"]);
+        assert_eq!(told(&nodes, &strategy), ["a b d", "c e"]);
         assert!(told(&[], &strategy).is_empty());
     }
 
@@ -111,5 +115,37 @@ mod tests {
         };
         assert_eq!(told(&nodes, &in_zone("2")), ["b", "c", "a"]);
         assert!(told(&nodes, &in_zone("3")).is_empty());
+    }
+
+    #[test]
+    fn no_wave_takes_both_replicas_of_a_pair_that_two_nodes_carry() {
+        let nodes: Vec<Node> = "abcdefghij"
+            .chars()
+            .map(|name| node(&name.to_string(), "1"))
+            .collect();
+        let strategy = Strategy {
+            batch: Size::Number(2),
+            ..Strategy::default()
+        };
+        let on = |name: &str, pods: &[u64]| {
+            let pods = pods.iter().map(|controller| (*controller, 1)).collect();
+            (name.to_owned(), pods)
+        };
+        let pairs = BTreeMap::from([on("b", &[1]), on("c", &[1, 2]), on("d", &[2])]);
+        assert_eq!(
+            told(&nodes, &strategy),
+            ["a", "b c", "d e", "f g", "h i", "j"]
+        );
+        assert_eq!(
+            told_with(&nodes, pairs, &strategy),
+            ["a", "b d", "c e", "f g", "h i", "j"]
+        );
+        // Of more canaries than one, too.
+        let strategy = Strategy {
+            canary: Canary::Count(2),
+            ..strategy
+        };
+        let pair = BTreeMap::from([on("a", &[1]), on("b", &[1])]);
+        assert_eq!(told_with(&nodes[..3], pair, &strategy), ["a c", "b"]);
     }
 }

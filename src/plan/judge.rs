@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::act::Plan;
 use super::gate::{Failed, Gate, Proof, crashed, overdue, prove};
-use super::passage::{Flight, Mark, Passage, Pods, Stage, is_tainted};
+use super::passage::{Flight, Mark, Passage, Pods, Stage};
 use super::probe::{Probes, Standing, Verdict};
 use super::target::NodeRules;
 use super::way::{Place, Way};
@@ -47,24 +47,14 @@ impl<'a> Judge<'a, '_> {
         let is_wanted =
             |pod: &&Pod| self.agent.is_none() || pod.template_hash.as_deref() == self.agent;
         let mut passage = Passage {
-            node,
-            place: self.way.place(node),
-            stage: Stage::Settled,
-            flight: Flight::Waiting,
-            tainted: is_tainted(node),
-            mark: None,
-            stale: Vec::new(),
             other_agents: agents
                 .iter()
                 .filter(|pod| !pod.deleting && !is_wanted(pod))
                 .copied()
                 .collect(),
             lacks_agent: !agents.iter().any(|pod| !pod.deleting && is_wanted(pod)),
-            lacks_probe: false,
-            told: "it waits for its turn".to_owned(),
             trouble: crate::health::trouble(agents.iter().chain(&proxies).copied()),
-            failed: None,
-            proof: None,
+            ..Passage::waiting(node, self.way.place(node))
         };
         if let Some(why) = NodeRules::set_aside(node) {
             passage.flight = Flight::Aside(why);

@@ -26,6 +26,7 @@ mod prepull;
 mod probe;
 mod retire;
 mod rollout;
+mod share;
 mod target;
 mod targets;
 mod telling;

@@ -6,6 +6,7 @@ mod fixtures;
 mod gateways;
 mod look;
 mod mesh;
+mod nodes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use serde_json::{Value, json};
 
 use super::{Act, Bundle, Object, Orders, Phase, Plan, Targets, plan, planes};
 use crate::facts::{
-    Accepted, Answer, Connections, Definition, Evidence, Facts, Live, NamespaceFact, Node,
-    ObjectKey, Pod, Question, Trouble, fingerprint,
+    Accepted, Answer, Connections, Definition, Evidence, Facts, Live, NamespaceFact, ObjectKey,
+    Pod, Question, Replicas, Trouble, fingerprint,
 };
 use crate::names;
 pub use fixtures::blueprint;
@@ -62,6 +63,8 @@ pub struct Model {
     pub stuck: BTreeSet<String>,
     /// Nodes without room.
     pub full: BTreeSet<String>,
+    /// Enrolled pods by node and by their controller.
+    pub replicas: BTreeMap<String, Replicas>,
     /// Nodes with pods that wait for their sandbox.
     pub crowded: BTreeSet<String>,
     /// What users have written on Gateways.
@@ -86,6 +89,7 @@ impl Model {
             most_in_flight: 0,
             lost: BTreeSet::new(),
             full: BTreeSet::new(),
+            replicas: BTreeMap::new(),
             crowded: BTreeSet::new(),
             refusing: BTreeSet::new(),
             busy: 0,
@@ -110,50 +114,6 @@ impl Model {
             model.add_node(&format!("node-{index}"));
         }
         model
-    }
-
-    pub fn add_node(&mut self, name: &str) {
-        let uid = self.next();
-        let node = Node {
-            name: name.to_owned(),
-            uid: uid.clone(),
-            resource_version: uid,
-            ready: true,
-            os: "linux".to_owned(),
-            arch: "amd64".to_owned(),
-            ..Node::default()
-        };
-        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
-    }
-
-    pub fn remove_node(&mut self, name: &str) {
-        self.facts.nodes.remove(name);
-        self.facts.pods.retain(|_, pod| pod.node != name);
-        self.facts.probes.retain(|_, pod| pod.node != name);
-        self.mesh.forget(name);
-    }
-
-    pub fn label(&mut self, name: &str, key: &str, value: &str) {
-        let mut node = self.facts.nodes[name].as_ref().clone();
-        node.labels.insert(key.to_owned(), value.to_owned());
-        node.resource_version = self.next();
-        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
-    }
-
-    pub fn annotate(&mut self, name: &str, key: &str, value: Option<&str>) {
-        let mut node = self.facts.nodes[name].as_ref().clone();
-        match value {
-            Some(value) => node.annotations.insert(key.to_owned(), value.to_owned()),
-            None => node.annotations.remove(key),
-        };
-        node.resource_version = self.next();
-        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
-    }
-
-    /// Every pod of a node ends at once, and is made anew.
-    pub fn reboot(&mut self, name: &str) {
-        self.facts.pods.retain(|_, pod| pod.node != name);
-        self.mesh.forget(name);
     }
 
     /// A pod of a node component dies.
@@ -187,15 +147,6 @@ impl Model {
             .pods
             .values()
             .any(|pod| pod.node == node && pod.ready && is_agent(pod))
-    }
-
-    pub fn set_ready(&mut self, name: &str, ready: bool) {
-        let mut node = self.facts.nodes[name].as_ref().clone();
-        node.ready = ready;
-        if !ready {
-            self.lost.insert(name.to_owned());
-        }
-        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
     }
 
     fn next(&mut self) -> String {
@@ -406,6 +357,10 @@ impl Model {
     }
 
     fn answer(&mut self, question: &Question) {
+        let replicas = match question {
+            Question::Room { node, .. } => self.replicas.get(node).cloned().unwrap_or_default(),
+            _ => Replicas::new(),
+        };
         let seen = match question {
             Question::ControlPlane { pod, .. } => {
                 Ok(!self.mute.iter().any(|name| pod.starts_with(name)))
@@ -457,6 +412,7 @@ impl Model {
             good,
             text: if good { "well" } else { "not all" }.to_owned(),
             counted: self.counts(question),
+            replicas,
         });
         let answer = Answer::after(self.facts.answers.get(question), self.now, seen);
         self.facts.answers.insert(question.clone(), answer);

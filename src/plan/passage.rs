@@ -83,7 +83,27 @@ pub(super) struct Passage<'a> {
     pub proof: Option<Question>,
 }
 
-impl Passage<'_> {
+impl<'a> Passage<'a> {
+    /// A node that waits for its turn, of whose pods nothing is known.
+    pub fn waiting(node: &'a Node, place: Place) -> Self {
+        Self {
+            node,
+            place,
+            stage: Stage::Settled,
+            flight: Flight::Waiting,
+            tainted: is_tainted(node),
+            mark: None,
+            stale: Vec::new(),
+            other_agents: Vec::new(),
+            lacks_agent: false,
+            lacks_probe: false,
+            told: "it waits for its turn".to_owned(),
+            trouble: None,
+            failed: None,
+            proof: None,
+        }
+    }
+
     /// The patch that is due.
     pub fn act(&self, mark: &Mark) -> Act {
         Act::MarkNode {

@@ -6,6 +6,7 @@ mod probe;
 mod properties;
 mod rollout;
 mod upgrade;
+mod waves;
 mod waypoints;
 
 use jiff::SignedDuration;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::passage::{Flight, Passage, Stage};
+use super::share::Share;
 use super::way::Place;
 use crate::api::v1alpha1::{Selector, SelectorOperator};
 use crate::blueprint::{Canary, Strategy};
-use crate::facts::Node;
+use crate::facts::{Node, Replicas};
 
 /// Label with a node's zone. The name is Kubernetes'.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -28,7 +29,12 @@ pub(super) struct Wave<'a> {
     pub held: Option<String>,
 }
 
-impl Wave<'_> {
+impl<'a> Wave<'a> {
+    /// What it may take of a mesh with these replicas.
+    pub fn share(&self, replicas: &'a Replicas) -> Share<'a> {
+        Share::new(self.size, self.zones.clone(), replicas)
+    }
+
     fn held(why: String) -> Self {
         Self {
             held: Some(why),
@@ -65,11 +71,12 @@ pub(super) fn forward<'a>(
         places
     };
     let everyone = |_: &Node| true;
+    let zones = || most_at_once(passages.iter().map(|one| one.node));
     if canary_passed {
         return Wave {
             candidates: waiting(&everyone),
             size: strategy.batch.of(total),
-            zones: most_at_once(passages.iter().map(|one| one.node)),
+            zones: zones(),
             ..Wave::default()
         };
     }
@@ -85,6 +92,7 @@ pub(super) fn forward<'a>(
                 canary_passed: done > 0 && (size == 0 || candidates.is_empty()),
                 candidates,
                 size,
+                zones: zones(),
                 ..Wave::default()
             }
         }
@@ -105,6 +113,7 @@ pub(super) fn forward<'a>(
                 canary_passed: candidates.is_empty(),
                 candidates,
                 size: strategy.batch.of(total),
+                zones: zones(),
                 ..Wave::default()
             }
         }
@@ -156,9 +165,8 @@ pub(super) fn number(passages: &[Passage<'_>], strategy: &Strategy, canary_passe
     i32::try_from(waves.saturating_add(2)).unwrap_or(i32::MAX)
 }
 
-/// How many nodes of each zone a wave may take: not all of them, where a zone has more than one. Not all replicas behind one
-/// Service, nor a whole zone, are touched at a time.
-pub(super) fn most_at_once<'a>(nodes: impl Iterator<Item = &'a Node>) -> BTreeMap<&'a str, usize> {
+/// How many nodes of each zone a wave may take: not all of them, where a zone has more than one.
+fn most_at_once<'a>(nodes: impl Iterator<Item = &'a Node>) -> BTreeMap<&'a str, usize> {
     let mut most: BTreeMap<&str, usize> = BTreeMap::new();
     for node in nodes {
         *most.entry(zone(node)).or_default() += 1;
@@ -174,7 +182,7 @@ pub(super) fn zone(node: &Node) -> &str {
 }
 
 /// The node has the labels asked for.
-pub(super) fn selects(selector: &Selector, node: &Node) -> bool {
+fn selects(selector: &Selector, node: &Node) -> bool {
     let label = |key: &str| node.labels.get(key);
     selector
         .match_labels

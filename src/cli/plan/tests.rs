@@ -33,6 +33,7 @@ fn seen(member: MeshMember) -> Seen {
             node("e", "linux", true),
         ],
         kubernetes: "v1.33.4".to_owned(),
+        ..Seen::default()
     }
 }
 

@@ -1,0 +1,74 @@
+//! What befalls nodes, and what runs on them.
+
+use std::sync::Arc;
+
+use super::Model;
+use crate::facts::{Mode, Node, PodMeta};
+
+impl Model {
+    pub fn add_node(&mut self, name: &str) {
+        let uid = self.next();
+        let node = Node {
+            name: name.to_owned(),
+            uid: uid.clone(),
+            resource_version: uid,
+            ready: true,
+            os: "linux".to_owned(),
+            arch: "amd64".to_owned(),
+            ..Node::default()
+        };
+        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
+    }
+
+    pub fn remove_node(&mut self, name: &str) {
+        self.facts.nodes.remove(name);
+        self.facts.pods.retain(|_, pod| pod.node != name);
+        self.facts.probes.retain(|_, pod| pod.node != name);
+        self.mesh.forget(name);
+    }
+
+    pub fn label(&mut self, name: &str, key: &str, value: &str) {
+        let mut node = self.facts.nodes[name].as_ref().clone();
+        node.labels.insert(key.to_owned(), value.to_owned());
+        node.resource_version = self.next();
+        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
+    }
+
+    pub fn annotate(&mut self, name: &str, key: &str, value: Option<&str>) {
+        let mut node = self.facts.nodes[name].as_ref().clone();
+        match value {
+            Some(value) => node.annotations.insert(key.to_owned(), value.to_owned()),
+            None => node.annotations.remove(key),
+        };
+        node.resource_version = self.next();
+        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
+    }
+
+    /// Every pod of a node ends at once, and is made anew.
+    pub fn reboot(&mut self, name: &str) {
+        self.facts.pods.retain(|_, pod| pod.node != name);
+        self.mesh.forget(name);
+    }
+
+    pub fn set_ready(&mut self, name: &str, ready: bool) {
+        let mut node = self.facts.nodes[name].as_ref().clone();
+        node.ready = ready;
+        if !ready {
+            self.lost.insert(name.to_owned());
+        }
+        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
+    }
+
+    /// An enrolled pod of this controller runs on a node.
+    pub fn run(&mut self, node: &str, controller: u64) {
+        let on_node = self.replicas.entry(node.to_owned()).or_default();
+        *on_node.entry(controller).or_default() += 1;
+        let pod = PodMeta {
+            mode: Mode::Ambient,
+            controller: Some(controller),
+            ..PodMeta::default()
+        };
+        let place = ("shop".to_owned(), self.next());
+        self.facts.workloads.insert(place, pod.into());
+    }
+}

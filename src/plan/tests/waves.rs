@@ -1,0 +1,73 @@
+//! Which nodes begin together.
+
+use super::*;
+
+/// Names of the nodes that begin in the same pass, in the order in which they do.
+fn waves_of(model: &mut Model, targets: &Targets) -> Vec<Vec<String>> {
+    let mut waves = Vec::new();
+    for round in 0..700_u16 {
+        let begun = model.acts.len();
+        let plan = model.operate(targets, Phase::Installed, usize::MAX);
+        let begins = |act: &Act| match act {
+            Act::MarkNode {
+                name,
+                label: Some(Some(label)),
+                ..
+            } if label.ends_with(".moving") => Some(name.clone()),
+            _ => None,
+        };
+        let wave: Vec<String> = model.acts[begun..].iter().filter_map(begins).collect();
+        if !wave.is_empty() {
+            waves.push(wave);
+        }
+        if plan.done {
+            return waves;
+        }
+        model.step(u8::try_from(round % 7).unwrap());
+    }
+    panic!("it never came to its end: {waves:?}");
+}
+
+#[test]
+fn nodes_begin_in_the_waves_that_were_told_before() {
+    let zone = "topology.kubernetes.io/zone";
+    let mut model = installed(9);
+    for (number, zoned) in ["b", "a", "b", "a", "b", "c", "b", "a", "b"]
+        .iter()
+        .enumerate()
+    {
+        model.label(&format!("node-{number}"), zone, zoned);
+    }
+    // The replicas of two workloads, and one whose replicas are together.
+    for (node, controller) in [(0, 1), (2, 1), (4, 2), (6, 2), (8, 2), (7, 3), (7, 3)] {
+        model.run(&format!("node-{node}"), controller);
+    }
+    model.orders.strategy = strategy(2, 4);
+    let nodes = model.facts.nodes.clone();
+    let nodes: Vec<&crate::facts::Node> = nodes.values().map(std::sync::Arc::as_ref).collect();
+    let told = crate::plan::waves(&nodes, &model.replicas, &model.orders.strategy);
+    let arriving = target(LogLevel::Debug, LogLevel::Info);
+    let seen = waves_of(&mut model, &arriving);
+    assert_eq!(seen, told);
+    let on = |wave: &Vec<String>, nodes: &[u8]| {
+        let mut names = nodes.iter().map(|number| format!("node-{number}"));
+        names.all(|name| wave.contains(&name))
+    };
+    for wave in &seen {
+        assert!(!on(wave, &[0, 2]) && !on(wave, &[4, 6, 8]), "{seen:?}");
+    }
+    assert!(seen.iter().any(|wave| wave.len() > 2), "{seen:?}");
+}
+
+#[test]
+fn the_replicas_of_a_workload_on_two_nodes_do_not_move_at_a_time() {
+    let mut model = installed(10);
+    model.orders.strategy = strategy(1, 2);
+    for node in ["node-1", "node-2"] {
+        model.run(node, 7);
+    }
+    let arriving = target(LogLevel::Debug, LogLevel::Info);
+    let waves = waves_of(&mut model, &arriving);
+    assert_eq!(waves[1], ["node-1", "node-3"], "{waves:?}");
+    assert_eq!(waves[2], ["node-2", "node-4"], "{waves:?}");
+}
