@@ -232,9 +232,14 @@ impl Operator {
                     reconnect,
                     ..
                 } => {
-                    serving::serves(&*signals, node, pod, *reconnect || asked_again, |name| {
-                        namespaces.get(name).cloned()
-                    })
+                    serving::serves(
+                        &*signals,
+                        node,
+                        pod,
+                        *reconnect || asked_again,
+                        &mesh,
+                        |name| namespaces.get(name).cloned(),
+                    )
                     .await
                 }
                 Question::StandDown { pod, .. } => signals.stand_down(pod).await,

@@ -10,6 +10,7 @@ mod authorities;
 mod authority;
 mod backoff;
 mod bundle;
+mod certified;
 mod check;
 mod convergence;
 mod counts;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::signals::{Placed, Signals};
+use super::signing::Mesh;
 use crate::facts::{Evidence, NamespaceFact};
 use crate::names;
 
@@ -25,6 +26,7 @@ pub async fn serves(
     node: &str,
     pod: &str,
     reconnect: bool,
+    mesh: &Mesh,
     namespace: impl Fn(&str) -> Option<Arc<NamespaceFact>>,
 ) -> Result<Evidence, String> {
     if reconnect {
@@ -38,11 +40,11 @@ pub async fn serves(
         let served = signals.served(pod).await?;
         let mut evidence = compare(&served, &on_node, &namespace, jiff::Timestamp::now());
         if evidence.good {
-            let without = signals.uncertified(pod).await?;
+            let without = signals.uncertified(pod, mesh).await?;
             if !without.is_empty() {
                 let (count, first) = sample(without);
                 let text = format!(
-                    "{}, but has no certificate for {count} identities: {first}",
+                    "{}, but has no certificate of the mesh for {count} identities: {first}",
                     evidence.text
                 );
                 evidence = Evidence {

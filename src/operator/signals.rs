@@ -14,6 +14,7 @@ use kube::api::{Api, ListParams};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::certified::uncertified;
 use super::signing::Mesh;
 use super::{counts, project, room, serving};
 use crate::facts::{Connections, Evidence, PodMeta, Question};
@@ -37,8 +38,12 @@ pub trait Signals: Send + Sync {
     ) -> BoxFuture<'a, Result<Evidence, String>>;
     /// Uids of the pods a proxy serves.
     fn served<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<BTreeSet<String>, String>>;
-    /// Identities of a proxy's workloads that have no certificate, each with why.
-    fn uncertified<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<Vec<String>, String>>;
+    /// Identities of a proxy's workloads that have no certificate of the mesh, each with why.
+    fn uncertified<'a>(
+        &'a self,
+        pod: &'a str,
+        mesh: &'a Mesh,
+    ) -> BoxFuture<'a, Result<Vec<String>, String>>;
     /// Running pods with an own network namespace on a node: namespace, name and what matters of them.
     fn on_node<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Vec<Placed>, String>>;
     /// A proxy takes a new connection to the network agent. Upstream's cannot be told to.
@@ -119,8 +124,8 @@ impl PortForward {
         &self,
         proxy: &str,
         path: &str,
-        own: fn(&[u8]) -> Result<T, String>,
-        dump: fn(&[u8]) -> Result<T, String>,
+        own: impl Fn(&[u8]) -> Result<T, String>,
+        dump: impl Fn(&[u8]) -> Result<T, String>,
     ) -> Result<T, String> {
         let port = names::ZTUNNEL_ADMIN_PORT;
         let (status, body) = self.get(proxy, port, path).await?;
@@ -221,13 +226,15 @@ impl Signals for PortForward {
         )))
     }
 
-    fn uncertified<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<Vec<String>, String>> {
-        Box::pin(limited(self.own_or_dump(
-            pod,
-            "/certificates",
-            uncertified,
-            uncertified,
-        )))
+    fn uncertified<'a>(
+        &'a self,
+        pod: &'a str,
+        mesh: &'a Mesh,
+    ) -> BoxFuture<'a, Result<Vec<String>, String>> {
+        let read = |body: &[u8]| uncertified(body, mesh, jiff::Timestamp::now());
+        Box::pin(limited(async move {
+            self.own_or_dump(pod, "/certificates", read, read).await
+        }))
     }
 
     fn reconnect<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<(), String>> {
@@ -382,26 +389,6 @@ fn served_by_dump(body: &[u8]) -> Result<BTreeSet<String>, String> {
     }
 }
 
-/// Identities without a certificate: a list of identities and states, or a dump that holds one.
-fn uncertified(body: &[u8]) -> Result<Vec<String>, String> {
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|error| format!("the certificates are no JSON: {error}"))?;
-    let list = value
-        .as_array()
-        .or_else(|| value.get("certificates").and_then(Value::as_array))
-        .ok_or("there is no list of certificates")?;
-    let text = |entry: &Value, key: &str| {
-        let text = entry.get(key).and_then(Value::as_str);
-        text.unwrap_or_default().to_owned()
-    };
-    Ok(list
-        .iter()
-        .map(|entry| (text(entry, "identity"), text(entry, "state")))
-        .filter(|(_, state)| state != "Available")
-        .map(|(identity, state)| format!("{identity} ({state})"))
-        .collect())
-}
-
 /// Who is asked, where it is a pod.
 pub fn pod_of(question: &Question) -> Option<&str> {
     match question {
@@ -433,16 +420,5 @@ mod tests {
         assert!(served(b"{}").is_err());
         assert!(served(b"<html>").is_err());
         assert!(served_by_dump(b"{}").is_err());
-    }
-
-    #[test]
-    fn identities_without_a_certificate_are_named_with_their_state() {
-        let list = br#"[{"identity": "a", "state": "Available"}, {"identity": "b", "state": "Unavailable: no"}]"#;
-        let expected = vec!["b (Unavailable: no)".to_owned()];
-        assert_eq!(uncertified(list).unwrap(), expected);
-        let dump = [br#"{"certificates": "#.as_slice(), list, b"}"].concat();
-        assert_eq!(uncertified(&dump).unwrap(), expected);
-        assert!(uncertified(b"{}").is_err());
-        assert!(uncertified(b"<html>").is_err());
     }
 }

@@ -89,18 +89,22 @@ impl Mesh {
 
     /// The key fits, and the chain ends in one of the roots.
     fn verify(&self, signed: &WorkloadCertificate) -> Result<(), String> {
-        let failed = |error: &dyn std::fmt::Display| {
-            format!("the certificate it signed is not one of the mesh: {error}")
-        };
-        server_config(signed).map_err(|error| failed(&chain(&error)))?;
+        server_config(signed)
+            .map_err(|error| format!("not one of the mesh: {}", chain(&error)))
+            .and_then(|_| self.holds(signed.chain()))
+            .map_err(|error| format!("the certificate it signed is {error}"))
+    }
+
+    /// A chain, the workload's own certificate first, is valid now and ends in one of the roots.
+    pub fn holds(&self, chain: &[CertificateDer<'_>]) -> Result<(), String> {
+        let failed = |error: &dyn std::fmt::Display| format!("not one of the mesh: {error}");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(self.store(), provider)
             .build()
             .map_err(|error| failed(&error))?;
-        let (leaf, rest) = signed
-            .chain()
+        let (leaf, rest) = chain
             .split_first()
-            .ok_or_else(|| failed(&"it is empty"))?;
+            .ok_or_else(|| failed(&"the chain is empty"))?;
         verifier
             .verify_client_cert(leaf, rest, UnixTime::now())
             .map(|_| ())
@@ -136,7 +140,7 @@ async fn token(client: &Client) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use jiff::Timestamp;
     use rcgen::{CertificateSigningRequestParams, Issuer, KeyPair};
     use rustls::pki_types::pem::PemObject;
@@ -145,7 +149,7 @@ mod tests {
     use crate::trust::{Authority, Intermediate};
 
     /// A certificate as istiod signs it with this `cacerts`.
-    fn signed(cacerts: &Intermediate, identity: &Identity) -> WorkloadCertificate {
+    pub fn signed(cacerts: &Intermediate, identity: &Identity) -> WorkloadCertificate {
         let data = cacerts.secret_data();
         let text = |key: &str| String::from_utf8(data[key].clone()).unwrap();
         let key = KeyPair::from_pem(&text("ca-key.pem")).unwrap();
@@ -159,24 +163,33 @@ mod tests {
         WorkloadCertificate::from_pem(identity, &texts, request.key).unwrap()
     }
 
-    #[test]
-    fn only_what_is_under_the_root_is_a_certificate_of_the_mesh() {
+    /// The intermediate of a mesh of its own.
+    pub fn mint() -> Intermediate {
         let now = Timestamp::now();
-        let identity = Identity::new("cluster.local", "applink-system", "ztunnel").unwrap();
-        let root = Authority::mint("campus", now).unwrap();
-        let own = Intermediate::mint("edge-1", &root, now).unwrap();
-        let roots = CertificateDer::pem_slice_iter(&own.secret_data()["root-cert.pem"])
+        Intermediate::mint("edge-1", &Authority::mint("campus", now).unwrap(), now).unwrap()
+    }
+
+    pub fn identity() -> Identity {
+        Identity::new("cluster.local", "applink-system", "ztunnel").unwrap()
+    }
+
+    pub fn mesh_of(cacerts: &Intermediate) -> Mesh {
+        let roots = CertificateDer::pem_slice_iter(&cacerts.secret_data()["root-cert.pem"])
             .collect::<Result<Vec<_>, _>>()
             .unwrap();
-        let mesh = Mesh {
+        Mesh {
             roots,
             ..Mesh::default()
-        };
-        mesh.verify(&signed(&own, &identity)).unwrap();
-        // An istiod with an authority of the same name and another key.
-        let other = Authority::mint("campus", now).unwrap();
-        let other = Intermediate::mint("edge-1", &other, now).unwrap();
-        let error = mesh.verify(&signed(&other, &identity)).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn only_what_is_under_the_root_is_a_certificate_of_the_mesh() {
+        // The other one is of an authority of the same name and another key.
+        let (own, other) = (mint(), mint());
+        let mesh = mesh_of(&own);
+        mesh.verify(&signed(&own, &identity())).unwrap();
+        let error = mesh.verify(&signed(&other, &identity())).unwrap_err();
         assert!(error.contains("not one of the mesh"), "{error}");
     }
 }

@@ -56,7 +56,11 @@ impl Signals for Silence {
     fn stand_down<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Evidence, String>> {
         Box::pin(async { Err("nobody answers".to_owned()) })
     }
-    fn uncertified<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<String>, String>> {
+    fn uncertified<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a Mesh,
+    ) -> BoxFuture<'a, Result<Vec<String>, String>> {
         Box::pin(async { Ok(Vec::new()) })
     }
     fn counted<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Connections>, String>> {

@@ -46,7 +46,7 @@ pub struct Admin {
 const INDEX: &str = "<html><head><title>applink ztunnel</title></head><body><h1>applink ztunnel</h1><ul>\
 <li><a href=\"config_dump\">config_dump</a>: everything this proxy knows, as JSON</li>\
 <li><a href=\"pods\">pods</a>: uids of the pods it serves, as JSON</li>\
-<li><a href=\"certificates\">certificates</a>: identities and the state of their certificates, as JSON</li>\
+<li><a href=\"certificates\">certificates</a>: identities and the state, end and root of their certificates, as JSON</li>\
 <li><a href=\"connections\">connections</a>: how many were opened and failed since the start, as JSON</li>\
 <li>POST logging?level=...: the log filter; ?reset for the one of the start</li>\
 <li>POST reconnect: take a new connection and a full list from the node agent</li>\
@@ -95,14 +95,13 @@ impl Admin {
         server::json(&uids)
     }
 
-    /// Identities of the node's workloads, and whether their certificates are there: what the operator asks for before this
-    /// proxy is left alone on its node.
+    /// Identities of the node's workloads, and whether their certificates are there, until when, and under which root: what
+    /// the operator asks for before this proxy is left alone on its node.
     fn certificates(&self) -> Response<Body> {
         let states = self.certificates.as_ref().map(Certificates::states);
+        let now = std::time::SystemTime::now();
         let all: Vec<serde_json::Value> = (states.unwrap_or_default().into_iter())
-            .map(|(identity, state)| {
-                serde_json::json!({"identity": identity.to_string(), "state": state.to_string()})
-            })
+            .map(|(identity, state)| json::certified(&identity, &state, now))
             .collect();
         server::json(&all)
     }

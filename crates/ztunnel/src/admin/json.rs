@@ -1,5 +1,9 @@
 //! Objects of the config dump, by upstream's keys.
 
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -332,6 +336,31 @@ pub(super) fn certificate(identity: &Identity, state: &CertificateState) -> Valu
         _ => (Vec::new(), Vec::new()),
     };
     json!({ "identity": identity.to_string(), "state": state.to_string(), "certChain": chain, "rootCerts": roots })
+}
+
+/// The state of an identity's certificate, its end, and the SHA-256 of the root it is under, in hexadecimal: null when it is
+/// under none of those that came with it.
+pub(super) fn certified(identity: &Identity, state: &CertificateState, now: SystemTime) -> Value {
+    let mut entry = json!({ "identity": identity.to_string(), "state": state.to_string() });
+    if let CertificateState::Available(certificate) = state {
+        let end = jiff::Timestamp::try_from(certificate.not_after()).ok();
+        put(
+            &mut entry,
+            "notAfter",
+            end.map(|end| end.to_string().into()),
+        );
+        let hex = |root: &[u8]| {
+            let hash = digest::digest(&digest::SHA256, root);
+            let mut text = String::with_capacity(64);
+            for byte in hash.as_ref() {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "{byte:02x}");
+            }
+            text
+        };
+        entry["root"] = certificate.root(now).map(|root| hex(root)).into();
+    }
+    entry
 }
 
 fn x509(der: &[u8]) -> Value {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::RootCertStore;
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::server::ParsedCertificate;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{Error, uri_names};
+use super::{Error, provider, uri_names};
 use crate::identity::Identity;
 
 /// Most certificates that are taken from one answer; real chains have two to five.
@@ -132,6 +134,22 @@ impl WorkloadCertificate {
     /// Whether it may still be used.
     pub fn is_valid(&self, now: SystemTime) -> bool {
         now < self.not_after
+    }
+
+    /// The root, of those that came with it, that it is under at this time; `None` when it is under none of them, or not
+    /// valid.
+    pub fn root(&self, now: SystemTime) -> Option<&CertificateDer<'static>> {
+        let (leaf, rest) = self.chain.split_first()?;
+        let leaf = ParsedCertificate::try_from(leaf).ok()?;
+        let now = UnixTime::since_unix_epoch(now.duration_since(SystemTime::UNIX_EPOCH).ok()?);
+        let provider = provider();
+        let algorithms = provider.signature_verification_algorithms.all;
+        self.roots.iter().find(|root| {
+            let mut alone = RootCertStore::empty();
+            alone.add((*root).clone()).is_ok()
+                && verify_server_cert_signed_by_trust_anchor(&leaf, &alone, rest, now, algorithms)
+                    .is_ok()
+        })
     }
 
     pub(super) fn root_store(&self) -> &Arc<RootCertStore> {

@@ -116,6 +116,26 @@ fn refusal(result: Result<(ClientConnection, ServerConnection), rustls::Error>) 
 }
 
 #[test]
+fn a_certificate_tells_the_root_it_is_under_while_it_is_valid() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let held = authority.certificate(&cart(), HOUR);
+    let now = SystemTime::now();
+    assert_eq!(held.root(now), Some(&held.roots()[0]));
+    assert_eq!(held.root(now + HOUR * 2), None);
+    // Roots that came with a chain of somebody else.
+    let (mut texts, key) = authority.chain(&[cart().as_str()], HOUR);
+    texts.pop();
+    texts.push(other.root.pem());
+    let stray = WorkloadCertificate::from_pem(&cart(), &texts, key.clone()).unwrap();
+    assert_eq!(stray.root(now), None);
+    // Two roots: the one it is under is told.
+    texts.pop();
+    texts.push(other.root.pem() + &authority.root.pem());
+    let both = WorkloadCertificate::from_pem(&cart(), &texts, key).unwrap();
+    assert_eq!(both.root(now), Some(&held.roots()[0]));
+}
+
+#[test]
 fn two_workloads_prove_their_identities_to_each_other() {
     let authority = Authority::new();
     let (client, server) = (
