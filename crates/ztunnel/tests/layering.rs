@@ -112,6 +112,84 @@ fn every_module_has_a_layer_and_imports_only_point_down() {
     assert_eq!(upward, Vec::<String>::new());
 }
 
+/// Crates of the tunnel engine that a source names in its code: before the first `#[cfg(test)]`, without comments and texts.
+fn engine_of(source: &str) -> Vec<&'static str> {
+    const ENGINE: [&str; 3] = ["h2", "rustls", "tokio_rustls"];
+    let code: String = source
+        .lines()
+        .take_while(|line| *line != "#[cfg(test)]")
+        .map(|line| line.split("//").next().unwrap_or_default())
+        // What stands between two quotation marks is a text.
+        .flat_map(|line| line.split('"').step_by(2))
+        .collect::<Vec<_>>()
+        .join(" ");
+    // A path (`h2::Error`), a renamed import (`use h2 as x`), and what hands the engine out under another name.
+    let names = |name: &str, after: &str| {
+        code.match_indices(&format!("{name}{after}"))
+            .any(|(at, _)| {
+                let before = code[..at].chars().next_back();
+                !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+            })
+    };
+    ENGINE
+        .into_iter()
+        .filter(|name| {
+            ["::", " as ", ";"]
+                .into_iter()
+                .any(|after| names(name, after))
+                || names(name, "()")
+        })
+        .collect()
+}
+
+#[test]
+fn what_is_inside_a_tunnel_shows_nowhere_outside() {
+    // `control` speaks TLS with istiod, which has nothing to do with tunnels.
+    let may = ["hbone/", "tls/", "control.rs", "control/"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let (mut inside, mut outside) = (0, Vec::new());
+    for file in &files {
+        let place = file.strip_prefix(&root).unwrap().display().to_string();
+        let is_test = file
+            .iter()
+            .any(|part| part == "tests" || part == "tests.rs");
+        let engine = engine_of(&std::fs::read_to_string(file).unwrap());
+        if may.iter().any(|may| place.starts_with(may)) {
+            inside += engine.len();
+        } else if !is_test && !engine.is_empty() {
+            outside.push(format!("{place} names {engine:?}"));
+        }
+    }
+    assert!(
+        inside > 5,
+        "only {inside} were found: is the reading broken?"
+    );
+    assert_eq!(outside, Vec::<String>::new());
+}
+
+#[test]
+fn an_engine_is_found_by_path_by_import_and_by_what_hands_it_out() {
+    for (source, found) in [
+        ("use h2::Reason;", vec!["h2"]),
+        ("fn a(x: Arc<rustls::ServerConfig>) {}", vec!["rustls"]),
+        ("use tokio_rustls as t;", vec!["tokio_rustls"]),
+        ("let config = acceptor.rustls();", vec!["rustls"]),
+        (
+            "use rustls_pki_types::CertificateDer; use applink_h2::x;",
+            vec![],
+        ),
+        ("// h2::Reason\nlet x = \"h2::proto\";", vec![]),
+        (
+            "fn a() {}\n#[cfg(test)]\nmod tests { use h2::Reason; }",
+            vec![],
+        ),
+    ] {
+        assert_eq!(engine_of(source), found, "{source}");
+    }
+}
+
 #[test]
 fn grouped_and_nested_imports_are_all_read() {
     let source = "use crate::{a, b::{c, d}, e::f};\nuse crate::g::h;\n// use crate::not\nlet x = crate::i::j();";

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
-use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -68,17 +67,13 @@ pub(super) struct Place {
 ///
 /// # Errors
 /// [`Error::Tls`], [`Error::Identity`] or [`Error::Handshake`]. Has no deadline of its own.
-pub async fn connect<T>(
-    io: T,
-    config: Arc<ClientConfig>,
-    settings: Settings,
-) -> Result<Client, Error>
+pub async fn connect<T>(io: T, config: tls::Connector, settings: Settings) -> Result<Client, Error>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // The name is neither sent nor checked: the expected identities are part of the configuration.
     let name = ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into());
-    let mut io = TlsConnector::from(config)
+    let mut io = TlsConnector::from(config.rustls())
         .connect(name, Ahead::new(io))
         .await
         .map_err(|error| Error::Tls(reason(error)))?;

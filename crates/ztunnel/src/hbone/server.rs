@@ -8,7 +8,6 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
 use http::StatusCode;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -48,11 +47,7 @@ pub struct Incoming {
 ///
 /// # Errors
 /// [`Error::Tls`], [`Error::Identity`] or [`Error::Handshake`]; [`Error::TlsTimedOut`] after 10 s.
-pub async fn accept<T>(
-    io: T,
-    config: Arc<ServerConfig>,
-    settings: Settings,
-) -> Result<Server<T>, Error>
+pub async fn accept<T>(io: T, config: tls::Acceptor, settings: Settings) -> Result<Server<T>, Error>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -61,11 +56,11 @@ where
         .map_err(|_| Error::TlsTimedOut)?
 }
 
-async fn shake<T>(io: T, config: Arc<ServerConfig>, settings: Settings) -> Result<Server<T>, Error>
+async fn shake<T>(io: T, config: tls::Acceptor, settings: Settings) -> Result<Server<T>, Error>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut io = TlsAcceptor::from(config)
+    let mut io = TlsAcceptor::from(config.rustls())
         .accept(Ahead::new(io))
         .await
         .map_err(|error| Error::Tls(reason(error)))?;

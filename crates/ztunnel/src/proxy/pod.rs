@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -75,7 +74,7 @@ pub(super) struct Pod {
 /// The configuration made of the certificate in use.
 struct Accepting {
     certificate: Arc<WorkloadCertificate>,
-    config: Arc<ServerConfig>,
+    config: tls::Acceptor,
 }
 
 /// Serves a pod until `drain`, a child of `process`, ends. Returns its list of connections at once; the tasks run on the
@@ -178,7 +177,7 @@ impl Pod {
     ///
     /// # Errors
     /// [`Error::Certificate`] with the reason.
-    pub(super) async fn accepting(&self, identity: &Identity) -> Result<Arc<ServerConfig>, Error> {
+    pub(super) async fn accepting(&self, identity: &Identity) -> Result<tls::Acceptor, Error> {
         let certificate = self.certificate(identity).await?;
         let mut cached = self
             .accepting
@@ -188,7 +187,7 @@ impl Pod {
             && Arc::ptr_eq(&cached.certificate, &certificate)
             && certificate.is_valid(SystemTime::now())
         {
-            return Ok(Arc::clone(&cached.config));
+            return Ok(cached.config.clone());
         }
         let config = tls::server_config(&certificate).map_err(|source| Error::Certificate {
             identity: identity.clone(),
@@ -196,7 +195,7 @@ impl Pod {
         })?;
         *cached = Some(Accepting {
             certificate,
-            config: Arc::clone(&config),
+            config: config.clone(),
         });
         Ok(config)
     }

@@ -1,6 +1,6 @@
 //! TLS between workloads: certificates, configurations, verification of SPIFFE identities.
 //!
-//! Layer 5. Builds `rustls` configurations; opens no sockets. TLS 1.3 only, ALPN `h2`, no server name, no resumption,
+//! Layer 5. Builds configurations that the tunnel engine alone opens; opens no sockets. TLS 1.3 only, ALPN `h2`, no server name, no resumption,
 //! no early data, so that every connection proves both identities.
 
 mod certificate;
@@ -82,11 +82,33 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
+/// How a workload takes connections: its certificate, and whom it believes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Acceptor(Arc<ServerConfig>);
+
+/// How a workload makes connections: its certificate, and whom it expects. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Connector(Arc<ClientConfig>);
+
+impl Acceptor {
+    /// For the handshake of the tunnel engine, and for nobody else.
+    pub(crate) fn rustls(self) -> Arc<ServerConfig> {
+        self.0
+    }
+}
+
+impl Connector {
+    /// For the handshake of the tunnel engine, and for nobody else.
+    pub(crate) fn rustls(self) -> Arc<ClientConfig> {
+        self.0
+    }
+}
+
 /// Accepts tunnels for the workload of this certificate, from any identity of the same trust domain.
 ///
 /// # Errors
 /// [`Error::Config`] when the key does not fit the certificate or a root is unusable.
-pub fn server_config(certificate: &WorkloadCertificate) -> Result<Arc<ServerConfig>, Error> {
+pub fn server_config(certificate: &WorkloadCertificate) -> Result<Acceptor, Error> {
     let verifier = verify::Clients::new(certificate)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -96,7 +118,7 @@ pub fn server_config(certificate: &WorkloadCertificate) -> Result<Arc<ServerConf
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    Ok(Arc::new(config))
+    Ok(Acceptor(Arc::new(config)))
 }
 
 /// Opens tunnels as the workload of this certificate, to a peer that must prove one of the `expected` identities.
@@ -106,7 +128,7 @@ pub fn server_config(certificate: &WorkloadCertificate) -> Result<Arc<ServerConf
 pub fn client_config(
     certificate: &WorkloadCertificate,
     expected: &[Identity],
-) -> Result<Arc<ClientConfig>, Error> {
+) -> Result<Connector, Error> {
     let verifier = verify::Servers::new(certificate, expected);
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -117,7 +139,7 @@ pub fn client_config(
     config.resumption = rustls::client::Resumption::disabled();
     config.enable_sni = false;
     config.enable_early_data = false;
-    Ok(Arc::new(config))
+    Ok(Connector(Arc::new(config)))
 }
 
 #[cfg(test)]

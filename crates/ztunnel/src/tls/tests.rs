@@ -91,8 +91,9 @@ fn handshake(
     expected: &[Identity],
 ) -> Result<(ClientConnection, ServerConnection), rustls::Error> {
     let name = ServerName::try_from("10.0.0.9").unwrap();
-    let mut client = ClientConnection::new(client_config(client, expected).unwrap(), name).unwrap();
-    let mut server = ServerConnection::new(server_config(server).unwrap()).unwrap();
+    let mut client =
+        ClientConnection::new(client_config(client, expected).unwrap().rustls(), name).unwrap();
+    let mut server = ServerConnection::new(server_config(server).unwrap().rustls()).unwrap();
     while client.is_handshaking() || server.is_handshaking() {
         let mut bytes = Vec::new();
         client.write_tls(&mut bytes).unwrap();
@@ -253,7 +254,7 @@ fn a_plain_tls_client_without_certificate_is_refused() {
         .with_no_client_auth();
     let name = ServerName::try_from("x.example").unwrap();
     let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
-    let mut server = ServerConnection::new(server).unwrap();
+    let mut server = ServerConnection::new(server.rustls()).unwrap();
     let mut bytes = Vec::new();
     client.write_tls(&mut bytes).unwrap();
     server.read_tls(&mut bytes.as_slice()).unwrap();

@@ -30,7 +30,7 @@ impl Loopback {
         let config = tls::server_config(&certificate(&authority, &identity("cart"))).unwrap();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let config = Arc::clone(&config);
+                let config = config.clone();
                 tokio::spawn(async move {
                     echo(accept(stream, config, settings).await.unwrap())
                         .await
@@ -65,7 +65,7 @@ impl Loopback {
         .unwrap();
         let (address, made) = (self.address, Arc::clone(&self.made));
         move || {
-            let (config, made) = (Arc::clone(&config), Arc::clone(&made));
+            let (config, made) = (config.clone(), Arc::clone(&made));
             Box::pin(async move {
                 made.fetch_add(1, Ordering::Relaxed);
                 let stream = TcpStream::connect(address)
@@ -209,7 +209,7 @@ async fn a_peer_that_went_away_is_replaced_without_an_error() {
     // Serves one stream per tunnel, then drops the connection without a word.
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let mut server = accept(stream, Arc::clone(&config), Settings::default())
+            let mut server = accept(stream, config.clone(), Settings::default())
                 .await
                 .unwrap();
             tokio::spawn(async move {
