@@ -10,7 +10,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|texts: &str| {
     // The texts of the answer, parted by the record separator.
     let answer: Vec<String> = texts.split('\u{1e}').map(str::to_owned).collect();
-    let identity: Identity = "spiffe://cluster.local/ns/shop/sa/web".parse().expect("an identity");
+    let identity: Identity = "spiffe://cluster.local/ns/shop/sa/web"
+        .parse()
+        .expect("an identity");
     let key = PrivateKey::from_pkcs8(Vec::new());
     match WorkloadCertificate::from_pem(&identity, &answer, key) {
         Ok(certificate) => {

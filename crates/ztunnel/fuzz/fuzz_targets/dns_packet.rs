@@ -11,12 +11,25 @@ fuzz_target!(|packet: &[u8]| {
     let store = Store::default();
     let hosts = ["web.shop.svc.cluster.local", "*.example.com"];
     store.apply(hosts.map(service).into());
-    let client = Client { namespace: "shop", network: "", domain: "cluster.local" };
+    let client = Client {
+        namespace: "shop",
+        network: "",
+        domain: "cluster.local",
+    };
     for transport in [Transport::Udp, Transport::Tcp] {
-        if let Verdict::Answer(reply) = decide(packet, transport, &store.snapshot(), &client, 1).verdict {
+        if let Verdict::Answer(reply) =
+            decide(packet, transport, &store.snapshot(), &client, 1).verdict
+        {
             assert_eq!(reply[..2], packet[..2]);
             assert_ne!(reply[2] & 0x80, 0);
-            assert!(reply.len() <= if transport == Transport::Udp { 1232 } else { 65_535 });
+            assert!(
+                reply.len()
+                    <= if transport == Transport::Udp {
+                        1232
+                    } else {
+                        65_535
+                    }
+            );
         }
     }
     if let Some(failure) = server_failure(packet) {
@@ -26,7 +39,10 @@ fuzz_target!(|packet: &[u8]| {
 });
 
 fn service(hostname: &str) -> Update {
-    let addresses = vec![NetworkAddress { address: vec![10, 0, 0, 1], ..NetworkAddress::default() }];
+    let addresses = vec![NetworkAddress {
+        address: vec![10, 0, 0, 1],
+        ..NetworkAddress::default()
+    }];
     let service = Service {
         name: "web".into(),
         namespace: "shop".into(),
@@ -34,5 +50,7 @@ fn service(hostname: &str) -> Update {
         addresses,
         ..Service::default()
     };
-    Update::address(Address { r#type: Some(address::Type::Service(service)) })
+    Update::address(Address {
+        r#type: Some(address::Type::Service(service)),
+    })
 }

@@ -7,8 +7,14 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|text: &str| {
     if let Ok(identity) = text.parse::<Identity>() {
         assert_eq!(identity.as_str(), text);
-        let (domain, namespace, account) =
-            (identity.trust_domain(), identity.namespace(), identity.service_account());
-        assert_eq!(Identity::new(domain, namespace, account).as_ref(), Ok(&identity));
+        let (domain, namespace, account) = (
+            identity.trust_domain(),
+            identity.namespace(),
+            identity.service_account(),
+        );
+        assert_eq!(
+            Identity::new(domain, namespace, account).as_ref(),
+            Ok(&identity)
+        );
     }
 });

@@ -9,10 +9,19 @@ use prost::Message;
 
 fuzz_target!(|resources: (Vec<Vec<u8>>, Vec<Vec<u8>>)| {
     let (addresses, policies) = resources;
-    let addresses = addresses.iter().filter_map(|bytes| Address::decode(bytes.as_slice()).ok());
-    let policies = policies.iter().filter_map(|bytes| Authorization::decode(bytes.as_slice()).ok());
+    let addresses = addresses
+        .iter()
+        .filter_map(|bytes| Address::decode(bytes.as_slice()).ok());
+    let policies = policies
+        .iter()
+        .filter_map(|bytes| Authorization::decode(bytes.as_slice()).ok());
     let store = Store::default();
-    store.apply(addresses.map(Update::address).chain(policies.map(Update::authorization)).collect());
+    store.apply(
+        addresses
+            .map(Update::address)
+            .chain(policies.map(Update::authorization))
+            .collect(),
+    );
     let full = store.snapshot();
     for workload in full.workloads() {
         full.policies_for(workload);
