@@ -31,6 +31,7 @@ pub async fn counts(signals: &dyn Signals, pod: &str) -> Result<Evidence, String
         good: true,
         text,
         counted,
+        ..Evidence::default()
     })
 }
 
