@@ -108,7 +108,7 @@ fn rule(
 
 /// How a node's connections compare with its baseline.
 pub(super) struct Compared {
-    /// What was seen, with the numbers; empty before anything was.
+    /// What was seen, with the numbers.
     pub text: String,
     /// It has to be looked at once more before the node is done.
     pub is_open: bool,
@@ -177,7 +177,7 @@ impl Judge<'_, '_> {
             return None;
         }
         let mut compared = Compared {
-            text: String::new(),
+            text: "they have not been counted yet".to_owned(),
             is_open: true,
             failed: None,
         };

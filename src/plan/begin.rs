@@ -70,14 +70,12 @@ impl<'a> Tour<'a> {
             };
             let mark = if agent_is_next {
                 Mark {
-                    label: None,
                     taint: Some(true),
                     ..Mark::default()
                 }
             } else {
                 Mark {
                     label: Some(way.label(Place::Middle)),
-                    taint: None,
                     ..Mark::default()
                 }
             };

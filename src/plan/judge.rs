@@ -311,14 +311,12 @@ impl<'a> Judge<'a, '_> {
         let Some(probed) = self.probed(passage, survivor, plan) else {
             return;
         };
-        let seen = compared.as_ref().map_or("", |one| &one.text);
+        let seen = compared.as_ref().map(|one| format!("; {}", one.text));
+        let seen = seen.unwrap_or_default();
         if let Some(until) = until.filter(|until| self.way.is_forward && *until > self.now) {
             plan.again_by(until);
             passage.stage = Stage::Soaking;
-            passage.told = format!("it is watched until {until:.0}");
-            if !seen.is_empty() {
-                passage.told = format!("{}: {seen}", passage.told);
-            }
+            passage.told = format!("it is watched until {until:.0}{seen}");
             passage.failed = overdue(survivor, Gate::Soak, self.timeout, plan, self.now);
             if let (Some(probes), Some(question)) = (self.probes, probed) {
                 probes.watch(question, plan, self.now);
@@ -327,7 +325,7 @@ impl<'a> Judge<'a, '_> {
         }
         if compared.as_ref().is_some_and(|one| one.is_open) {
             passage.stage = Stage::Soaking;
-            passage.told = format!("its connections are looked at once more: {seen}");
+            passage.told = format!("its connections are looked at once more{seen}");
             return;
         }
         passage.stage = Stage::Done;

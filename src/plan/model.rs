@@ -7,6 +7,7 @@ mod gateways;
 mod look;
 mod mesh;
 mod nodes;
+mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

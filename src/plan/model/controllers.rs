@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Model, Object, is_agent, is_proxy, is_puller};
-use crate::facts::{Connections, Live, Node, ObjectKey, Pod, Question};
+use crate::facts::{Live, Node, ObjectKey, Pod};
 use crate::names;
 
 impl Model {
@@ -31,32 +31,6 @@ impl Model {
             6 => self.end_one(),
             _ => self.workload(choice),
         }
-    }
-
-    /// Users' connections of a step: through the proxy that has the newest connection to the agent, while it is ready.
-    fn connect(&mut self) {
-        let Some(counted) = &mut self.counted else {
-            return;
-        };
-        let proxies = self.facts.pods.values().filter(|pod| pod.ready);
-        for pod in proxies.filter(|pod| self.mesh.newest(&pod.node) == Some(pod.name.as_str())) {
-            let before = counted.entry(pod.uid.clone()).or_default();
-            let tried = before.tried() + self.busy;
-            let revision = pod.labels.get(names::REVISION_LABEL);
-            let fails = revision.is_some_and(|one| self.failing.contains(one));
-            let failed = before.failed() + if fails { self.busy / 10 } else { 0 };
-            *before = Connections::new(tried, failed);
-        }
-    }
-
-    /// What the proxy that is asked has counted.
-    pub(super) fn counts(&self, question: &Question) -> Option<Connections> {
-        let Question::Counts { pod, .. } = question else {
-            return None;
-        };
-        let pod = self.facts.pods.get(pod)?;
-        let counted = self.counted.as_ref()?.get(&pod.uid);
-        Some(counted.copied().unwrap_or_default())
     }
 
     fn establish(&mut self) {

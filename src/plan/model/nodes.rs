@@ -34,16 +34,6 @@ impl Model {
         self.facts.nodes.insert(name.to_owned(), Arc::new(node));
     }
 
-    pub fn annotate(&mut self, name: &str, key: &str, value: Option<&str>) {
-        let mut node = self.facts.nodes[name].as_ref().clone();
-        match value {
-            Some(value) => node.annotations.insert(key.to_owned(), value.to_owned()),
-            None => node.annotations.remove(key),
-        };
-        node.resource_version = self.next();
-        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
-    }
-
     /// Every pod of a node ends at once, and is made anew.
     pub fn reboot(&mut self, name: &str) {
         self.facts.pods.retain(|_, pod| pod.node != name);

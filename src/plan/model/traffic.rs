@@ -1,0 +1,45 @@
+//! Users' connections, what proxies count of them, and what is kept of that on nodes.
+
+use std::sync::Arc;
+
+use super::Model;
+use crate::facts::{Connections, Question};
+use crate::names;
+
+impl Model {
+    /// Users' connections of a step: through the proxy that has the newest connection to the agent, while it is ready.
+    pub(super) fn connect(&mut self) {
+        let Some(counted) = &mut self.counted else {
+            return;
+        };
+        let proxies = self.facts.pods.values().filter(|pod| pod.ready);
+        for pod in proxies.filter(|pod| self.mesh.newest(&pod.node) == Some(pod.name.as_str())) {
+            let before = counted.entry(pod.uid.clone()).or_default();
+            let tried = before.tried() + self.busy;
+            let revision = pod.labels.get(names::REVISION_LABEL);
+            let fails = revision.is_some_and(|one| self.failing.contains(one));
+            let failed = before.failed() + if fails { self.busy / 10 } else { 0 };
+            *before = Connections::new(tried, failed);
+        }
+    }
+
+    /// What the proxy that is asked has counted.
+    pub(super) fn counts(&self, question: &Question) -> Option<Connections> {
+        let Question::Counts { pod, .. } = question else {
+            return None;
+        };
+        let pod = self.facts.pods.get(pod)?;
+        let counted = self.counted.as_ref()?.get(&pod.uid);
+        Some(counted.copied().unwrap_or_default())
+    }
+
+    pub fn annotate(&mut self, name: &str, key: &str, value: Option<&str>) {
+        let mut node = self.facts.nodes[name].as_ref().clone();
+        match value {
+            Some(value) => node.annotations.insert(key.to_owned(), value.to_owned()),
+            None => node.annotations.remove(key),
+        };
+        node.resource_version = self.next();
+        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
+    }
+}
