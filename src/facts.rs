@@ -5,6 +5,7 @@
 
 mod connections;
 mod credentials;
+mod gaps;
 mod gateway;
 mod membership;
 mod signal;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 pub use connections::Connections;
 pub use credentials::{CREDENTIALS_KEY, CREDENTIALS_TYPE, Credentials, merged};
+pub use gaps::Gaps;
 pub use gateway::{GatewayFact, GatewayPod};
 pub use membership::{
     GRACE, Membership, Mode, NamespaceFact, PodMeta, Replicas, membership, replicas,
@@ -120,6 +122,8 @@ pub struct Node {
     pub annotations: BTreeMap<String, String>,
     /// Key, value and effect of each taint.
     pub taints: Vec<(String, String, String)>,
+    /// When this program changed its label or its taints last.
+    pub marked: Option<Timestamp>,
     /// Condition Ready is True.
     pub ready: bool,
     /// Cordoned.
@@ -138,6 +142,15 @@ pub struct Node {
     pub provider_id: String,
     /// Ranges of pod addresses.
     pub pod_cidrs: Vec<String>,
+}
+
+impl Node {
+    /// It carries our taint.
+    pub fn is_moving(&self) -> bool {
+        self.taints
+            .iter()
+            .any(|(key, ..)| key == names::MOVING_TAINT)
+    }
 }
 
 /// A pod of the data plane's namespace.
@@ -289,6 +302,8 @@ pub struct Facts {
     pub nodes: BTreeMap<String, Arc<Node>>,
     /// Pods of the data plane's namespace by name.
     pub pods: BTreeMap<String, Arc<Pod>>,
+    /// Pods that a marked node asks for and that are not there.
+    pub gaps: Gaps,
     /// Pods of the operator's own probe by name.
     pub probes: BTreeMap<String, Arc<Pod>>,
     /// Pods of the probe that the API server does not take, by name, and why.

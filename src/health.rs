@@ -3,6 +3,7 @@
 //! "Updated" of a node component is judged by the template hash of its pods, never by a `DaemonSet`'s status: an edited
 //! affinity leaves pods of strategy `OnDelete` alone but resets `updatedNumberScheduled`.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::facts::{Live, Pod};
@@ -49,6 +50,20 @@ impl Deployment {
                 && self.available > 0
                 && self.available.saturating_add(lost) >= self.desired)
     }
+}
+
+/// Since when the API server takes no pod of a Deployment, and its words.
+pub fn refused(live: &Live) -> Option<(Option<Timestamp>, &str)> {
+    let condition = live
+        .body
+        .pointer("/status/conditions")?
+        .as_array()?
+        .iter()
+        .find(|one| one["type"] == "ReplicaFailure" && one["status"] == "True")?;
+    let since = condition["lastTransitionTime"]
+        .as_str()
+        .and_then(|time| time.parse().ok());
+    Some((since, condition["message"].as_str().unwrap_or_default()))
 }
 
 /// The controller of this object has seen its newest spec.
@@ -134,6 +149,19 @@ mod tests {
         assert!(!of(1, 2, 0), "it starts, on a node that answers");
         assert!(!of(0, 2, 2), "nobody serves");
         assert!(!of(1, 1, 1), "an old replica");
+    }
+
+    #[test]
+    fn a_deployment_tells_that_its_pods_are_not_taken_and_since_when() {
+        let with = |conditions: Value| live(1, json!({"status": {"conditions": conditions}}));
+        let failure = |status: &str| json!({"type": "ReplicaFailure", "status": status, "lastTransitionTime": "2026-11-21T11:00:00Z", "message": "exceeded quota"});
+        let available = json!({"type": "Available", "status": "True"});
+        let found = with(json!([available, failure("True")]));
+        let since = "2026-11-21T11:00:00Z".parse().ok();
+        assert_eq!(refused(&found), Some((since, "exceeded quota")));
+        assert_eq!(refused(&with(json!([available, failure("False")]))), None);
+        assert_eq!(refused(&with(json!([]))), None);
+        assert_eq!(refused(&Live::default()), None);
     }
 
     #[test]

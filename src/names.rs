@@ -52,6 +52,16 @@ pub fn moving(revision: &str) -> String {
     format!("{revision}{MOVING_SUFFIX}")
 }
 
+/// The revision in a value of [`NODE_ZTUNNEL_LABEL`].
+pub fn revision_of(label: &str) -> &str {
+    label.strip_suffix(MOVING_SUFFIX).unwrap_or(label)
+}
+
+/// Name of the `DaemonSet` with the proxies of a revision.
+pub fn proxies(revision: &str) -> String {
+    format!("{ZTUNNEL}-{revision}")
+}
+
 /// Node annotation: what the proxy that has just left the node had counted, as JSON. It comes and goes with the value of
 /// [`NODE_ZTUNNEL_LABEL`] that leaves the arriving proxy alone.
 pub const BASELINE_ANNOTATION: &str = "applink.dev/baseline";
@@ -64,6 +74,9 @@ pub const CANARY_ANNOTATION: &str = "applink.dev/canary";
 
 /// Taint (`NoSchedule`) on a node while its network agent is being replaced.
 pub const MOVING_TAINT: &str = "applink.dev/moving";
+
+/// The label with which a namespace refuses pods. The name is Kubernetes'.
+pub const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
 
 /// Annotation on a member: present = paused.
 pub const PAUSED_ANNOTATION: &str = "applink.dev/paused";

@@ -29,7 +29,7 @@ const GROUP: i64 = 1337;
 /// Name of the DaemonSet of a revision.
 #[must_use]
 pub fn daemon_set_name(revision: &Revision) -> String {
-    format!("{}-{revision}", names::ZTUNNEL)
+    names::proxies(revision.as_str())
 }
 
 /// Objects of this step, in order: the account before the pods that name it.

@@ -21,7 +21,7 @@ use super::world::World;
 use super::{gauge, survey};
 use crate::api::v1alpha1::MeshMember;
 use crate::catalogue::Catalogue;
-use crate::facts::{Accepted, Facts, Membership, ObjectKey, membership};
+use crate::facts::{Accepted, Facts, Gaps, Membership, ObjectKey, membership};
 use crate::leave;
 use crate::metrics::{Gauges, Metrics};
 use crate::plan::Bundle;
@@ -46,6 +46,8 @@ pub struct Operator {
     pub leaving: BTreeMap<String, leave::Progress>,
     /// Nodes that lack a pod, and since when.
     pub absences: survey::Absences,
+    /// Pods that marked nodes ask for and that are not there, and since when.
+    gaps: Gaps,
     /// What the operator may not do.
     pub rights: Rights,
     /// Pods of the probe that the API server did not take: when, and why.
@@ -92,6 +94,7 @@ impl Operator {
             targets: BTreeMap::new(),
             leaving: BTreeMap::new(),
             absences: survey::Absences::default(),
+            gaps: Gaps::default(),
             rights: Rights::default(),
             refused: BTreeMap::new(),
             unproved: BTreeSet::new(),
@@ -106,6 +109,8 @@ impl Operator {
         self.world.follow_gateways(&self.client, &mut self.tasks);
         let mut facts = self.world.facts();
         self.recall_refused(&mut facts, now);
+        self.gaps = self.gaps.seen(&facts, now);
+        facts.gaps = self.gaps.clone();
         let members: Vec<MeshMember> = self
             .world
             .members

@@ -88,7 +88,12 @@ pub fn node(object: K8sNode) -> Option<(String, Node)> {
         .into_iter()
         .map(|taint| (taint.key, taint.value.unwrap_or_default(), taint.effect))
         .collect();
+    let marked = (meta.managed_fields.iter().flatten())
+        .filter(|entry| entry.manager.as_deref() == Some(names::FIELD_MANAGER))
+        .filter_map(|entry| Some(entry.time.as_ref()?.0))
+        .max();
     let node = Node {
+        marked,
         uid: meta.uid.unwrap_or_default(),
         resource_version: meta.resource_version.unwrap_or_default(),
         labels: meta.labels.unwrap_or_default(),
@@ -254,6 +259,24 @@ mod tests {
 
     fn of(body: Value) -> Pod {
         pod(serde_json::from_value(body).unwrap()).unwrap().1
+    }
+
+    #[test]
+    fn a_node_tells_when_this_program_has_marked_it_last() {
+        let entry = |manager: &str, time: &str| json!({"manager": manager, "operation": "Update", "apiVersion": "v1", "time": time, "fieldsType": "FieldsV1", "fieldsV1": {}});
+        let seen = |entries: Value| {
+            let object = json!({"metadata": {"name": "a", "managedFields": entries}});
+            let node = node(serde_json::from_value(object).unwrap()).unwrap().1;
+            node.marked.map(|time| time.to_string())
+        };
+        let others = entry("kubelet", "2026-11-21T12:00:00Z");
+        let own = entry(names::FIELD_MANAGER, "2026-11-21T11:00:00Z");
+        assert_eq!(
+            seen(json!([others, own])).as_deref(),
+            Some("2026-11-21T11:00:00Z")
+        );
+        assert_eq!(seen(json!([others])), None);
+        assert_eq!(seen(json!([])), None);
     }
 
     #[test]

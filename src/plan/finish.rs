@@ -1,9 +1,8 @@
 //! The point of no return: the arriving revision becomes the one for all, the settled one goes.
 
-use jiff::SignedDuration;
-
 use super::act::{Act, Plan};
 use super::fleet::Proxies;
+use super::gate::is_stale;
 use super::passage::{Flight, Passage};
 use super::planes;
 use super::rollout::Tour;
@@ -13,34 +12,29 @@ use crate::facts::Question;
 use crate::names;
 use crate::status::Wait;
 
-/// How old the proof of a node may be at the point of no return.
-const FRESH: SignedDuration = SignedDuration::from_mins(2);
 /// How many nodes are asked at a time.
 const AT_ONCE: usize = 32;
 
 impl Tour<'_> {
-    /// Every node has shown a moment ago that it serves: `None`, or which is asked again. One that does not any longer is
-    /// on its way again.
+    /// Every node has shown a moment ago that it serves, and the control plane that it signs: `None`, or what is asked
+    /// again. A node that does not any longer is on its way again.
     fn verify(&self, passages: &[Passage<'_>], plan: &mut Plan) -> Option<Wait> {
-        let is_old = |question: &&Question| {
-            self.facts
-                .answers
-                .get(question)
-                .is_none_or(|answer| self.now.duration_since(answer.at) >= FRESH)
-        };
+        let istiods = planes::stale(self.facts, self.target, self.now);
         let old: Vec<&Question> = passages
             .iter()
             .filter_map(|one| one.proof.as_ref())
-            .filter(is_old)
+            .filter(|question| is_stale(self.facts, question, self.now))
             .collect();
-        let first = old.first()?;
-        let wait = Wait {
-            reason: Reason::Verify,
-            object: format!("Node {}", first.node().unwrap_or_default()),
-            message: format!("{} nodes are read once more", old.len()),
+        let wait = match old.first() {
+            Some(first) => Wait {
+                reason: Reason::Verify,
+                object: format!("Node {}", first.node().unwrap_or_default()),
+                message: format!("{} nodes are read once more", old.len()),
+            },
+            None => planes::asked_again(istiods.first()?),
         };
-        let asked = old.into_iter().take(AT_ONCE).cloned().map(Act::Ask);
-        plan.acts.extend(asked);
+        let asked = old.into_iter().take(AT_ONCE).cloned();
+        plan.acts.extend(asked.chain(istiods).map(Act::Ask));
         Some(wait)
     }
 

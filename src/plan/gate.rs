@@ -5,10 +5,17 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use super::act::Plan;
-use crate::facts::{Facts, Pod, Question};
+use crate::facts::{Facts, Node, Pod, Question};
+use crate::names;
 
 /// Restarts of a new pod after which it is not waited for any longer.
 const MOST_RESTARTS: i32 = 3;
+
+/// How old what was proved may be at the point of no return.
+const FRESH: SignedDuration = SignedDuration::from_mins(2);
+
+/// How long a pod may be missing because another one is made in its place.
+const REPLACED: SignedDuration = SignedDuration::from_mins(1);
 
 /// What the kubelet calls a container that ended again and again.
 const CRASHES: &str = "CrashLoopBackOff";
@@ -115,6 +122,14 @@ pub(super) fn prove(
     (proof, answer.text().to_owned())
 }
 
+/// What was asked too long ago for the point of no return, if it was asked at all.
+pub(super) fn is_stale(facts: &Facts, question: &Question, now: Timestamp) -> bool {
+    facts
+        .answers
+        .get(question)
+        .is_none_or(|answer| now.duration_since(answer.at) >= FRESH)
+}
+
 /// Why a pod that nobody stands in for has failed: the kubelet has given up starting it again at once.
 pub(super) fn crashed(pod: &Pod, gate: Gate) -> Option<Failed> {
     let trouble = pod.trouble.as_ref()?;
@@ -127,6 +142,59 @@ pub(super) fn crashed(pod: &Pod, gate: Gate) -> Option<Failed> {
             pod.restarts, trouble.reason, trouble.message
         ),
     })
+}
+
+/// Why a pod has failed that the controller should have made by now: the gate's clock runs from when the node was marked, as
+/// the node itself tells. Where it does not, from when this process saw first that the pod is missing.
+pub(super) fn unmade(
+    facts: &Facts,
+    node: &Node,
+    daemon_set: &str,
+    (gate, timeout): (Gate, SignedDuration),
+    plan: &mut Plan,
+    now: Timestamp,
+) -> Option<Failed> {
+    let gap = facts.gaps.since(&node.name, daemon_set)?;
+    let since = node.marked.unwrap_or(gap);
+    // One that is replaced is missing for a moment.
+    let due = since.checked_add(timeout).ok()?;
+    let due = due.max(gap.checked_add(REPLACED).ok()?);
+    if due > now {
+        plan.again_by(due);
+        return None;
+    }
+    Some(Failed {
+        gate,
+        node: node.name.clone(),
+        pod: String::new(),
+        message: format!(
+            "DaemonSet {daemon_set} has made no pod there for {} s: {}",
+            now.duration_since(since).as_secs(),
+            refusal(facts, daemon_set)
+        ),
+    })
+}
+
+/// What is known to refuse pods of the data plane, or where it is told.
+fn refusal(facts: &Facts, daemon_set: &str) -> String {
+    let namespace = names::SYSTEM_NAMESPACE;
+    if let Some(quota) = facts.quotas.iter().find(|quota| quota.used >= quota.hard) {
+        return format!(
+            "ResourceQuota {namespace}/{} allows {} pods and counts {}: raise it or delete it",
+            quota.name, quota.hard, quota.used
+        );
+    }
+    let level = (facts.namespaces.get(namespace))
+        .and_then(|labels| labels.labels.get(names::POD_SECURITY_LABEL))
+        .filter(|level| *level != "privileged");
+    match level {
+        Some(level) => {
+            format!("Namespace {namespace} has the Pod Security level {level}, which refuses it")
+        }
+        None => {
+            format!("its Events tell why: kubectl -n {namespace} describe daemonset {daemon_set}")
+        }
+    }
 }
 
 /// Why a pod that should run by now has failed; the plan looks again when its time is up.

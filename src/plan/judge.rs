@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::act::Plan;
-use super::gate::{Failed, Gate, Proof, crashed, overdue, prove};
+use super::gate::{Failed, Gate, Proof, crashed, overdue, prove, unmade};
 use super::passage::{Flight, Mark, Passage, Pods, Stage};
 use super::probe::{Probes, Standing, Verdict};
 use super::target::NodeRules;
@@ -158,9 +158,10 @@ impl<'a> Judge<'a, '_> {
     fn agent_is_awaited(&self, passage: &mut Passage<'a>, here: &Here<'a>, plan: &mut Plan) {
         passage.stage = Stage::Agent;
         "its network agent is not ready".clone_into(&mut passage.told);
-        passage.failed = here
-            .new_agent
-            .and_then(|pod| overdue(pod, Gate::Agent, self.timeout, plan, self.now));
+        passage.failed = match here.new_agent {
+            Some(pod) => overdue(pod, Gate::Agent, self.timeout, plan, self.now),
+            None => self.unmade(passage, names::CNI_DAEMON_SET, Gate::Agent, plan),
+        };
     }
 
     /// Both proxies: the survivor starts, the leaver stands down, the survivor takes a new connection and shows that it
@@ -238,9 +239,22 @@ impl<'a> Judge<'a, '_> {
     fn proxy_is_awaited(&self, passage: &mut Passage<'a>, here: &Here<'a>, plan: &mut Plan) {
         passage.stage = Stage::Proxy;
         "its proxy is not ready".clone_into(&mut passage.told);
-        passage.failed = here
-            .survivor
-            .and_then(|pod| overdue(pod, Gate::Proxy, self.timeout, plan, self.now));
+        let daemon_set = names::proxies(&self.way.survivor);
+        passage.failed = match here.survivor {
+            Some(pod) => overdue(pod, Gate::Proxy, self.timeout, plan, self.now),
+            None => self.unmade(passage, &daemon_set, Gate::Proxy, plan),
+        };
+    }
+
+    fn unmade(
+        &self,
+        passage: &Passage<'a>,
+        daemon_set: &str,
+        gate: Gate,
+        plan: &mut Plan,
+    ) -> Option<Failed> {
+        let gate = (gate, self.timeout);
+        unmade(self.facts, passage.node, daemon_set, gate, plan, self.now)
     }
 
     /// The leaver ends, the survivor shows again that it serves every pod. Back, and to an older release, the agent goes

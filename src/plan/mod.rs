@@ -92,7 +92,7 @@ pub fn plan(
     if let Some(wait) = definitions::plan(facts, bundle, &mut plan) {
         return plan.waiting(Step::Crds, wait);
     }
-    if let Some(wait) = planes::gate(facts, target, None, &mut plan, now) {
+    if let Some(wait) = planes::gate(facts, target, &mut plan, now) {
         return plan.waiting(Step::ControlPlane, wait);
     }
     apply(facts, &target.policy, &mut plan);

@@ -60,6 +60,8 @@ pub struct Model {
     pub counted: Option<BTreeMap<String, Connections>>,
     /// Nodes on which a pod of the probe does not start, and what keeps it; nothing known where it is empty.
     pub unprobed: BTreeMap<String, Option<Trouble>>,
+    /// `DaemonSets` and Deployments of which no pod can be made.
+    pub refused: BTreeSet<String>,
     /// Nodes that pull no image.
     pub stuck: BTreeSet<String>,
     /// Nodes without room.
@@ -97,6 +99,7 @@ impl Model {
             failing: BTreeSet::new(),
             counted: Some(BTreeMap::new()),
             unprobed: BTreeMap::new(),
+            refused: BTreeSet::new(),
             stuck: BTreeSet::new(),
             gateways: Gateways::default(),
             counter: 0,
@@ -157,6 +160,7 @@ impl Model {
 
     /// Plans, and carries out the first `most` acts: then the operator is killed.
     pub fn operate(&mut self, targets: &Targets, phase: Phase, most: usize) -> Plan {
+        self.facts.gaps = self.facts.gaps.seen(&self.facts, self.now);
         let mut plan = plan(
             &self.facts,
             targets,
@@ -186,8 +190,7 @@ impl Model {
             .filter(|node| node.ready && !self.lost.contains(&node.name))
             .filter(|node| {
                 let label = node.labels.get(names::NODE_ZTUNNEL_LABEL);
-                super::passage::is_tainted(node)
-                    || label.is_some_and(|label| label.ends_with(".moving"))
+                node.is_moving() || label.is_some_and(|label| label.ends_with(".moving"))
             })
             .count();
         self.most_in_flight = self.most_in_flight.max(in_flight);
@@ -350,6 +353,7 @@ impl Model {
                 .push((names::MOVING_TAINT.to_owned(), String::new(), effect));
         }
         node.resource_version = version;
+        node.marked = Some(self.now);
         self.facts.nodes.insert(name.to_owned(), Arc::new(node));
         // Answers from before the last change say nothing.
         self.facts

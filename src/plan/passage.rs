@@ -91,7 +91,7 @@ impl<'a> Passage<'a> {
             place,
             stage: Stage::Settled,
             flight: Flight::Waiting,
-            tainted: is_tainted(node),
+            tainted: node.is_moving(),
             mark: None,
             stale: Vec::new(),
             other_agents: Vec::new(),
@@ -129,11 +129,4 @@ pub(super) fn pods(facts: &Facts) -> Pods<'_> {
         pods.entry(pod.node.as_str()).or_default().1.push(pod);
     }
     pods
-}
-
-/// The node carries our taint.
-pub(super) fn is_tainted(node: &Node) -> bool {
-    node.taints
-        .iter()
-        .any(|(key, ..)| key == names::MOVING_TAINT)
 }

@@ -11,11 +11,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::act::{Act, Plan};
 use super::fleet::{Proxies, daemon_sets};
-use super::gate::{Failed, Gate, overdue};
+use super::gate::{Failed, Gate, is_stale, overdue};
 use super::target::{Object, Target};
 use super::targets::Targets;
 use crate::api::conditions::Reason;
-use crate::facts::{Facts, Live, ObjectKey, Pod, Question};
+use crate::facts::{Answer, Facts, Live, ObjectKey, Pod, Question};
 use crate::health::{self, Deployment};
 use crate::names;
 use crate::status::Wait;
@@ -80,7 +80,7 @@ pub(super) fn slug(target: &Target) -> String {
 }
 
 /// The release of a revision: `1-6-0` of `1-6-0-3fa9c1`.
-fn release_of(revision: &str) -> &str {
+pub(super) fn release_of(revision: &str) -> &str {
     revision
         .rsplit_once('-')
         .map_or(revision, |(release, _)| release)
@@ -163,87 +163,118 @@ pub(super) fn strangers<'a>(
         .collect()
 }
 
+/// How far the control plane of a release is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Every replica runs in the template asked for, and one at least serves and signs.
+    Whole,
+    /// One serves and signs; what is waited for of the others.
+    Serves(Wait),
+    /// Nobody does.
+    Lacking(Wait),
+}
+
+/// How long a control plane may take before its release has failed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// How long.
+    pub limit: SignedDuration,
+    /// It was whole before the first node moved. A replica that is made anew since and finds no place is no fault of the
+    /// release, as long as another one serves.
+    pub was_whole: bool,
+}
+
 /// istiod of a release runs in the template asked for, serves, signs, and has spread the root certificate: `None`, or what
-/// is waited for. One that has not come to it within `limit` fails the release.
+/// is waited for.
 pub(super) fn gate(
     facts: &Facts,
     target: &Target,
-    limit: Option<SignedDuration>,
     plan: &mut Plan,
     now: Timestamp,
 ) -> Option<Wait> {
+    match standing(facts, target, None, plan, now) {
+        Standing::Whole => None,
+        Standing::Serves(wait) | Standing::Lacking(wait) => Some(wait),
+    }
+}
+
+/// How far the control plane of a release is. One that takes too long fails the release.
+pub(super) fn standing(
+    facts: &Facts,
+    target: &Target,
+    patience: Option<Patience>,
+    plan: &mut Plan,
+    now: Timestamp,
+) -> Standing {
     let key = ObjectKey::in_system("Deployment", &target.istiod);
     let wait = |message: String| Wait {
         reason: Reason::ControlPlane,
         object: key.to_string(),
         message,
     };
+    let release = slug(target);
+    let signs = signs(facts, &release, plan, now);
+    let short = |wait: Wait| match signs {
+        Ok(()) => Standing::Serves(wait),
+        Err(_) => Standing::Lacking(wait),
+    };
     let pending = plan
         .acts
         .iter()
         .any(|act| matches!(act, Act::Apply(object) if object.key == key));
     let Some(live) = facts.object(&key).filter(|_| !pending) else {
-        return Some(wait("it is being applied".to_owned()));
+        return short(wait("it is being applied".to_owned()));
     };
     let state = Deployment::of(live);
-    let release = slug(target);
     let pods = || istiods_of(facts, &release);
     let is_lost = |pod: &Pod| !facts.answers(pod);
     let lost = pods()
         .filter(|pod| !pod.ready && !pod.deleting && is_lost(pod))
         .count();
     if !state.is_rolled_out_but(lost) {
-        if let Some(limit) = limit {
-            let failed = pods()
-                .filter(|pod| !pod.deleting && !is_lost(pod))
+        if let Some(Patience { limit, was_whole }) = patience {
+            let is_excused = |pod: &Pod| was_whole && signs.is_ok() && pod.node.is_empty();
+            plan.failed = pods()
+                .filter(|pod| !pod.deleting && !is_lost(pod) && !is_excused(pod))
                 .find_map(|pod| overdue(pod, Gate::ControlPlane, limit, plan, now));
-            plan.failed = failed;
+            if plan.failed.is_none() && !(was_whole && signs.is_ok()) {
+                plan.failed = refused(live, limit, plan, now);
+            }
         }
         if let Some((pod, text)) = health::trouble(pods()) {
-            if limit.is_some() {
-                return Some(wait(format!("{}: {text}", pod.name)));
+            if patience.is_some() {
+                return short(wait(format!("{}: {text}", pod.name)));
             }
-            return Some(super::trouble(pod, text, Reason::ControlPlane));
+            return short(super::trouble(pod, text, Reason::ControlPlane));
         }
-        return Some(wait(format!(
+        if let Some((_, why)) = health::refused(live) {
+            return short(wait(format!("a replica cannot be made: {why}")));
+        }
+        return short(wait(format!(
             "{} of {} replicas are of the newest template, {} are available, {lost} are on nodes that do not answer",
             state.updated, state.desired, state.available
         )));
     }
     if !facts.root_config_map {
-        return Some(Wait {
+        return Standing::Lacking(Wait {
             reason: Reason::ControlPlane,
             object: ObjectKey::in_system("ConfigMap", names::ROOT_CONFIG_MAP).to_string(),
             message: "istiod has not written the root certificate yet".to_owned(),
         });
     }
-    let mut asked: Vec<(&Pod, Question, bool)> = pods()
-        .filter(|pod| pod.ready && !pod.deleting)
-        .map(|pod| {
-            let question = Question::ControlPlane {
-                pod: pod.name.clone(),
-                uid: pod.incarnation(),
-            };
-            let good = plan.ask(facts, &question, now);
-            (pod, question, good)
-        })
-        .collect();
-    if asked.iter().any(|(_, _, good)| *good) {
-        return None;
-    }
-    let Some((pod, answer)) = asked
-        .pop()
-        .and_then(|(pod, question, _)| Some((pod, facts.answers.get(&question)?)))
-    else {
-        return Some(wait(
+    let Some((pod, answer)) = (match signs {
+        Ok(()) => return Standing::Whole,
+        Err(asked) => asked,
+    }) else {
+        return Standing::Lacking(wait(
             "it does not serve yet: it has not been asked yet".to_owned(),
         ));
     };
     let told = answer.text();
-    if let Some(limit) = limit
+    let seconds = now.duration_since(answer.since).as_secs();
+    if let Some(Patience { limit, .. }) = patience
         && now.duration_since(answer.since) >= limit
     {
-        let seconds = now.duration_since(answer.since).as_secs();
         plan.failed = Some(Failed {
             gate: Gate::ControlPlane,
             node: pod.node.clone(),
@@ -251,7 +282,80 @@ pub(super) fn gate(
             message: format!("has not served for {seconds} s: {told}"),
         });
     }
-    Some(wait(format!("it does not serve yet: {told}")))
+    Standing::Lacking(wait(format!("it does not serve yet: {told}")))
+}
+
+/// The API server has taken no replica for too long.
+fn refused(live: &Live, limit: SignedDuration, plan: &mut Plan, now: Timestamp) -> Option<Failed> {
+    let (since, why) = health::refused(live)?;
+    let since = since?;
+    let due = since.checked_add(limit).ok()?;
+    if due > now {
+        plan.again_by(due);
+        return None;
+    }
+    Some(Failed {
+        gate: Gate::ControlPlane,
+        node: String::new(),
+        pod: String::new(),
+        message: format!(
+            "a replica could not be made for {} s: {why}",
+            now.duration_since(since).as_secs()
+        ),
+    })
+}
+
+/// Pods of a release's istiod that can be asked, and what they are asked.
+fn askable<'a>(
+    facts: &'a Facts,
+    release: &'a str,
+) -> impl Iterator<Item = (&'a Pod, Question)> + 'a {
+    istiods_of(facts, release)
+        .filter(|pod| pod.ready && !pod.deleting)
+        .map(|pod| {
+            let question = Question::ControlPlane {
+                pod: pod.name.clone(),
+                uid: pod.incarnation(),
+            };
+            (pod, question)
+        })
+}
+
+/// An istiod of the release serves and signs; else who was asked last, and the answer.
+fn signs<'a>(
+    facts: &'a Facts,
+    release: &'a str,
+    plan: &mut Plan,
+    now: Timestamp,
+) -> Result<(), Option<(&'a Pod, &'a Answer)>> {
+    let mut is_good = false;
+    let mut last = None;
+    for (pod, question) in askable(facts, release) {
+        is_good |= plan.ask(facts, &question, now);
+        last = Some((pod, question));
+    }
+    if is_good {
+        return Ok(());
+    }
+    Err(last.and_then(|(pod, question)| Some((pod, facts.answers.get(&question)?))))
+}
+
+/// What the istiods of a target were asked too long ago for the point of no return.
+pub(super) fn stale(facts: &Facts, target: &Target, now: Timestamp) -> Vec<Question> {
+    let release = slug(target);
+    askable(facts, &release)
+        .map(|(_, question)| question)
+        .filter(|question| is_stale(facts, question, now))
+        .collect()
+}
+
+/// What is waited for while an istiod is asked once more.
+pub(super) fn asked_again(question: &Question) -> Wait {
+    Wait {
+        reason: Reason::Verify,
+        object: question.to_string(),
+        message: "it is asked once more whether it serves and signs".to_owned(),
+    }
 }
 
 /// Pods of a Deployment are called `<deployment>-<template hash>-<random>`.

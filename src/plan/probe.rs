@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::act::{Act, Plan};
 use super::fleet::Proxies;
 use super::gate::{Proof, prove};
-use super::passage::{Flight, Passage, is_tainted};
+use super::passage::{Flight, Passage};
 use super::rollout::Tour;
 use super::target::Object;
 use super::way::Place;
@@ -94,7 +94,7 @@ impl<'a> Probes<'a> {
             .collect();
         let moves = |pod: &Pod| {
             let node = facts.nodes.get(&pod.node);
-            node.is_none_or(|node| is_tainted(node) || is_between(node))
+            node.is_none_or(|node| node.is_moving() || is_between(node))
                 || facts.probes.contains_key(&Role::Node.pod(&pod.node))
         };
         peers.sort_by_key(|pod| moves(pod));

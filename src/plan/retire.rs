@@ -61,13 +61,22 @@ pub(super) fn control_planes(
         plan.wait = Some(wait);
         return false;
     }
+    // Whoever is to sign alone from now on is asked once more, right before the other one goes.
+    if !held && left.iter().any(|(key, ..)| key.kind == "Deployment") {
+        let stale = planes::stale(facts, stays, now);
+        if let Some(first) = stale.first() {
+            plan.wait = Some(planes::asked_again(first));
+            plan.acts.extend(stale.into_iter().map(Act::Ask));
+            return false;
+        }
+    }
     take_away(facts, &left, plan);
     false
 }
 
 /// What stays can do without the other one: `None`, or what is waited for.
 fn stands(facts: &Facts, stays: &Target, plan: &mut Plan, now: Timestamp) -> Option<Wait> {
-    if let Some(wait) = planes::gate(facts, stays, None, plan, now) {
+    if let Some(wait) = planes::gate(facts, stays, plan, now) {
         return Some(wait);
     }
     (planes::default_release(facts) != Some(planes::slug(stays).as_str())).then(|| Wait {

@@ -10,8 +10,8 @@ use super::act::{Act, Plan};
 use super::agent::{self, Templates};
 use super::fleet::{Course, Proxies, course, daemon_sets};
 use super::judge::Judge;
-use super::passage::{Flight, Passage, Pods, is_tainted, pods};
-use super::planes::{self, Planes};
+use super::passage::{Flight, Passage, Pods, pods};
+use super::planes::{self, Patience, Planes, Standing};
 use super::prepull;
 use super::probe::{self, Probes};
 use super::target::{Object, Target};
@@ -70,11 +70,12 @@ pub(super) fn go_on(
     plan.is_rolling = true;
     plan.is_revertible = !finishing;
     plan.step = Step::Nodes;
-    let tour = Tour {
+    let mut tour = Tour {
         facts,
         target,
         orders,
         pods: pods(facts),
+        short: None,
         finishing,
         is_older: (targets.settled.as_ref()).is_some_and(|one| one.version > target.version),
         now,
@@ -106,10 +107,21 @@ pub(super) fn go_on(
     // Going back needs nothing of the target's control plane, which may be what failed; nor may it wait for a replica.
     let is_back = matches!(course, Course::Back { .. }) || (planes == Planes::Settled && is_two);
     if !is_back {
-        let limit = orders.strategy.gate_timeout;
-        let limit = (planes == Planes::Both && is_two).then_some(limit);
-        if let Some(wait) = planes::gate(facts, target, limit, &mut plan, now) {
-            return plan.waiting_or_failed(Step::ControlPlane, wait);
+        let was_whole = !matches!(
+            course,
+            Course::Nothing | Course::Forward { arriving: None, .. }
+        );
+        let patience = (planes == Planes::Both && is_two).then_some(Patience {
+            limit: orders.strategy.gate_timeout,
+            was_whole,
+        });
+        match planes::standing(facts, target, patience, &mut plan, now) {
+            Standing::Whole => {}
+            // What was begun needs one that serves, no more.
+            Standing::Serves(wait) if was_whole && plan.failed.is_none() => tour.short = Some(wait),
+            Standing::Serves(wait) | Standing::Lacking(wait) => {
+                return plan.waiting_or_failed(Step::ControlPlane, wait);
+            }
         }
     }
     super::apply(facts, &holder.policy, &mut plan);
@@ -184,7 +196,7 @@ pub(super) fn tidy(facts: &Facts, plan: &mut Plan) {
 /// Takes the taint and the label off a node.
 fn clean(node: &Node) -> Option<Act> {
     let label = node.labels.get(names::NODE_ZTUNNEL_LABEL).map(|_| None);
-    let taint = is_tainted(node).then_some(false);
+    let taint = node.is_moving().then_some(false);
     (label.is_some() || taint.is_some()).then(|| Act::MarkNode {
         name: node.name.clone(),
         label,
@@ -218,6 +230,8 @@ pub(super) struct Tour<'a> {
     pub target: &'a Target,
     pub orders: &'a Orders,
     pub pods: Pods<'a>,
+    /// What the control plane lacks: no further node begins, and nothing is finished.
+    pub short: Option<Wait>,
     /// The point of no return was passed: nothing fails any longer.
     pub finishing: bool,
     /// The target is an older release than the settled one.
@@ -352,6 +366,13 @@ impl<'a> Tour<'a> {
         if plan.failed.is_some() || self.orders.paused {
             return self.waits(passages, plan);
         }
+        if let Some(wait) = self.short.clone() {
+            if passages.iter().any(|one| one.flight == Flight::Moving) {
+                return self.waits(passages, plan);
+            }
+            plan.nodes = Some(self.summary(&passages));
+            return plan.waiting(Step::ControlPlane, wait);
+        }
         let wave = wave::forward(&passages, strategy, canary_passed);
         if let (true, Some(arriving)) = (wave.canary_passed, arriving) {
             plan.acts.push(Act::PassCanary {
@@ -398,7 +419,7 @@ impl<'a> Tour<'a> {
             agent::replace(self.facts, templates, &passages, &self.pods, &mut plan);
         }
         marks(&passages, &mut plan);
-        if !self.orders.paused {
+        if !self.orders.paused && self.short.is_none() {
             let wave = wave::back(&passages, &self.orders.strategy);
             self.begin(&way, &wave, &mut passages, &mut plan);
         }

@@ -28,6 +28,13 @@ impl<'a> Tour<'a> {
             (None, Some((pod, text))) if pod.trouble.is_some() => format!("{}: {text}", pod.name),
             _ => first.told.clone(),
         };
+        let message = match &self.short {
+            Some(short) => format!(
+                "{message}; no further node begins: {}: {}",
+                short.object, short.message
+            ),
+            None => message,
+        };
         let wait = Wait {
             reason: match first.stage {
                 Stage::Verifying | Stage::Soaking => Reason::Verify,

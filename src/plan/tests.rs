@@ -2,9 +2,11 @@
 
 mod failures;
 mod install;
+mod planes;
 mod probe;
 mod properties;
 mod rollout;
+mod unmade;
 mod upgrade;
 mod waves;
 mod waypoints;
@@ -12,7 +14,7 @@ mod waypoints;
 use jiff::SignedDuration;
 
 use super::model::{Model, blueprint};
-use super::{Act, Phase, Target, Targets};
+use super::{Act, Phase, Plan, Target, Targets};
 use crate::api::v1alpha1::LogLevel;
 use crate::blueprint::{Canary, Size, Strategy};
 use crate::catalogue::Version;
@@ -129,4 +131,21 @@ fn between(first: &Targets, second: &Targets) -> Targets {
         target: second.target.clone(),
         settled: Some(first.target.clone()),
     }
+}
+
+fn newer() -> Targets {
+    between(&plain(), &release((1, 7, 0), LogLevel::Info))
+}
+
+/// Works until a plan is as wanted, which is not carried out any more.
+fn until(model: &mut Model, targets: &Targets, wanted: impl Fn(&Plan) -> bool) -> Plan {
+    for round in 0..400_u16 {
+        let plan = model.operate(targets, Phase::Installed, 0);
+        if wanted(&plan) {
+            return plan;
+        }
+        model.operate(targets, Phase::Installed, usize::MAX);
+        model.step(u8::try_from(round % 7 + 8 * (round / 7 % 30)).unwrap());
+    }
+    panic!("it never came to it");
 }

@@ -9,7 +9,9 @@ mod policies;
 
 use crate::api::v1alpha1::MeshMember;
 use crate::catalogue::{Minor, Release};
-use crate::names::{DATAPLANE_MODE_AMBIENT, DATAPLANE_MODE_LABEL, SYSTEM_NAMESPACE};
+use crate::names::{
+    DATAPLANE_MODE_AMBIENT, DATAPLANE_MODE_LABEL, POD_SECURITY_LABEL, SYSTEM_NAMESPACE,
+};
 
 pub use cluster::{Cilium, Cluster, Crd, Injector, Node, Quota, Right, Rival, Taint, Workload};
 pub use finding::{Code, Finding, Severity};
@@ -197,9 +199,6 @@ fn quota(cluster: &Cluster, member: &MeshMember) -> Vec<Finding> {
         })
         .collect()
 }
-
-/// The label with which a namespace refuses pods.
-const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
 
 /// At most [`NAMED`] names, and how many more there are.
 fn some_of(names: &[String]) -> String {

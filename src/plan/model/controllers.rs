@@ -74,6 +74,22 @@ impl Model {
             if self.facts.pods.get(&name).is_some_and(|pod| pod.deleting) {
                 continue;
             }
+            if self.refused.contains(&key.name) && !self.facts.pods.contains_key(&name) {
+                let mut live = self.facts.objects[&key].as_ref().clone();
+                let known = live.body.pointer("/status/conditions/0/lastTransitionTime");
+                let since = known
+                    .cloned()
+                    .unwrap_or_else(|| json!(self.now.to_string()));
+                live.body["status"] = json!({
+                    "observedGeneration": live.generation,
+                    "conditions": [{
+                        "type": "ReplicaFailure", "status": "True", "lastTransitionTime": since,
+                        "message": "exceeded quota: few",
+                    }],
+                });
+                self.facts.objects.insert(key.clone(), Arc::new(live));
+                continue;
+            }
             let works = !self.broken.contains(&key.name);
             let lacks = i32::from(self.lacking.contains(&key.name));
             let up = if works { 2 - lacks } else { 0 };
@@ -131,7 +147,11 @@ impl Model {
         }
         let nodes: Vec<Arc<Node>> = self.facts.nodes.values().cloned().collect();
         for (key, live) in &sets {
-            for node in nodes.iter().filter(|node| matches(live, node)) {
+            if self.refused.contains(&key.name) {
+                continue;
+            }
+            let takes = |node: &&Arc<Node>| matches(live, node);
+            for node in nodes.iter().filter(takes) {
                 let name = format!("{}.{}", key.name, node.name);
                 if self.facts.pods.contains_key(&name) {
                     continue;

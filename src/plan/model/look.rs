@@ -2,7 +2,7 @@
 
 use super::Model;
 use crate::names;
-use crate::plan::{Target, fleet, passage, planes, waypoints};
+use crate::plan::{Target, fleet, planes, waypoints};
 
 impl Model {
     /// Ready nodes whose proxy or agent does not run.
@@ -48,11 +48,7 @@ impl Model {
             && self.silent().is_empty()
             && self.mesh.orphans() == 0
             && self.facts.probes.is_empty()
-            && !self
-                .facts
-                .nodes
-                .values()
-                .any(|node| passage::is_tainted(node))
+            && !self.facts.nodes.values().any(|node| node.is_moving())
             && self
                 .facts
                 .nodes
