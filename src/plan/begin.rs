@@ -87,7 +87,7 @@ impl<'a> Tour<'a> {
 
     /// Whether a node can take one more proxy. Who preempts is asked nevertheless: the answer tells what runs there.
     fn room(&self, way: &Way, passage: &Passage<'_>, plan: &mut Plan) -> Room<'a> {
-        if !way.is_forward {
+        if !way.is_forward || passage.place != Place::Start {
             return Room::Free(None);
         }
         let (millicores, bytes) = self.target.room;

@@ -279,17 +279,19 @@ impl<'a> Judge<'a, '_> {
             "the proxy that leaves lets its connections end".clone_into(&mut passage.told);
             return;
         }
-        if !passage.other_agents.is_empty() && !self.way.agent_first {
+        if !passage.other_agents.is_empty() {
             passage.stage = Stage::Agent;
             "its network agent is about to be replaced".clone_into(&mut passage.told);
             if passage.tainted {
                 self.replace_agent(passage, plan);
-            } else if self.way.is_forward {
+            } else if self.way.is_forward && !self.way.agent_first {
                 passage.mark = Some(Mark {
                     taint: Some(true),
                     ..Mark::default()
                 });
             } else {
+                // On the way back it is its turn; on the way forward it was lost since, and made anew from the template
+                // that others still get: it proves nothing.
                 passage.flight = Flight::Waiting;
                 "its network agent waits for its turn".clone_into(&mut passage.told);
             }

@@ -1,6 +1,7 @@
 //! What plans must never do, and always come to.
 
 mod failures;
+mod fleet;
 mod install;
 mod planes;
 mod probe;

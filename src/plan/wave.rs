@@ -67,7 +67,11 @@ pub(super) fn forward<'a>(
         let mut places: Vec<usize> = (0..total)
             .filter(|&at| passages[at].flight == Flight::Waiting && chosen(passages[at].node))
             .collect();
-        places.sort_by_key(|&at| (zone(passages[at].node), &passages[at].node.name));
+        // A node that has to prove its agent once more comes before any that has not begun.
+        places.sort_by_key(|&at| {
+            let one = &passages[at];
+            (one.place != Place::End, zone(one.node), &one.node.name)
+        });
         places
     };
     let everyone = |_: &Node| true;
