@@ -1,8 +1,12 @@
 //! On which nodes a node component runs.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
 };
+
+use serde_json::Value;
 
 use crate::blueprint::{Blueprint, Revision};
 use crate::names;
@@ -39,6 +43,21 @@ fn supported(blueprint: &Blueprint) -> Vec<NodeSelectorRequirement> {
             .map(|(key, value)| requirement(key, "In", &[value])),
     );
     requirements
+}
+
+/// The user's node selector in the affinity of a node component as it is in the cluster: what [`of_agent`] and [`of_proxy`]
+/// have written there. `None` where there is none of ours to read.
+#[must_use]
+pub fn node_selector(daemon_set: &Value) -> Option<BTreeMap<String, String>> {
+    let term = daemon_set.pointer(
+        "/spec/template/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchExpressions",
+    )?;
+    let of_user = |one: &NodeSelectorRequirement| match one.values.as_deref() {
+        Some([value]) if one.operator == "In" => Some((one.key.clone(), value.clone())),
+        _ => None,
+    };
+    let requirements: Vec<NodeSelectorRequirement> = serde_json::from_value(term.clone()).ok()?;
+    Some(requirements.iter().filter_map(of_user).collect())
 }
 
 /// Affinity of the CNI agent; never changes in a rollout.
@@ -99,5 +118,38 @@ fn only(term: NodeSelectorTerm) -> Affinity {
             ..NodeAffinity::default()
         }),
         ..Affinity::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::v1alpha1::LogLevel;
+    use crate::plan::model::blueprint;
+
+    #[test]
+    fn the_selector_of_the_user_is_read_out_of_what_was_made_from_it() {
+        let mut blueprint = blueprint(LogLevel::Info, LogLevel::Info);
+        let arriving: Revision = "1-6-0-abcdef".parse().unwrap();
+        for selector in [
+            BTreeMap::new(),
+            BTreeMap::from([
+                ("kubernetes.io/arch".to_owned(), "arm64".to_owned()),
+                ("pool".to_owned(), "mesh".to_owned()),
+            ]),
+        ] {
+            blueprint.node_selector = selector.clone();
+            for affinity in [
+                of_agent(&blueprint),
+                of_proxy(&blueprint, &Placement::Only(arriving.clone())),
+                of_proxy(&blueprint, &Placement::Except(arriving.clone())),
+            ] {
+                let body = json!({"spec": {"template": {"spec": {"affinity": affinity}}}});
+                assert_eq!(node_selector(&body), Some(selector.clone()));
+            }
+        }
+        assert_eq!(node_selector(&json!({})), None);
     }
 }

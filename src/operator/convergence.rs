@@ -49,7 +49,9 @@ impl Operator {
         } else {
             Phase::Installing
         };
-        let blocks = preflight::stops(&outcome.findings, installed);
+        // Where a mesh runs is known from what runs: there it is kept, whatever the spec says.
+        let is_kept = installed && plan::placement(seen.facts).is_some();
+        let blocks = preflight::stops(&outcome.findings, installed) && !is_kept;
         // A target that is not gone for is no measure of what runs.
         if let Some(heading) = heading.as_ref().filter(|_| !(blocks && installed)) {
             outcome.components = Some(survey::components(

@@ -2,6 +2,7 @@
 //! this member, the calendar.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::pass::Seen;
 use super::survey;
@@ -12,6 +13,7 @@ use crate::blueprint::resolve::Surroundings;
 use crate::catalogue::{self, Catalogue, Minor, Release, Resolution, Version};
 use crate::decide::{self, Situation, Stage, Template};
 use crate::names;
+use crate::plan;
 use crate::platform;
 use crate::preflight;
 use crate::status::Outcome;
@@ -30,6 +32,8 @@ pub(super) struct Ground<'a> {
     pub follows: String,
     pub settings: String,
     pub failed: Vec<FailedRelease>,
+    /// Where the mesh runs and stays, whatever the spec says by now: while nodes move, and while the spec chooses none.
+    pub placement: Option<BTreeMap<String, String>>,
 }
 
 impl Ground<'_> {
@@ -102,9 +106,12 @@ impl<'a> Ground<'a> {
             .filter(|failed| follows.is_empty() || decide::still_counts(failed, &follows))
             .cloned()
             .collect();
+        let is_kept = decide::Flight::of(&status).is_some()
+            || preflight::is_none_selected(&survey::nodes(seen.facts), seen.member);
         Self {
             seen,
             network,
+            placement: plan::placement(seen.facts).filter(|_| is_kept && running.is_some()),
             calendar: Calendar::read(upgrade, jiff::tz::db()),
             kubernetes,
             surroundings: Surroundings {

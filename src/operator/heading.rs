@@ -339,7 +339,7 @@ impl Operator {
                 .copied(),
             ..ground.surroundings.clone()
         };
-        let made = match blueprint(seen.member, ground.network, release, &surroundings) {
+        let mut made = match blueprint(seen.member, ground.network, release, &surroundings) {
             Ok(made) => made,
             Err(error) => {
                 outcome.invalid = Some(Problem {
@@ -349,6 +349,9 @@ impl Operator {
                 return Ok(None);
             }
         };
+        if let Some(placement) = &ground.placement {
+            made.node_selector.clone_from(placement);
+        }
         let rendered = self.targets.entry(seen.name.clone()).or_default();
         let (target, is_new) = rendered.target(made)?;
         if is_new {

@@ -37,7 +37,7 @@ pub fn cluster(facts: &Facts, membership: &Membership, rivals: Vec<Rival>) -> Cl
     Cluster {
         server_version: facts.server_version.clone(),
         uid: facts.cluster_uid.clone(),
-        nodes: facts.nodes.values().map(|node| checked(node)).collect(),
+        nodes: nodes(facts),
         daemon_sets: workloads("DaemonSet"),
         control_planes: workloads("Deployment"),
         injectors: facts
@@ -135,6 +135,11 @@ fn cilium(data: &BTreeMap<String, String>) -> Cilium {
             || is("bpf-lb-sock", "true"))
             && !is("bpf-lb-sock-hostns-only", "true"),
     }
+}
+
+/// Nodes as the checks look at them.
+pub fn nodes(facts: &Facts) -> Vec<Node> {
+    facts.nodes.values().map(|node| checked(node)).collect()
 }
 
 fn checked(node: &crate::facts::Node) -> Node {

@@ -1,10 +1,10 @@
 //! The proxy `DaemonSets` of the cluster: which one is settled, which one arrives, and what follows from that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::desired::Manifest;
+use crate::desired::{Manifest, affinity};
 use crate::facts::{Facts, Live, ObjectKey};
 use crate::names;
 
@@ -14,6 +14,15 @@ const TERMS: &str = "/spec/template/spec/affinity/nodeAffinity/requiredDuringSch
 /// Every proxy `DaemonSet` of ours, those that are being deleted included.
 pub(super) fn daemon_sets(facts: &Facts) -> impl Iterator<Item = (&ObjectKey, &Live)> {
     facts.daemon_sets_with("app", names::ZTUNNEL)
+}
+
+/// The node selector that the components on nodes run by, whatever the spec says by now; `None` while none of them is there.
+pub fn placement(facts: &Facts) -> Option<BTreeMap<String, String>> {
+    let agents = facts.daemon_sets_with("k8s-app", names::CNI_DAEMON_SET);
+    agents
+        .chain(daemon_sets(facts))
+        .filter(|(_, live)| !live.deleting)
+        .find_map(|(_, live)| affinity::node_selector(&live.body))
 }
 
 /// The proxies of one revision.

@@ -42,7 +42,7 @@ mod tests;
 pub use act::{Act, Plan};
 pub use definitions::{Bundle, Entry, restored};
 pub use drift::{difference, is_due};
-pub use fleet::{canary_patch, exclusion};
+pub use fleet::{canary_patch, exclusion, placement};
 pub use forecast::waves;
 pub use gate::{Failed, Gate};
 pub use nodes::NodeView;

@@ -15,7 +15,7 @@ use crate::names::{
 
 pub use cluster::{Cilium, Cluster, Crd, Injector, Node, Quota, Right, Rival, Taint, Workload};
 pub use finding::{Code, Finding, Severity};
-pub use nodes::is_supported;
+pub use nodes::{is_none_selected, is_supported};
 
 /// Most findings that are reported; what blocks comes first.
 pub const MAX_FINDINGS: usize = 64;
@@ -49,7 +49,7 @@ pub fn blocks(findings: &[Finding]) -> bool {
 }
 
 /// Whether work must not go on: before the first install whatever blocks, and afterwards only what would take the mesh
-/// away from everybody who uses it.
+/// away from everybody who uses it, unless it is known where it runs.
 pub fn stops(findings: &[Finding], is_installed: bool) -> bool {
     if is_installed {
         findings

@@ -1,5 +1,7 @@
 //! Checks of nodes: which can carry the mesh, and what is unusual about the others.
 
+use std::collections::BTreeMap;
+
 use super::cluster::{Cluster, Node, Taint};
 use super::finding::{Code, Finding, Severity};
 use super::some_of;
@@ -74,23 +76,26 @@ pub(super) fn check(cluster: &Cluster, member: &MeshMember) -> Vec<Finding> {
     findings
 }
 
-/// A selector that chooses nothing is a slip: the mesh would be nowhere, and a running one would vanish.
-fn selector(nodes: &[Node], member: &MeshMember) -> Option<Finding> {
-    let wanted = &member.spec.data_plane.as_ref()?.node_selector;
-    let supported = nodes.iter().filter(|node| is_supported(node)).count();
+/// `spec.dataPlane.nodeSelector` chooses none of the nodes that could carry the mesh.
+pub fn is_none_selected(nodes: &[Node], member: &MeshMember) -> bool {
+    let none = BTreeMap::new();
+    let wanted = (member.spec.data_plane.as_ref()).map_or(&none, |plane| &plane.node_selector);
     let is_chosen = |node: &Node| {
         wanted
             .iter()
             .all(|(key, value)| node.labels.get(key) == Some(value))
     };
-    if supported == 0
-        || nodes
-            .iter()
-            .filter(|node| is_supported(node))
-            .any(is_chosen)
-    {
+    let mut supported = nodes.iter().filter(|node| is_supported(node)).peekable();
+    supported.peek().is_some() && !supported.any(is_chosen)
+}
+
+/// A selector that chooses nothing is a slip: the mesh would be nowhere, and a running one would vanish.
+fn selector(nodes: &[Node], member: &MeshMember) -> Option<Finding> {
+    if !is_none_selected(nodes, member) {
         return None;
     }
+    let wanted = &member.spec.data_plane.as_ref()?.node_selector;
+    let supported = nodes.iter().filter(|node| is_supported(node)).count();
     let labels: Vec<String> = wanted
         .iter()
         .map(|(key, value)| format!("{key}={value}"))

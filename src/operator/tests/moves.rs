@@ -1,5 +1,7 @@
 //! Members that run and are to run something else, over the whole loop: written down first, then done; told why not.
 
+mod placement;
+
 use super::*;
 use crate::api::v1alpha1::ApplicationNetworkSpec;
 use crate::blueprint::resolve::{Surroundings, blueprint};
