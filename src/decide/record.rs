@@ -29,6 +29,12 @@ pub struct Flight {
     pub is_revertible: bool,
     /// Why it goes back instead of on, for another reason than a failed gate.
     pub returns: Option<String>,
+    /// The revision that arrives.
+    pub revision: Option<String>,
+    /// Hash of the per-node template that arrives.
+    pub hash: Option<String>,
+    /// Fingerprint of the settings that this template was made from; `None` when nobody recorded it.
+    pub settings: Option<String>,
 }
 
 impl Flight {
@@ -52,7 +58,30 @@ impl Flight {
             fixes: rollout.fixes.unwrap_or(false),
             is_revertible: rollout.revertible.unwrap_or(true),
             returns: rollout.returns.clone(),
+            revision: rollout.revision.clone(),
+            hash: rollout.hash.clone(),
+            settings: rollout.settings.clone(),
         })
+    }
+
+    /// The revision that arrives, while nobody has changed the settings it was made from. Another one that is rendered now
+    /// is a later operator's, and waits until this one has ended.
+    pub fn stands_by(&self, settings: &str) -> Option<&str> {
+        let is_same = |before: &String| before == settings;
+        let revision = self.revision.as_deref()?;
+        self.settings
+            .as_ref()
+            .is_none_or(is_same)
+            .then_some(revision)
+    }
+
+    /// Why what arrives has failed here, if it has.
+    pub fn failure<'a>(&self, failed: &'a [FailedRelease]) -> Option<&'a str> {
+        let to = self.to.to_string();
+        failed
+            .iter()
+            .find(|one| one.version == to && Some(&one.hash) == self.hash.as_ref())
+            .map(|one| one.reason.as_str())
     }
 
     /// The same as a question; `follows` stands in for what nobody recorded.

@@ -132,7 +132,8 @@ impl Operator {
                 warn!(node, why, "a gate cannot tell of this node");
             }
         }
-        outcome.rollout = rollout(&plan, orders, target);
+        let settings = decide::settings(&seen.member.spec).unwrap_or_default();
+        outcome.rollout = rollout(&plan, orders, target, settings);
         self.tell(seen, heading, &plan, phase, outcome);
         if outcome.rollout.ended.is_some() {
             // There may be another hop, or something else to be done.
@@ -185,7 +186,15 @@ impl Operator {
                 istio: at.istio,
             }
         } else {
-            working(plan, target)
+            let mut progress = working(plan, target);
+            let begun = heading.flight.as_ref().and_then(|one| one.revision.clone());
+            // What goes back stays what it was, whatever would be rendered now.
+            if let (Progress::Working(work), Some(begun), Some(_)) =
+                (&mut progress, begun, &heading.orders.failed)
+            {
+                work.revision = Some(begun);
+            }
+            progress
         };
         if let Some(wait) = plan
             .wait
@@ -263,7 +272,7 @@ fn ending(flight: &Flight, heading: &Heading, plan: &Plan) -> Ending {
 }
 
 /// What status says of a rollout beyond its progress.
-fn rollout(plan: &Plan, orders: &Orders, target: &Target) -> Rollout {
+fn rollout(plan: &Plan, orders: &Orders, target: &Target, settings: String) -> Rollout {
     let failed = plan
         .failed
         .as_ref()
@@ -277,7 +286,9 @@ fn rollout(plan: &Plan, orders: &Orders, target: &Target) -> Rollout {
     Rollout {
         wave: plan.wave,
         revertible: plan.is_rolling.then_some(plan.is_revertible),
-        hash: plan.is_rolling.then(|| target.proxy_hash.clone()),
+        // As its revision, see `tell`.
+        template: (plan.is_rolling && orders.failed.is_none())
+            .then(|| (target.proxy_hash.clone(), settings)),
         failed,
         compared: plan.compared.iter().copied().max_by(|one, other| {
             let increase =

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::error::Error;
 use super::ground::Ground;
@@ -170,10 +170,23 @@ impl Operator {
             return Ok(None);
         };
         ground.check(Some(&arriving), outcome);
-        let Some(target) = self.render(ground, &arriving, outcome)? else {
+        let Some(mut target) = self.render(ground, &arriving, outcome)? else {
             return Ok(None);
         };
+        let mut failed = None;
+        if let Some(revision) = flight.stands_by(&ground.settings) {
+            failed = flight.failure(&ground.status.failed_releases);
+            if revision != target.revision.as_str()
+                && let Some(recorded) = target.recorded(ground.seen.facts, revision)
+            {
+                debug!(member = ground.seen.name, revision, renders = %target.revision, "goes on with what was begun");
+                target = Arc::new(recorded);
+            }
+        }
         let mut heading = Heading::on(&target, ground.seen);
+        if let Some(why) = failed {
+            heading.orders.failed.get_or_insert_with(|| why.to_owned());
+        }
         if flight.from != flight.to {
             let Some(settled) = ground.release(flight.from) else {
                 outcome.steering.refusal = Some(lost(flight.from));
@@ -315,6 +328,7 @@ impl Operator {
             to: found.to.version,
             revision: arriving.revision.to_string(),
             hash: arriving.proxy_hash.clone(),
+            settings: ground.settings.clone(),
             follows: ground.follows.clone(),
             by: found.by.as_str(),
             why: found.to_string(),

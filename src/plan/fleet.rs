@@ -60,19 +60,7 @@ impl<'a> Proxies<'a> {
     pub fn agent(&self) -> Option<Manifest> {
         let text = self.live.annotation(names::AGENT_ANNOTATION)?;
         let body: Value = serde_json::from_str(text).ok()?;
-        Some(Manifest {
-            resource: kube::core::ApiResource {
-                group: "apps".to_owned(),
-                version: "v1".to_owned(),
-                api_version: "apps/v1".to_owned(),
-                kind: "DaemonSet".to_owned(),
-                plural: "daemonsets".to_owned(),
-            },
-            namespace: Some(names::SYSTEM_NAMESPACE.to_owned()),
-            name: names::CNI_DAEMON_SET.to_owned(),
-            body,
-            initial: None,
-        })
+        Some(daemon_set(names::CNI_DAEMON_SET, body))
     }
 
     /// The image of its program.
@@ -93,6 +81,31 @@ impl<'a> Proxies<'a> {
     /// The first nodes have proved it.
     pub fn has_passed_canary(&self) -> bool {
         self.live.annotation(names::CANARY_ANNOTATION).is_some()
+    }
+}
+
+/// A `DaemonSet` of the data plane with this body.
+pub(super) fn daemon_set(name: &str, body: Value) -> Manifest {
+    Manifest {
+        resource: kube::core::ApiResource {
+            group: "apps".to_owned(),
+            version: "v1".to_owned(),
+            api_version: "apps/v1".to_owned(),
+            kind: "DaemonSet".to_owned(),
+            plural: "daemonsets".to_owned(),
+        },
+        namespace: Some(names::SYSTEM_NAMESPACE.to_owned()),
+        name: name.to_owned(),
+        body,
+        initial: None,
+    }
+}
+
+/// Takes out of a `DaemonSet`'s spec what ties it to the label of nodes.
+pub(super) fn without_label(spec: &mut Value) {
+    let terms = TERMS.trim_start_matches("/spec");
+    if let Some(terms) = spec.pointer_mut(terms).and_then(Value::as_array_mut) {
+        terms.retain(|one| one["key"] != names::NODE_ZTUNNEL_LABEL);
     }
 }
 

@@ -24,6 +24,7 @@ mod passage;
 mod planes;
 mod prepull;
 mod probe;
+mod recorded;
 mod retire;
 mod rollout;
 mod share;

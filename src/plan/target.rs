@@ -59,7 +59,7 @@ fn annotate(manifest: &mut Manifest, key: &str, value: &str) {
 }
 
 /// What a pod with these requests needs of a node.
-fn room(resources: &ResourceRequirements) -> (u64, u64) {
+pub(super) fn room(resources: &ResourceRequirements) -> (u64, u64) {
     let amount = |name: &str| {
         resources
             .requests

@@ -6,6 +6,7 @@ mod install;
 mod planes;
 mod probe;
 mod properties;
+mod recorded;
 mod rollout;
 mod unmade;
 mod upgrade;

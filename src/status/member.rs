@@ -71,8 +71,9 @@ pub fn next(old: Option<&MeshMemberStatus>, outcome: &Outcome, now: Timestamp) -
     if let Some(rollout) = &mut status.rollout {
         rollout.wave = outcome.rollout.wave.or(rollout.wave);
         rollout.revertible = outcome.rollout.revertible.or(rollout.revertible);
-        if let Some(hash) = &outcome.rollout.hash {
+        if let Some((hash, settings)) = &outcome.rollout.template {
             rollout.hash = Some(bounds::name(hash));
+            rollout.settings = Some(bounds::name(settings));
         }
     }
     let mut conditions = Conditions::from(&status.conditions, status.observed_generation, now);
@@ -235,6 +236,7 @@ fn rollout(
         fixes: asked.and_then(|old| old.fixes),
         returns: asked.and_then(|old| old.returns.clone()),
         hash: same.and_then(|old| old.hash.clone()),
+        settings: same.and_then(|old| old.settings.clone()),
         to: to.or_else(|| same.and_then(|old| old.to.clone())),
         step: work.step.as_str().to_owned(),
         wave: same.and_then(|old| old.wave),

@@ -62,8 +62,8 @@ pub struct Rollout {
     pub revertible: Option<bool>,
     /// The release failed just now, and is to be taken back.
     pub failed: Option<FailedRelease>,
-    /// Hash of the per-node template that arrives.
-    pub hash: Option<String>,
+    /// Hash of the per-node template that arrives, and that of the settings it was made from.
+    pub template: Option<(String, String)>,
     /// Connections of the node whose failures have grown most, as far as they were looked at: before it moved, and since.
     pub compared: Option<(Connections, Connections)>,
     /// It ended with this pass.

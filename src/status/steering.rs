@@ -76,6 +76,8 @@ pub struct Beginning {
     pub revision: String,
     /// Hash of the per-node template that arrives.
     pub hash: String,
+    /// Fingerprint of the settings that it is made from.
+    pub settings: String,
     /// The channel or pin it is started for.
     pub follows: String,
     /// Who started it: Spec, Channel or Operator.
@@ -171,6 +173,7 @@ fn begin(status: &mut MeshMemberStatus, begins: &Beginning, now: Timestamp) {
         why: Some(bounds::message(&begins.why)),
         fixes: Some(begins.fixes),
         hash: Some(bounds::name(&begins.hash)),
+        settings: Some(bounds::name(&begins.settings)),
         step: Step::Preflight.as_str().to_owned(),
         revertible: Some(true),
         started_at: Some(Time(now)),

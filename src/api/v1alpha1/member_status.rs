@@ -285,6 +285,10 @@ pub struct RolloutStatus {
     /// Hash of the per-node template that arrives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
+    /// Hash of the per-node settings of the spec that the template was made from: while they stay, an operator that would
+    /// render another template goes on with this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<String>,
     /// Why it goes back instead of on: the moved nodes return to what ran before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returns: Option<String>,

@@ -1,6 +1,7 @@
 //! Members that run and are to run something else, over the whole loop: written down first, then done; told why not.
 
 mod placement;
+mod renderings;
 
 use super::*;
 use crate::api::v1alpha1::ApplicationNetworkSpec;
@@ -46,8 +47,8 @@ impl Bench {
         bench
     }
 
-    /// What runs on nodes is there: the sets of the version that runs, as the operator would have made them.
-    async fn populate(&self) {
+    /// What a release is made of for this member, by this operator.
+    fn rendered(&self, version: Version) -> Target {
         let facts = self.operator.world.facts();
         let members = self.operator.world.members.all();
         let member = members["east"].0.as_ref().unwrap();
@@ -57,10 +58,14 @@ impl Bench {
             families: survey::families(&facts),
             ..Surroundings::default()
         };
-        let release = catalogue.get(Version::new(1, 5, 4)).unwrap();
+        let release = catalogue.get(version).unwrap();
         let network = ApplicationNetworkSpec::default();
-        let made = blueprint(member, &network, release, &surroundings).unwrap();
-        let target = Target::of(&made).unwrap();
+        Target::of(&blueprint(member, &network, release, &surroundings).unwrap()).unwrap()
+    }
+
+    /// What runs on nodes is there: the sets of the version that runs, as the operator would have made them.
+    async fn populate(&self) {
+        let target = self.rendered(Version::new(1, 5, 4));
         let sets = || {
             let all = target.agent.iter().chain(&target.proxy);
             all.filter(|object| object.key.kind == "DaemonSet")

@@ -44,6 +44,7 @@ fn begins() -> Outcome {
         to: ARRIVING,
         revision: "1-6-0-3fa9c1".into(),
         hash: "new".into(),
+        settings: "settings".into(),
         follows: FOLLOWS.into(),
         by: "Channel",
         why: "channel Rapid has moved".into(),
