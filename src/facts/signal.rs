@@ -72,6 +72,13 @@ pub enum Question {
         /// Its uid.
         uid: String,
     },
+    /// Is no pod of the mesh on the node? One that is would lose its way with the last proxy.
+    Vacant {
+        /// The node.
+        node: String,
+        /// Its uid.
+        uid: String,
+    },
     /// Do new connections between the probe's pod on a node and another one go through, both ways?
     Probe {
         /// The node.
@@ -106,6 +113,7 @@ impl Question {
             | Self::Counts { node, .. }
             | Self::Room { node, .. }
             | Self::Sandboxes { node, .. }
+            | Self::Vacant { node, .. }
             | Self::Probe { node, .. } => Some(node),
             Self::ControlPlane { .. } => None,
         }
@@ -119,7 +127,9 @@ impl fmt::Display for Question {
             | Self::Proxy { pod, .. }
             | Self::StandDown { pod, .. }
             | Self::Counts { pod, .. } => write!(f, "Pod {pod}"),
-            Self::Room { node, .. } | Self::Sandboxes { node, .. } => write!(f, "Node {node}"),
+            Self::Room { node, .. } | Self::Sandboxes { node, .. } | Self::Vacant { node, .. } => {
+                write!(f, "Node {node}")
+            }
             Self::Probe { pods, .. } => write!(f, "Pod {}", pods[0].pod),
         }
     }

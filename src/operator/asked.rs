@@ -51,7 +51,9 @@ impl Asked {
             Question::Probe { pods, .. } => pods.iter().all(|one| {
                 (facts.probes.get(&one.pod)).is_some_and(|pod| pod.incarnation() == one.uid)
             }),
-            Question::Room { node, uid, .. } | Question::Sandboxes { node, uid } => {
+            Question::Room { node, uid, .. }
+            | Question::Sandboxes { node, uid }
+            | Question::Vacant { node, uid } => {
                 facts.nodes.get(node).is_some_and(|node| node.uid == *uid)
             }
         });

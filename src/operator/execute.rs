@@ -251,6 +251,9 @@ impl Operator {
                     ..
                 } => signals.room(node, *millicores, *bytes).await,
                 Question::Sandboxes { node, .. } => serving::sandboxes(&*signals, node).await,
+                Question::Vacant { node, .. } => {
+                    serving::vacant(&*signals, node, |name| namespaces.get(name).cloned()).await
+                }
                 Question::Probe { pods, .. } => probe::probe(&*signals, pods).await,
             };
             debug!(%question, ?seen, "answered");

@@ -61,6 +61,43 @@ pub async fn serves(
     }
 }
 
+/// Whether no pod of the mesh is on a node: neither one that is enrolled nor one whose traffic is still redirected.
+pub async fn vacant(
+    signals: &dyn Signals,
+    node: &str,
+    namespace: impl Fn(&str) -> Option<Arc<NamespaceFact>>,
+) -> Result<Evidence, String> {
+    let on_node = signals.on_node(node).await?;
+    Ok(unmeshed(&on_node, namespace))
+}
+
+fn unmeshed(
+    on_node: &[Placed],
+    namespace: impl Fn(&str) -> Option<Arc<NamespaceFact>>,
+) -> Evidence {
+    let meshed: Vec<String> = on_node
+        .iter()
+        .filter(|(_, pod)| !pod.deleting)
+        .filter(|((space, _), pod)| {
+            pod.redirected || pod.is_enrolled(space, namespace(space).as_deref())
+        })
+        .map(|((space, name), _)| format!("{space}/{name}"))
+        .collect();
+    if meshed.is_empty() {
+        return Evidence {
+            good: true,
+            text: "no enrolled pod is there".to_owned(),
+            ..Evidence::default()
+        };
+    }
+    let (count, first) = sample(meshed);
+    Evidence {
+        good: false,
+        text: format!("{count} enrolled pods are there: {first}"),
+        ..Evidence::default()
+    }
+}
+
 /// Compares what a proxy serves with what is enrolled on its node. What is neither expected nor young is surplus and
 /// passed over: a pod that has just ended is still listed for a moment.
 pub fn compare<'a>(
@@ -168,6 +205,36 @@ mod tests {
 
     use super::*;
     use crate::facts::{Mode, PodMeta};
+
+    #[test]
+    fn a_node_is_vacant_when_nobody_on_it_needs_a_proxy() {
+        let pod = |name: &str, mode, redirected, deleting| {
+            let meta = PodMeta {
+                uid: name.to_owned(),
+                mode,
+                redirected,
+                deleting,
+                ..PodMeta::default()
+            };
+            (("shop".to_owned(), name.to_owned()), meta)
+        };
+        let rows = [
+            (vec![], true),
+            (vec![pod("plain", Mode::Inherit, false, false)], true),
+            (vec![pod("ending", Mode::Ambient, true, true)], true),
+            (vec![pod("young", Mode::Ambient, false, false)], false),
+            (vec![pod("left", Mode::Out, true, false)], false),
+        ];
+        for (on_node, expected) in rows {
+            assert_eq!(unmeshed(&on_node, |_| None).good, expected, "{on_node:?}");
+        }
+        let two = [
+            pod("b", Mode::Ambient, true, false),
+            pod("a", Mode::Ambient, true, false),
+        ];
+        let text = unmeshed(&two, |_| None).text;
+        assert_eq!(text, "2 enrolled pods are there: shop/a, shop/b");
+    }
 
     #[test]
     fn a_pod_waits_until_its_sandbox_is_there_or_it_ends() {

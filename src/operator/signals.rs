@@ -397,7 +397,7 @@ pub fn pod_of(question: &Question) -> Option<&str> {
         | Question::StandDown { pod, .. }
         | Question::Counts { pod, .. } => Some(pod),
         Question::Probe { pods, .. } => Some(&pods[0].pod),
-        Question::Room { .. } | Question::Sandboxes { .. } => None,
+        Question::Room { .. } | Question::Sandboxes { .. } | Question::Vacant { .. } => None,
     }
 }
 

@@ -10,8 +10,8 @@ use super::way::{Place, Way};
 use crate::api::v1alpha1::OnFullNode;
 use crate::facts::{self, Evidence, Question, Replicas};
 
-/// How old an answer about room may be.
-const ROOM_FRESH: SignedDuration = SignedDuration::from_secs(30);
+/// How old an answer about pods of somebody else's may be.
+const FRESH: SignedDuration = SignedDuration::from_secs(30);
 
 impl<'a> Tour<'a> {
     /// Begins with those nodes of a wave that have room.
@@ -97,36 +97,58 @@ impl<'a> Tour<'a> {
             millicores,
             bytes,
         };
-        let of = |seen: &'a Evidence| {
-            if seen.good || self.orders.strategy.on_full_node == OnFullNode::Preempt {
-                Room::Free(Some(&seen.replicas))
-            } else {
-                Room::Full
-            }
+        let preempts = self.orders.strategy.on_full_node == OnFullNode::Preempt;
+        match self.lately(question, plan) {
+            Lately::Seen(seen) if seen.good || preempts => Room::Free(Some(&seen.replicas)),
+            Lately::Seen(_) => Room::Full,
+            Lately::WasBad if !preempts => Room::Full,
+            Lately::WasBad | Lately::Unknown => Room::Unknown,
+        }
+    }
+
+    /// No enrolled pod is on a node that gets no proxy any longer: nobody loses anything when the last one goes.
+    pub(super) fn is_vacant(&self, passage: &Passage<'_>, plan: &mut Plan) -> bool {
+        let question = Question::Vacant {
+            node: passage.node.name.clone(),
+            uid: passage.node.uid.clone(),
         };
+        matches!(self.lately(question, plan), Lately::Seen(seen) if seen.good)
+    }
+
+    /// What is known of the pods of somebody else's on a node, which is asked anew when that is old.
+    fn lately(&self, question: Question, plan: &mut Plan) -> Lately<'a> {
         match self.facts.answers.get(&question) {
-            Some(answer) if self.now.duration_since(answer.at) < ROOM_FRESH => {
+            Some(answer) if self.now.duration_since(answer.at) < FRESH => {
                 if let Ok(seen) = &answer.seen {
                     // Nobody tells when a pod of somebody else's has gone.
-                    if let (false, Ok(stale)) = (seen.good, answer.at.checked_add(ROOM_FRESH)) {
+                    if let (false, Ok(stale)) = (seen.good, answer.at.checked_add(FRESH)) {
                         plan.again_by(stale);
                     }
-                    of(seen)
+                    Lately::Seen(seen)
                 } else {
                     plan.ask(self.facts, &question, self.now);
-                    Room::Unknown
+                    Lately::Unknown
                 }
             }
             stale => {
                 plan.acts.push(Act::Ask(question));
-                // A node that was full a moment ago keeps nobody waiting for its answer.
-                match stale.and_then(|answer| answer.seen.as_ref().ok()).map(of) {
-                    Some(Room::Full) => Room::Full,
-                    _ => Room::Unknown,
+                match stale.and_then(|answer| answer.seen.as_ref().ok()) {
+                    Some(seen) if !seen.good => Lately::WasBad,
+                    _ => Lately::Unknown,
                 }
             }
         }
     }
+}
+
+/// What is known of the pods of somebody else's on a node.
+enum Lately<'a> {
+    /// This was answered.
+    Seen(&'a Evidence),
+    /// It was no good answer, a while ago: such a node keeps nobody waiting for the next one.
+    WasBad,
+    /// That is being asked.
+    Unknown,
 }
 
 /// What is known of a node's room.

@@ -3,7 +3,7 @@
 use super::act::{Act, Plan};
 use super::fleet::Proxies;
 use super::gate::is_stale;
-use super::passage::{Flight, Passage};
+use super::passage::{Flight, NOT_COVERED, Passage};
 use super::planes;
 use super::rollout::Tour;
 use super::waypoints;
@@ -47,25 +47,33 @@ impl Tour<'_> {
     ) -> Plan {
         plan.nodes = Some(self.summary(passages));
         // A node that is away may come back with the settled proxy only.
-        let behind: Vec<&str> = passages
+        let mut behind: Vec<&Passage<'_>> = passages
             .iter()
-            .filter(|one| matches!(one.flight, Flight::Aside(_)))
-            .map(|one| one.node.name.as_str())
+            .filter(|one| match one.flight {
+                Flight::Aside(NOT_COVERED) => !self.is_vacant(one, &mut plan),
+                Flight::Aside(_) => true,
+                _ => false,
+            })
             .collect();
+        // What somebody has to mend comes first.
+        behind.sort_by_key(|one| one.flight != Flight::Aside(NOT_COVERED));
         if let Some(first) = behind.first() {
+            let names: Vec<&str> = behind.iter().map(|one| one.node.name.as_str()).collect();
+            let remedy = match first.flight {
+                Flight::Aside(NOT_COVERED) => format!(
+                    "; {} gets no proxy: {}, or move its enrolled pods to another node",
+                    first.node.name, first.told
+                ),
+                _ => String::new(),
+            };
             let wait = Wait {
                 reason: Reason::WaitingForNodes,
-                object: format!("Node {first}"),
+                object: format!("Node {}", first.node.name),
                 message: format!(
-                    "{} of {} nodes are set aside; the old revision stays until they have moved or are deleted: {}",
-                    behind.len(),
+                    "{} of {} nodes are set aside; the old revision stays until they have moved or are deleted: {}{remedy}",
+                    names.len(),
                     passages.len(),
-                    behind
-                        .iter()
-                        .take(8)
-                        .copied()
-                        .collect::<Vec<_>>()
-                        .join(", ")
+                    names[..names.len().min(8)].join(", ")
                 ),
             };
             return plan.waiting(Step::Finish, wait);

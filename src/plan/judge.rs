@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::act::Plan;
 use super::gate::{Failed, Gate, Proof, crashed, overdue, prove, unmade};
-use super::passage::{Flight, Mark, Passage, Pods, Stage};
+use super::passage::{Flight, Mark, NOT_COVERED, Passage, Pods, Stage};
 use super::probe::{Probes, Standing, Verdict};
 use super::target::NodeRules;
 use super::way::{Place, Way};
@@ -29,6 +29,8 @@ pub(super) struct Judge<'a, 'p> {
     pub agent: Option<&'p str>,
     /// Revisions whose program is not ours.
     pub foreign: Vec<&'p str>,
+    /// Where the proxies that stay are placed.
+    pub rules: NodeRules,
     /// Nodes that have not pulled the images yet.
     pub behind: BTreeSet<&'p str>,
     /// The operator's own probe; none on the way back, which must depend on as little as possible.
@@ -84,6 +86,15 @@ impl<'a> Judge<'a, '_> {
                 .filter(|pod| revision(pod) != Some(&self.way.survivor))
                 .collect(),
         };
+        // Pods that are there stay, and a node on its way with all it needs goes on. None is taken from it that would not come
+        // again.
+        if let Some(lack) = self.rules.lack(node)
+            && (here.new_agent.is_none() || here.survivor.is_none())
+        {
+            passage.flight = Flight::Aside(NOT_COVERED);
+            passage.told = lack;
+            return passage;
+        }
         let drains = here.leavers.iter().any(|pod| pod.deleting);
         let is_lost = here.agent.is_none() && !passage.other_agents.is_empty() && !drains;
         if is_lost && !self.way.is_forward {

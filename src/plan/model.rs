@@ -387,6 +387,7 @@ impl Model {
                 .as_ref()
                 .map(|_| true)
                 .ok_or_else(|| "nobody answers".to_owned()),
+            Question::Vacant { node, .. } => Ok(self.mesh.is_vacant(node)),
             Question::Room { node, .. } => Ok(!self.full.contains(node)),
             Question::Sandboxes { node, .. } => Ok(!self.crowded.contains(node)),
             Question::StandDown { node, pod, .. } => {

@@ -153,7 +153,7 @@ pub(super) fn judge(facts: &Facts, view: &mut NodeView<'_>, plan: &mut Plan, now
 }
 
 /// Nodes that cannot carry the mesh.
-pub(super) fn unsupported(facts: &Facts, target: &Target) -> i32 {
+fn unsupported(facts: &Facts, target: &Target) -> i32 {
     let found = facts
         .nodes
         .values()

@@ -44,6 +44,9 @@ pub(super) enum Flight {
     Aside(&'static str),
 }
 
+/// Why a node is set aside that carries a proxy and gets none any longer.
+pub(super) const NOT_COVERED: &str = "NodeNotCovered";
+
 /// A change of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mark {

@@ -10,11 +10,11 @@ use super::act::{Act, Plan};
 use super::agent::{self, Templates};
 use super::fleet::{Course, Proxies, course, daemon_sets};
 use super::judge::Judge;
-use super::passage::{Flight, Passage, Pods, pods};
+use super::passage::{Flight, NOT_COVERED, Passage, Pods, pods};
 use super::planes::{self, Patience, Planes, Standing};
 use super::prepull;
 use super::probe::{self, Probes};
-use super::target::{Object, Target};
+use super::target::{NodeRules, Object, Target};
 use super::targets::Targets;
 use super::wave;
 use super::way::{Place, Way};
@@ -275,10 +275,18 @@ impl<'a> Tour<'a> {
         probes: Option<&Probes<'a>>,
         plan: &mut Plan,
     ) -> Vec<Passage<'a>> {
+        // Where proxies are placed is read from their `DaemonSet`: the spec may have changed since.
+        let rules = daemon_sets(self.facts)
+            .find(|(key, _)| key.name == names::proxies(&way.survivor))
+            .and_then(|(_, live)| NodeRules::of(live))
+            .unwrap_or_else(|| self.target.rules.clone());
+        let is_ours = |node: &Node| rules.supports(node) || self.carries(node);
+        let nodes: Vec<_> = (self.facts.nodes.values().filter(|node| is_ours(node))).collect();
         let judge = Judge {
             facts: self.facts,
             way,
             agent,
+            rules,
             foreign: daemon_sets(self.facts)
                 .map(Proxies::of)
                 .filter(|one| !one.is_applink())
@@ -291,12 +299,18 @@ impl<'a> Tour<'a> {
             limit: self.orders.strategy.max_failure_increase,
             now: self.now,
         };
-        self.facts
-            .nodes
-            .values()
-            .filter(|node| self.target.rules.supports(node))
+        nodes
+            .into_iter()
             .map(|node| judge.look(node, &self.pods, plan))
             .collect()
+    }
+
+    /// A node carries a proxy, or our mark: it is one of the mesh until nothing of ours is there, whether or not a proxy
+    /// would be placed there today.
+    fn carries(&self, node: &Node) -> bool {
+        let has_proxy = |name: &str| self.pods.get(name).is_some_and(|(_, all)| !all.is_empty());
+        let is_marked = node.labels.contains_key(names::NODE_ZTUNNEL_LABEL) || node.is_moving();
+        NodeRules::can_carry(node) && (is_marked || has_proxy(&node.name))
     }
 
     fn forward(
@@ -426,7 +440,8 @@ impl<'a> Tour<'a> {
         let is_back = passages.iter().all(|one| match one.flight {
             Flight::Done => true,
             // It comes back with what its label says.
-            Flight::Aside(_) => one.place == Place::End,
+            Flight::Aside(_) if one.place == Place::End => true,
+            Flight::Aside(NOT_COVERED) => self.is_vacant(one, &mut plan),
             _ => false,
         });
         if is_back && plan.acts.is_empty() {

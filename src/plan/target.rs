@@ -6,8 +6,8 @@ use serde_json::json;
 use crate::api::quantity::thousandths;
 use crate::blueprint::{Blueprint, Owner, Revision};
 use crate::catalogue::Version;
-use crate::desired::{self, Manifest, Placement};
-use crate::facts::{Node, ObjectKey, fingerprint};
+use crate::desired::{self, Manifest, Placement, affinity};
+use crate::facts::{Live, Node, ObjectKey, fingerprint};
 use crate::names;
 
 /// Annotation with the fingerprint of what was applied: tells that a field was taken out, which a comparison of the
@@ -90,21 +90,50 @@ const LEAVING: [&str; 3] = [
 ];
 
 impl NodeRules {
+    /// What a `DaemonSet` of node components goes by in the cluster, whatever the spec says by now.
+    pub fn of(live: &Live) -> Option<Self> {
+        let field = "/spec/template/spec/tolerations";
+        let tolerations = live.body.pointer(field).cloned();
+        Some(Self {
+            selector: affinity::node_selector(&live.body)?.into_iter().collect(),
+            tolerations: tolerations
+                .and_then(|list| serde_json::from_value(list).ok())
+                .unwrap_or_default(),
+        })
+    }
+
     /// The mesh can run there at all.
     pub fn supports(&self, node: &Node) -> bool {
+        Self::can_carry(node) && self.lack(node).is_none()
+    }
+
+    /// The images run there, and somebody runs them.
+    pub fn can_carry(node: &Node) -> bool {
         let label = |key: &str| node.labels.get(key).map(String::as_str);
         node.os == "linux"
             && ARCHITECTURES.contains(&node.arch.as_str())
             && label("type") != Some("virtual-kubelet")
             && label("eks.amazonaws.com/compute-type") != Some("fargate")
-            && self
-                .selector
-                .iter()
-                .all(|(key, value)| label(key) == Some(value))
-            && node
-                .taints
-                .iter()
-                .all(|(key, value, effect)| self.tolerates(key, value, effect))
+    }
+
+    /// Why no pod is placed on a node that could carry one, and what mends it.
+    pub fn lack(&self, node: &Node) -> Option<String> {
+        let is_missing = |one: &&(String, String)| node.labels.get(&one.0) != Some(&one.1);
+        if let Some((key, value)) = self.selector.iter().find(is_missing) {
+            return Some(format!(
+                "it lacks the label {key}={value} of spec.dataPlane.nodeSelector: label it"
+            ));
+        }
+        let is_refused = |one: &&(String, String, String)| !self.tolerates(&one.0, &one.1, &one.2);
+        let (key, value, effect) = node.taints.iter().find(is_refused)?;
+        let value = if value.is_empty() {
+            String::new()
+        } else {
+            format!("={value}")
+        };
+        Some(format!(
+            "spec.dataPlane.tolerations has none for its taint {key}{value}:{effect}: add it, or remove the taint"
+        ))
     }
 
     /// Why a supported node is left alone for now; `None` when it is not.

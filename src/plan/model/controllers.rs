@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Model, Object, is_agent, is_proxy, is_puller};
 use crate::facts::{Live, Node, ObjectKey, Pod};
 use crate::names;
+use crate::plan::NodeRules;
 
 impl Model {
     /// One step of what the cluster does by itself; which one is chosen by `choice`.
@@ -123,23 +124,21 @@ impl Model {
             .filter(|(key, _)| key.kind == "DaemonSet")
             .map(|(key, live)| (key.clone(), live.as_ref().clone()))
             .collect();
-        let leaving: Vec<String> = self
-            .facts
-            .pods
-            .values()
-            .filter(|pod| pod.labels.get("app").map(String::as_str) != Some(names::ISTIOD))
-            .filter(|pod| {
-                !sets.iter().any(|(key, live)| {
-                    pod.name.starts_with(&format!("{}.", key.name))
-                        && self
-                            .facts
-                            .nodes
-                            .get(&pod.node)
-                            .is_some_and(|node| matches(live, node))
+        let leaving: Vec<String> =
+            self.facts
+                .pods
+                .values()
+                .filter(|pod| pod.labels.get("app").map(String::as_str) != Some(names::ISTIOD))
+                .filter(|pod| {
+                    !sets.iter().any(|(key, live)| {
+                        pod.name.starts_with(&format!("{}.", key.name))
+                            && self.facts.nodes.get(&pod.node).is_some_and(|node| {
+                                matches(live, node) && tolerates(live, node, true)
+                            })
+                    })
                 })
-            })
-            .map(|pod| pod.name.clone())
-            .collect();
+                .map(|pod| pod.name.clone())
+                .collect();
         for name in leaving {
             if let Some(pod) = self.facts.pods.get_mut(&name) {
                 Arc::make_mut(pod).deleting = true;
@@ -150,7 +149,7 @@ impl Model {
             if self.refused.contains(&key.name) {
                 continue;
             }
-            let takes = |node: &&Arc<Node>| matches(live, node);
+            let takes = |node: &&Arc<Node>| matches(live, node) && tolerates(live, node, false);
             for node in nodes.iter().filter(takes) {
                 let name = format!("{}.{}", key.name, node.name);
                 if self.facts.pods.contains_key(&name) {
@@ -303,7 +302,25 @@ impl Model {
     }
 }
 
+/// A pod is placed in spite of the node's taints; or stays, which it does with every taint but those with `NoExecute`.
+fn tolerates(live: &Live, node: &Node, stays: bool) -> bool {
+    let mut node = node.clone();
+    node.taints.retain(|one| !stays || one.2 == "NoExecute");
+    NodeRules::of(live).is_none_or(|rules| {
+        let tolerations = NodeRules {
+            selector: Vec::new(),
+            ..rules
+        };
+        tolerations.lack(&node).is_none()
+    })
+}
+
 fn matches(live: &Live, node: &Node) -> bool {
+    let selector = NodeRules::of(live).map(|rules| rules.selector);
+    let is_selected = |one: &(String, String)| node.labels.get(&one.0) == Some(&one.1);
+    if !selector.unwrap_or_default().iter().all(is_selected) {
+        return false;
+    }
     let carried = node
         .labels
         .get(names::NODE_ZTUNNEL_LABEL)

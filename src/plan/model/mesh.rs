@@ -99,6 +99,11 @@ impl Mesh {
         }
     }
 
+    /// No enrolled pod is there.
+    pub fn is_vacant(&self, node: &str) -> bool {
+        self.nodes.get(node).is_none_or(|node| node.pods.is_empty())
+    }
+
     /// Pods of the node that this proxy does not serve.
     pub fn missing(&self, node: &str, proxy: &str) -> usize {
         self.nodes.get(node).map_or(0, |node| {

@@ -34,6 +34,23 @@ impl Model {
         self.facts.nodes.insert(name.to_owned(), Arc::new(node));
     }
 
+    /// Somebody taints a node.
+    pub fn taint(&mut self, name: &str, key: &str, effect: &str) {
+        let mut node = self.facts.nodes[name].as_ref().clone();
+        let taint = (key.to_owned(), String::new(), effect.to_owned());
+        node.taints.push(taint);
+        node.resource_version = self.next();
+        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
+    }
+
+    /// Somebody takes a taint off.
+    pub fn untaint(&mut self, name: &str, key: &str) {
+        let mut node = self.facts.nodes[name].as_ref().clone();
+        node.taints.retain(|one| one.0 != key);
+        node.resource_version = self.next();
+        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
+    }
+
     /// Every pod of a node ends at once, and is made anew.
     pub fn reboot(&mut self, name: &str) {
         self.facts.pods.retain(|_, pod| pod.node != name);
