@@ -223,7 +223,10 @@ impl<'a> Judge<'a, '_> {
                 return;
             }
         }
-        if leavers.is_empty() || self.serves(passage, survivor, agent, &leavers, plan) {
+        // On the way back the one that stays may have been told to stand down, also by an operator before this one, and
+        // whoever was to take its place may have died since.
+        let is_told = !leavers.is_empty() || !self.way.is_forward;
+        if !is_told || self.serves(passage, survivor, agent, &leavers, plan) {
             let baseline = self.baseline(passage.node, &leavers, plan);
             match self.probes.map(|probes| probes.standing(passage.node)) {
                 Some(Standing::Lacking) => {
@@ -423,7 +426,10 @@ impl<'a> Judge<'a, '_> {
         leavers: &[&Pod],
         plan: &mut Plan,
     ) -> bool {
-        let question = alone(passage.node, proxy, agent, leavers);
+        let mut question = alone(passage.node, proxy, agent, leavers);
+        if let (Place::Middle, Question::Proxy { reconnect, .. }) = (passage.place, &mut question) {
+            *reconnect = true;
+        }
         let (proof, told) = prove(self.facts, &question, plan, self.now);
         passage.told = format!("{}: {told}", proxy.name);
         match proof {

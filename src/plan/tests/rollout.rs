@@ -375,3 +375,37 @@ fn a_proxy_that_crashes_alone_on_its_node_is_not_waited_for() {
         failed.message
     );
 }
+
+#[test]
+fn a_proxy_that_was_told_to_stand_down_is_told_otherwise_though_the_other_one_has_died() {
+    let mut model = installed(2);
+    let arriving = target(LogLevel::Debug, LogLevel::Debug);
+    let settled = |model: &Model| {
+        let arrives = format!("{}.", arriving.target.daemon_set);
+        let here = model.facts.pods_with("app", names::ZTUNNEL);
+        let mut here = here.filter(|pod| pod.node == "node-0" && !pod.name.starts_with(&arrives));
+        here.next().map(|pod| pod.name.clone()).unwrap()
+    };
+    let stands_down = |model: &Model| model.mesh.stands_down("node-0", &settled(model));
+    for round in 0..80_u8 {
+        if stands_down(&model) {
+            break;
+        }
+        model.operate(&arriving, Phase::Installed, 1);
+        model.step(round % 7);
+    }
+    assert!(stands_down(&model));
+    let name = format!("{}.node-0", arriving.target.daemon_set);
+    let mut pod = model.facts.pods[&name].as_ref().clone();
+    (pod.ready, pod.restarts) = (false, 3);
+    model.facts.pods.insert(name, pod.into());
+    model.broken.insert(arriving.target.revision.to_string());
+    assert!(settle_at(&mut model, &arriving, &plain(), Phase::Installed));
+    assert!(!stands_down(&model), "its agent is a new one");
+    let pods = || model.facts.pods_with("app", names::ZTUNNEL);
+    assert!(
+        pods().all(|pod| pod.ready),
+        "{:?}",
+        pods().collect::<Vec<_>>()
+    );
+}
