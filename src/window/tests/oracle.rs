@@ -115,10 +115,11 @@ fn windows() -> impl Strategy<Value = Vec<MaintenanceWindow>> {
     proptest::collection::vec(prop_oneof![one, night], 1..4)
 }
 
-/// The calendar's answer at a minute, against the minutes that the oracle has walked.
+/// The calendar's answer at a minute about some work, against the minutes that the oracle has walked for it.
 fn compare(
     calendar: &Calendar,
-    allowed: &[bool],
+    (work, allowed): (Work, &[bool]),
+    on_close: OnWindowClose,
     from: Timestamp,
     minute: usize,
 ) -> Result<(), TestCaseError> {
@@ -130,7 +131,21 @@ fn compare(
             .position(|open| *open == wanted)
             .map(|minutes| now + SignedDuration::from_mins(i64::try_from(minutes).unwrap()))
     };
-    match calendar.gate(MINOR, now) {
+    let gate = calendar.gate(work, now);
+    // What has begun goes on while it could begin, and as long as it likes where it is to be finished.
+    let expected = match (&gate, on_close) {
+        (Gate::Open { .. }, _) | (_, OnWindowClose::FinishRollout) => Permit::GoOn,
+        (Gate::Closed { until, by }, OnWindowClose::FinishWave) => Permit::FinishWave {
+            until: *until,
+            by: by.clone(),
+        },
+        (Gate::Closed { until, by }, OnWindowClose::PauseNow) => Permit::Stop {
+            until: *until,
+            by: by.clone(),
+        },
+    };
+    prop_assert_eq!(calendar.permit(work, now), expected, "permit at {}", now);
+    match gate {
         Gate::Open { closes } => {
             prop_assert!(allowed[minute], "open at {now}, the oracle is closed");
             if minute + week < allowed.len() {
@@ -158,6 +173,7 @@ proptest! {
         year in 2015i16..2032,
         exclusions in proptest::collection::vec((0i64..520_000, 1i64..40_000, any::<bool>()), 0..4),
         probes in proptest::collection::vec(0usize..525_600, 200),
+        on_close in prop_oneof![Just(OnWindowClose::FinishWave), Just(OnWindowClose::FinishRollout), Just(OnWindowClose::PauseNow)],
     ) {
         let minutes = 525_600;
         let from = jiff::civil::date(year, 1, 1).at(0, 0, 0, 0).to_zoned(TimeZone::UTC).unwrap().timestamp();
@@ -174,17 +190,26 @@ proptest! {
                 *all |= one;
             }
         }
-        for (start, length, _) in &exclusions {
+        // An exclusion of minors concerns no patch.
+        let mut patches = allowed.clone();
+        for (start, length, only_minors) in &exclusions {
             let end = usize::try_from(start + length).unwrap().min(minutes);
-            allowed[usize::try_from(*start).unwrap()..end].fill(false);
+            let excluded = usize::try_from(*start).unwrap()..end;
+            allowed[excluded.clone()].fill(false);
+            if !only_minors {
+                patches[excluded].fill(false);
+            }
         }
-        let calendar = read(&upgrade(windows, excluded)).unwrap();
-        // Wherever the oracle changes its mind, just before that, and anywhere.
-        let edges = (1..minutes).filter(|minute| allowed[*minute] != allowed[minute - 1]);
-        let mut seen: Vec<usize> = edges.flat_map(|edge| [edge - 1, edge]).collect();
-        seen.extend(probes);
-        for minute in seen {
-            compare(&calendar, &allowed, from, minute)?;
+        let spec = Upgrade { on_window_close: Some(on_close), ..upgrade(windows, excluded) };
+        let calendar = read(&spec).unwrap();
+        for (work, allowed) in [(MINOR, &allowed), (PATCH, &patches)] {
+            // Wherever the oracle changes its mind, just before that, and anywhere.
+            let edges = (1..minutes).filter(|minute| allowed[*minute] != allowed[minute - 1]);
+            let mut seen: Vec<usize> = edges.flat_map(|edge| [edge - 1, edge]).collect();
+            seen.extend(&probes);
+            for minute in seen {
+                compare(&calendar, (work, allowed), on_close, from, minute)?;
+            }
         }
     }
 
