@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use applink::desired;
+
+use crate::case::Case;
 use crate::{BASE, case, objects, revision};
 
 #[test]
@@ -87,7 +90,7 @@ fn a_revision_is_the_release_and_a_hash_of_what_runs_on_nodes() {
     ] {
         assert_eq!(revision(same), base, "{same}");
     }
-    let mut seen = BTreeMap::from([(base, BASE)]);
+    let mut seen = BTreeMap::from([(base.clone(), BASE)]);
     for different in [
         "istio-1.29",
         "istio-1.30",
@@ -99,5 +102,44 @@ fn a_revision_is_the_release_and_a_hash_of_what_runs_on_nodes() {
     ] {
         let before = seen.insert(revision(different), different);
         assert_eq!(before, None, "{different}");
+    }
+}
+
+/// One field at a time, so that none of them hides behind another.
+#[test]
+fn every_field_of_what_runs_on_nodes_is_another_revision_and_no_other_field_is() {
+    let base = revision(BASE);
+    let of = |member: &str| {
+        let case: Case = serde_saphyr::from_str(&format!("member: {member}")).unwrap();
+        desired::revision(&case.blueprint()).unwrap().to_string()
+    };
+    assert_eq!(of("{}"), base);
+    let mut seen = BTreeMap::from([(base.clone(), "{}")]);
+    for different in [
+        "{upgrade: {strategy: {drain: {timeout: 5s}}}}",
+        "{dataPlane: {ztunnel: {logLevel: Debug}}}",
+        "{dataPlane: {ztunnel: {implementation: Istio}}}",
+        "{dataPlane: {ztunnel: {resources: {requests: {cpu: 70m}}}}}",
+        "{dataPlane: {ztunnel: {resources: {limits: {memory: 900Mi}}}}}",
+        "{dataPlane: {cni: {logLevel: Debug}}}",
+        "{dataPlane: {cni: {resources: {requests: {cpu: 70m}}}}}",
+        "{dataPlane: {cni: {startupTaint: true}}}",
+        "{dataPlane: {platform: K3s}}",
+        "{images: {registry: mirror.example}}",
+        "{network: west}",
+    ] {
+        let before = seen.insert(of(different), different);
+        assert_eq!(before, None, "{different}");
+    }
+    for same in [
+        "{upgrade: {strategy: {onFailure: Pause, onFullNode: Preempt, batch: {size: 3, soak: 1s}}}}",
+        "{upgrade: {strategy: {gates: {timeout: 1m}, canary: {type: Count, count: 2}}}}",
+        "{upgrade: {paused: true, version: \"1.6\"}}",
+        "{dataPlane: {nodeSelector: {pool: mesh}}}",
+        "{controlPlane: {replicas: 3}}",
+        "{waypoints: {replicas: 3}}",
+        "{leavePolicy: UnenrolNamespaces}",
+    ] {
+        assert_eq!(of(same), base, "{same}");
     }
 }
