@@ -229,6 +229,23 @@ fn paused_nothing_begins_and_what_has_begun_comes_to_a_safe_point() {
 }
 
 #[test]
+fn a_template_that_waits_is_applied_nowhere_and_what_runs_is_still_cared_for() {
+    let mut model = installed(2);
+    model.orders.held = true;
+    let arriving = target(LogLevel::Debug, LogLevel::Debug);
+    model.end("istio-cni-node.node-1");
+    work(&mut model, &arriving, 100, |_| false);
+    assert_eq!(model.acts, [], "neither set is applied, no node is touched");
+    let plan = model.operate(&arriving, Phase::Installed, 0);
+    assert!(plan.done && plan.is_held && !plan.is_rolling);
+    // One that is equal moves nothing, whoever renders it.
+    model.orders.held = false;
+    work(&mut model, &plain(), 50, |_| false);
+    assert_eq!(model.acts, []);
+    assert!(settle(&mut model, &arriving, Phase::Installed));
+}
+
+#[test]
 fn another_target_in_the_middle_waits_until_the_nodes_are_back() {
     let mut model = installed(3);
     let (second, third) = (
@@ -272,6 +289,34 @@ fn labels_of_an_earlier_rollout_are_removed_before_the_first_node_moves() {
         ),
         "{first:?}"
     );
+}
+
+#[test]
+fn labels_of_no_revision_at_all_move_nobody_and_are_removed_before_a_rollout() {
+    for stale in ["1-0-0-abcdef", "1-0-0-abcdef.moving", "mine"] {
+        let mut model = installed(3);
+        model.label("node-1", names::NODE_ZTUNNEL_LABEL, stale);
+        let arriving = target(LogLevel::Debug, LogLevel::Info);
+        work(&mut model, &arriving, 250, |model| {
+            labels(model, is_moving) == 1
+        });
+        let node = &model.facts.nodes["node-1"];
+        assert!(
+            !node.labels.contains_key(names::NODE_ZTUNNEL_LABEL),
+            "{stale}"
+        );
+        // And again, while another node moves.
+        model.label("node-2", names::NODE_ZTUNNEL_LABEL, stale);
+        assert!(settle(&mut model, &arriving, Phase::Installed), "{stale}");
+        assert_eq!(
+            (model.most_silent, labels(&model, is_moving)),
+            (0, 3),
+            "{stale}"
+        );
+        // The model counts what looks as if it moved.
+        let most = 1 + usize::from(is_moving(Some(stale)));
+        assert!(model.most_in_flight <= most, "{stale}");
+    }
 }
 
 #[test]

@@ -104,6 +104,29 @@ fn steps_are_told_in_their_order_and_there_is_a_point_of_no_return() {
 }
 
 #[test]
+fn hops_follow_each_other_and_a_second_one_that_fails_ends_at_the_first() {
+    let first_hop = newer();
+    let end = release((1, 8, 0), LogLevel::Info);
+    let second_hop = between(&first_hop, &end);
+    let mut model = installed(2);
+    assert!(settle(&mut model, &first_hop, Phase::Installed));
+    let mut fails = model.clone();
+    assert!(settle(&mut model, &second_hop, Phase::Installed));
+    assert_eq!(model.most_in_flight, 1);
+
+    fails.broken.insert(end.target.revision.to_string());
+    assert!(settle_at(
+        &mut fails,
+        &second_hop,
+        &first_hop,
+        Phase::Installed
+    ));
+    let plan = fails.operate(&second_hop, Phase::Installed, 0);
+    assert_eq!(second_hop.left(&plan).version, Version::new(1, 7, 0));
+    assert_eq!(fails.most_in_flight, 1);
+}
+
+#[test]
 fn a_control_plane_that_never_runs_is_taken_away_and_no_node_is_touched() {
     for is_mute in [false, true] {
         let mut model = installed(3);
