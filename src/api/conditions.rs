@@ -110,6 +110,8 @@ names! {
         Progressing,
         /// `UpToDate`/False: the target failed here and was taken back.
         ReleaseFailed,
+        /// `UpToDate`/False: a gate failed on the way to the target, and the rollout stands still until somebody decides.
+        GateFailed,
         /// `UpToDate`/False: what runs was withdrawn or has a known vulnerability, and the exact pin keeps it.
         PinnedToAffectedRelease,
         /// `UpToDate`/False: paused by the spec or by `applink pause`.

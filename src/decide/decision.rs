@@ -333,6 +333,9 @@ impl fmt::Display for Why {
             Self::NewPatch => f.write_str("a newer patch"),
             Self::Affected(notice) => write!(f, "of what runs: {notice}"),
             Self::Template(TemplateAuthor::Spec) => f.write_str("the changed per-node settings"),
+            Self::Template(TemplateAuthor::Release) => {
+                f.write_str("the changed images of its MeshRelease")
+            }
             Self::Template(TemplateAuthor::Operator) => {
                 f.write_str("the new operator's per-node template")
             }

@@ -24,7 +24,9 @@ mod situation;
 
 pub use course::{Because, Course, InFlight, course};
 pub use decision::{Decision, Hold, Initiator, Move, Rest, Wait, Why};
-pub use record::{Flight, known_releases, release, settings, still_counts, template};
+pub use record::{
+    Flight, Sources, author, images, known_releases, release, settings, still_counts, template,
+};
 pub use refusal::Refusal;
 pub use report::{Report, report};
 pub use request::Requests;
@@ -66,21 +68,18 @@ fn asked_template(situation: &Situation<'_>) -> Option<Move> {
         return None;
     };
     let running = situation.catalogue.get(situation.running?)?;
-    let next = template_move(running, TemplateAuthor::Spec);
+    let next = template_move(running, TemplateAuthor::Spec, Initiator::Spec);
     (situation.paused().is_none() && failure(situation, &next).is_none()).then_some(next)
 }
 
 /// The rollout of another per-node template at the version that runs.
-fn template_move(running: &Release, by: TemplateAuthor) -> Move {
+fn template_move(running: &Release, author: TemplateAuthor, by: Initiator) -> Move {
     Move {
         to: Box::new(running.clone()),
         goal: running.version,
         hops: vec![running.version],
-        why: Why::Template(by),
-        by: match by {
-            TemplateAuthor::Spec => Initiator::Spec,
-            TemplateAuthor::Operator => Initiator::Operator,
-        },
+        why: Why::Template(author),
+        by,
         fixes: Vec::new(),
         closes: None,
     }
@@ -216,8 +215,14 @@ fn running_member(
 /// The version is right: what is left is the template, and what an exact pin holds on to.
 fn settled(situation: &Situation<'_>, resolution: &Resolution, goal: &Release) -> Planned {
     let running = goal.version;
-    if let Template::Changed { by, .. } = situation.template {
-        return Planned::Move(template_move(goal, by));
+    if let Template::Changed { by: author, .. } = situation.template {
+        let by = match author {
+            TemplateAuthor::Spec => Initiator::Spec,
+            // What the catalogue brings: the channel's where one is followed.
+            TemplateAuthor::Release => initiator(resolution, false),
+            TemplateAuthor::Operator => Initiator::Operator,
+        };
+        return Planned::Move(template_move(goal, author, by));
     }
     let affected = resolution
         .notices

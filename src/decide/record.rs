@@ -1,6 +1,8 @@
 //! What a member's status remembers of its version: the rollout that was begun, the template that runs, and what releases
 //! are made of.
 
+use std::collections::BTreeMap;
+
 use crate::api::v1alpha1::{
     FailedRelease, KnownRelease, MAX_RELEASES, MeshMemberSpec, MeshMemberStatus, ReleaseImage,
     VersionStatus,
@@ -119,25 +121,58 @@ pub fn settings(spec: &MeshMemberSpec) -> Result<String, serde_json::Error> {
     TemplateHash::of(&parts).map(|hash| hash.to_string())
 }
 
+/// Fingerprint of the images of a release that the per-node template may be made from.
+///
+/// # Errors
+/// Never: texts serialise.
+pub fn images(release: &Release) -> Result<String, serde_json::Error> {
+    let references: BTreeMap<&str, String> = release
+        .images
+        .iter()
+        .filter(|(component, _)| component.is_per_node())
+        .map(|(component, image)| (component.as_str(), image.reference(None)))
+        .collect();
+    TemplateHash::of(&[&references]).map(|hash| hash.to_string())
+}
+
+/// What a per-node template is made from, beside the operator that makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sources<'a> {
+    /// Fingerprint of the spec's part: [`settings`].
+    pub settings: &'a str,
+    /// Fingerprint of the release's part: [`images`].
+    pub images: &'a str,
+}
+
 /// The per-node template to be against the one that runs, as status records it; `live` is what the cluster shows, for a
 /// status that was written before templates were recorded.
 pub fn template<'a>(
     known: Option<&VersionStatus>,
     live: Option<&str>,
     hash: &'a str,
-    settings: &str,
+    sources: Sources<'_>,
 ) -> Template<'a> {
     let recorded = known.and_then(|known| known.hash.as_deref()).or(live);
     if recorded.is_none_or(|recorded| recorded == hash) {
         return Template::Same;
     }
-    let before = known.and_then(|known| known.settings.as_deref());
-    let by = if before.is_some_and(|before| before == settings) {
-        TemplateAuthor::Operator
-    } else {
-        TemplateAuthor::Spec
-    };
-    Template::Changed { hash, by }
+    Template::Changed {
+        hash,
+        by: author(known, sources).unwrap_or(TemplateAuthor::Operator),
+    }
+}
+
+/// Whose change of what a template is made from it is; `None` when nothing of that has changed.
+pub fn author(known: Option<&VersionStatus>, sources: Sources<'_>) -> Option<TemplateAuthor> {
+    let settings = known.and_then(|known| known.settings.as_deref());
+    let images = known.and_then(|known| known.images.as_deref());
+    if settings != Some(sources.settings) {
+        return Some(TemplateAuthor::Spec);
+    }
+    // Where nobody recorded them nobody can say that they have changed.
+    images
+        .is_some_and(|images| images != sources.images)
+        .then_some(TemplateAuthor::Release)
 }
 
 /// A release by its version: its entry, or what is remembered of it once the entry is gone.

@@ -57,6 +57,8 @@ pub enum Template<'a> {
 pub enum TemplateAuthor {
     /// The spec's owner.
     Spec,
+    /// Its release is made of other images: the `MeshRelease` was changed.
+    Release,
     /// A new operator renders it in another way.
     Operator,
 }

@@ -17,7 +17,7 @@ use crate::facts::{Connections, Facts};
 use crate::names;
 use crate::plan::{self, Orders, Phase, Plan, Target};
 use crate::preflight;
-use crate::status::{Ending, Failure, Outcome, Problem, Progress, Rollout, Work};
+use crate::status::{Ending, Failure, Outcome, Problem, Progress, Rollout, Settled, Work};
 
 impl Operator {
     /// Looks, decides and acts for a member that stays.
@@ -179,7 +179,11 @@ impl Operator {
         outcome.progress = if is_settled {
             if !plan.is_held && is_done {
                 let settings = decide::settings(&seen.member.spec).unwrap_or_default();
-                outcome.steering.settled = Some((target.proxy_hash.clone(), settings));
+                outcome.steering.settled = Some(Settled {
+                    hash: target.proxy_hash.clone(),
+                    settings,
+                    images: heading.images.clone(),
+                });
             }
             Progress::Settled {
                 version: at.version,
@@ -273,10 +277,11 @@ fn ending(flight: &Flight, heading: &Heading, plan: &Plan) -> Ending {
 
 /// What status says of a rollout beyond its progress.
 fn rollout(plan: &Plan, orders: &Orders, target: &Target, settings: String) -> Rollout {
+    let is_rollback = orders.strategy.on_failure == OnFailure::Rollback;
     let failed = plan
         .failed
         .as_ref()
-        .filter(|_| orders.strategy.on_failure == OnFailure::Rollback)
+        .filter(|_| is_rollback)
         .map(|failed| FailedRelease {
             version: target.version.to_string(),
             hash: target.proxy_hash.clone(),
@@ -295,6 +300,10 @@ fn rollout(plan: &Plan, orders: &Orders, target: &Target, settings: String) -> R
                 |(before, now): &(Connections, Connections)| now.ratio() - before.ratio();
             increase(one).total_cmp(&increase(other))
         }),
+        halted: (plan.failed.as_ref())
+            .filter(|_| !is_rollback)
+            .map(ToString::to_string),
+        watched_until: plan.watched_until,
         ended: None,
     }
 }

@@ -13,15 +13,17 @@ use super::ground::Ground;
 use super::pass::{Operator, Seen, earlier};
 use super::survey;
 use crate::api::conditions::Reason;
-use crate::api::v1alpha1::{ApplicationNetworkSpec, FailedRelease};
+use crate::api::v1alpha1::{ApplicationNetworkSpec, FailedRelease, OnFailure};
 use crate::blueprint::resolve::{Surroundings, blueprint};
 use crate::catalogue::{Minor, Release, Version};
-use crate::decide::{self, Course, Decision, Flight, Hold, Move, Requests, Rest, Template};
+use crate::decide::{
+    self, Course, Decision, Flight, Hold, Move, Requests, Rest, Sources, Template,
+};
 use crate::facts::Facts;
 use crate::names;
 use crate::plan::{Orders, Target, Targets};
 use crate::preflight;
-use crate::status::{Beginning, Judgement, Outcome, Problem};
+use crate::status::{Beginning, Judgement, Outcome, Problem, Steering};
 
 /// Where a member goes in this pass.
 pub struct Heading {
@@ -31,6 +33,8 @@ pub struct Heading {
     pub orders: Orders,
     /// The rollout that is on the way.
     pub flight: Option<Flight>,
+    /// Fingerprint of the images of the target's release.
+    pub images: String,
     /// Something was decided that is to be written down before anything is done.
     pub is_new: bool,
 }
@@ -41,6 +45,7 @@ impl Heading {
             orders: Orders::of(seen.member, target),
             targets: Targets::one(Arc::clone(target)),
             flight: None,
+            images: String::new(),
             is_new: false,
         }
     }
@@ -114,9 +119,13 @@ impl Operator {
         if let Some(rendered) = self.targets.get_mut(&seen.name) {
             rendered.keep(&kept);
         }
+        heading.images = (ground.release(heading.targets.target.version))
+            .map(|release| images(&release))
+            .unwrap_or_default();
         heading.is_new = requests != Requests::default()
             || begins.is_some()
-            || outcome.steering.returns.is_some();
+            || outcome.steering.returns.is_some()
+            || outcome.steering.given_up.is_some();
         Ok(Some(heading))
     }
 
@@ -196,12 +205,17 @@ impl Operator {
         }
         if outcome.steering.retries {
             heading.orders.failed = None;
+            heading.orders.halted = None;
         }
+        let halted = heading.orders.halted.clone();
         if let Some(nonce) = &requests.abort
             && flight.is_revertible
             && flight.returns.is_none()
         {
-            let why = format!("somebody asked for it: applink abort ({nonce})");
+            let mut why = format!("somebody asked for it: applink abort ({nonce})");
+            if let Some(cause) = &halted {
+                why = format!("{why}; it stood still at {cause}");
+            }
             outcome.steering.given_up = Some(FailedRelease {
                 version: flight.to.to_string(),
                 hash: target.proxy_hash.clone(),
@@ -213,16 +227,22 @@ impl Operator {
         let is_back = flight.returns.is_some() || heading.orders.failed.is_some();
         if outcome.steering.returns.is_none() && !is_back {
             let situation = ground.situation(Template::Same);
-            match decide::course(&situation, &flight.question(&ground.follows)) {
-                Course::GoOn | Course::FinishFirst(_) => {}
-                Course::FinishWave { until, hold } | Course::Stop { until, hold } => {
-                    heading.orders.paused = true;
-                    outcome.steering.waiting_for =
-                        Some(format!("the rollout of {} waits for {hold}", flight.to));
-                    outcome.steering.held_up = Some(held_up(&hold));
-                    earlier(next, until);
+            let held = match decide::course(&situation, &flight.question(&ground.follows)) {
+                Course::GoOn | Course::FinishFirst(_) => None,
+                Course::FinishWave { until, hold } => Some((until, hold, false)),
+                Course::Stop { until, hold } => Some((until, hold, true)),
+                Course::TurnBack(because) => {
+                    outcome.steering.returns = Some(because.to_string());
+                    None
                 }
-                Course::TurnBack(because) => outcome.steering.returns = Some(because.to_string()),
+            };
+            if let Some((until, hold, stops)) = held {
+                heading.orders.paused = true;
+                heading.orders.stops = stops;
+                outcome.steering.waiting_for =
+                    Some(format!("the rollout of {} waits for {hold}", flight.to));
+                outcome.steering.held_up = Some(held_up(&hold));
+                earlier(next, until);
             }
         } else if heading.orders.paused {
             let hold = if ground.situation(Template::Same).paused_by_annotation {
@@ -231,6 +251,10 @@ impl Operator {
                 Hold::PausedBySpec
             };
             outcome.steering.held_up = Some(held_up(&hold));
+        }
+        if let (Some(cause), None, false) = (halted, &outcome.steering.returns, is_back) {
+            let on_failure = heading.orders.strategy.on_failure;
+            stand_still(cause, on_failure, &target, &mut outcome.steering);
         }
         if let Some(why) = &outcome.steering.returns {
             flight.returns = Some(why.clone());
@@ -267,7 +291,10 @@ impl Operator {
             ground.status.version.as_ref(),
             live.as_deref(),
             &target.proxy_hash,
-            &ground.settings,
+            Sources {
+                settings: &ground.settings,
+                images: &images(&release),
+            },
         );
         let situation = ground.situation(template);
         let decision = decide::decide(&situation);
@@ -386,6 +413,30 @@ fn settled_template(facts: &Facts) -> Option<String> {
     }
     only.annotation(names::TEMPLATE_HASH_ANNOTATION)
         .map(str::to_owned)
+}
+
+/// A gate has failed, and the rollout stands still; somebody may want it back by now.
+fn stand_still(cause: String, on_failure: OnFailure, target: &Target, steering: &mut Steering) {
+    match on_failure {
+        OnFailure::Pause => {
+            steering.waiting_for = Some(format!(
+                "the rollout of {} waits for applink retry or applink abort",
+                target.version
+            ));
+        }
+        OnFailure::Rollback => {
+            steering.given_up = Some(FailedRelease {
+                version: target.version.to_string(),
+                hash: target.proxy_hash.clone(),
+                reason: cause,
+                ..FailedRelease::default()
+            });
+        }
+    }
+}
+
+fn images(release: &Release) -> String {
+    decide::images(release).unwrap_or_default()
 }
 
 fn problem(refusal: &decide::Refusal) -> Problem {

@@ -165,6 +165,10 @@ pub struct Plan {
     pub unproved: BTreeMap<String, String>,
     /// Connections of nodes that have moved, as far as they were looked at: the baseline, and what was counted since.
     pub compared: Vec<(Connections, Connections)>,
+    /// Until when nodes are watched that do all they should.
+    pub watched_until: Option<Timestamp>,
+    /// When somebody asked to try again what had failed: nothing of before counts against a gate.
+    pub retried: Option<Timestamp>,
 }
 
 impl Plan {
@@ -184,7 +188,20 @@ impl Plan {
             again_at: None,
             unproved: BTreeMap::new(),
             compared: Vec::new(),
+            watched_until: None,
+            retried: None,
         }
+    }
+
+    /// Since when something counts that is as it is since that time.
+    pub fn counts_from(&self, since: Timestamp) -> Timestamp {
+        self.retried.map_or(since, |retried| retried.max(since))
+    }
+
+    /// The pod is of before somebody asked to try again: what it has been through does not count.
+    pub fn is_forgiven(&self, pod: &Pod) -> bool {
+        self.retried
+            .is_some_and(|retried| pod.created.is_none_or(|created| created < retried))
     }
 
     /// The plan stops here.

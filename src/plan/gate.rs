@@ -111,7 +111,7 @@ pub(super) fn prove(
         let told = "it has not been asked yet".to_owned();
         return (Proof::Unknown(SignedDuration::ZERO), told);
     };
-    let lasts = now.duration_since(answer.since);
+    let lasts = now.duration_since(plan.counts_from(answer.since));
     let proof = if good {
         Proof::Good
     } else if answer.is_unknown() {
@@ -131,9 +131,9 @@ pub(super) fn is_stale(facts: &Facts, question: &Question, now: Timestamp) -> bo
 }
 
 /// Why a pod that nobody stands in for has failed: the kubelet has given up starting it again at once.
-pub(super) fn crashed(pod: &Pod, gate: Gate) -> Option<Failed> {
+pub(super) fn crashed(pod: &Pod, gate: Gate, plan: &Plan) -> Option<Failed> {
     let trouble = pod.trouble.as_ref()?;
-    (trouble.reason == CRASHES).then(|| Failed {
+    (trouble.reason == CRASHES && !plan.is_forgiven(pod)).then(|| Failed {
         gate,
         node: pod.node.clone(),
         pod: pod.name.clone(),
@@ -155,7 +155,7 @@ pub(super) fn unmade(
     now: Timestamp,
 ) -> Option<Failed> {
     let gap = facts.gaps.since(&node.name, daemon_set)?;
-    let since = node.marked.unwrap_or(gap);
+    let since = plan.counts_from(node.marked.unwrap_or(gap));
     // One that is replaced is missing for a moment.
     let due = since.checked_add(timeout).ok()?;
     let due = due.max(gap.checked_add(REPLACED).ok()?);
@@ -214,13 +214,13 @@ pub(super) fn overdue(
     let told = pod.trouble.as_ref().map_or_else(String::new, |trouble| {
         format!(": {} {}", trouble.reason, trouble.message)
     });
-    if pod.restarts >= MOST_RESTARTS {
+    if pod.restarts >= MOST_RESTARTS && !plan.is_forgiven(pod) {
         return Some(failed(format!("restarted {} times{told}", pod.restarts)));
     }
     if pod.ready {
         return None;
     }
-    let since = pod.created.max(pod.ready_since)?;
+    let since = plan.counts_from(pod.created.max(pod.ready_since)?);
     let due = since.checked_add(timeout).ok()?;
     if due > now {
         plan.again_by(due);

@@ -284,7 +284,9 @@ impl<'a> Judge<'a, '_> {
             self.proxy_is_awaited(passage, here, plan);
             // Nobody serves there meanwhile: every second of patience is an outage.
             if self.way.is_forward && passage.failed.is_none() {
-                passage.failed = here.survivor.and_then(|pod| crashed(pod, Gate::Proxy));
+                passage.failed = here
+                    .survivor
+                    .and_then(|pod| crashed(pod, Gate::Proxy, plan));
             }
             return;
         };
@@ -345,6 +347,7 @@ impl<'a> Judge<'a, '_> {
         let seen = seen.unwrap_or_default();
         if let Some(until) = until.filter(|until| self.way.is_forward && *until > self.now) {
             plan.again_by(until);
+            plan.watched_until = plan.watched_until.max(Some(until));
             passage.stage = Stage::Soaking;
             passage.told = format!("it is watched until {until:.0}{seen}");
             passage.failed = overdue(survivor, Gate::Soak, self.timeout, plan, self.now);

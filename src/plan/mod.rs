@@ -27,6 +27,7 @@ mod probe;
 mod recorded;
 mod retire;
 mod rollout;
+mod safe;
 mod share;
 mod target;
 mod targets;

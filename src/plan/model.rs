@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Act, Bundle, Object, Orders, Phase, Plan, Targets, plan, planes};
+use crate::api::v1alpha1::OnFailure;
 use crate::facts::{
     Accepted, Answer, Connections, Definition, Evidence, Facts, Live, NamespaceFact, ObjectKey,
     Pod, Question, Replicas, Trouble, fingerprint,
@@ -171,9 +172,12 @@ impl Model {
         );
         if let Some(failed) = plan.failed.as_ref().filter(|_| most > 0) {
             // What the shell does first: the failure is in status before anything is taken back.
-            self.orders.failed = Some(failed.to_string());
-            plan.acts.clear();
-            return plan;
+            if self.orders.strategy.on_failure == OnFailure::Rollback {
+                self.orders.failed = Some(failed.to_string());
+                plan.acts.clear();
+                return plan;
+            }
+            self.orders.halted.get_or_insert_with(|| failed.to_string());
         }
         for act in plan.acts.iter().take(most) {
             self.act(act);

@@ -1,5 +1,7 @@
 //! How a rollout goes, and whether it does.
 
+use jiff::Timestamp;
+
 use super::target::Target;
 use crate::api::v1alpha1::{FailedRelease, MeshMember};
 use crate::blueprint::Strategy;
@@ -16,6 +18,12 @@ pub struct Orders {
     pub held: bool,
     /// Nothing new begins.
     pub paused: bool,
+    /// Beside that, nodes that have begun stop where they may stay.
+    pub stops: bool,
+    /// The gate at which the target stands still: nothing new begins until somebody decides.
+    pub halted: Option<String>,
+    /// When somebody asked to try again what had failed: gates count from then on.
+    pub retried: Option<Timestamp>,
 }
 
 impl Orders {
@@ -28,6 +36,11 @@ impl Orders {
             .annotations
             .as_ref()
             .is_some_and(|all| all.contains_key(names::PAUSED_ANNOTATION));
+        let paused = is_marked || upgrade.and_then(|upgrade| upgrade.paused).unwrap_or(false);
+        let rollout = status.and_then(|status| status.rollout.as_ref());
+        // What another template failed at says nothing of this one.
+        let of_target =
+            rollout.filter(|rollout| rollout.revision.as_deref() == Some(target.revision.as_str()));
         Self {
             strategy: Strategy::of(upgrade),
             failed: status
@@ -36,8 +49,16 @@ impl Orders {
                 .find(|failed| is_of(failed, target))
                 .map(|failed| failed.reason.clone()),
             held: false,
-            paused: is_marked || upgrade.and_then(|upgrade| upgrade.paused).unwrap_or(false),
+            paused,
+            stops: paused,
+            halted: of_target.and_then(|rollout| rollout.halted.clone()),
+            retried: of_target.and_then(|rollout| Some(rollout.retried_at.as_ref()?.0)),
         }
+    }
+
+    /// Nothing new begins on the way to the target.
+    pub(super) const fn rests(&self) -> bool {
+        self.paused || self.halted.is_some()
     }
 
     pub(super) fn reverts(&self) -> bool {

@@ -271,10 +271,9 @@ pub(super) fn standing(
         ));
     };
     let told = answer.text();
-    let seconds = now.duration_since(answer.since).as_secs();
-    if let Some(Patience { limit, .. }) = patience
-        && now.duration_since(answer.since) >= limit
-    {
+    let lasts = now.duration_since(plan.counts_from(answer.since));
+    if patience.is_some_and(|patience| lasts >= patience.limit) {
+        let seconds = lasts.as_secs();
         plan.failed = Some(Failed {
             gate: Gate::ControlPlane,
             node: pod.node.clone(),
@@ -288,7 +287,7 @@ pub(super) fn standing(
 /// The API server has taken no replica for too long.
 fn refused(live: &Live, limit: SignedDuration, plan: &mut Plan, now: Timestamp) -> Option<Failed> {
     let (since, why) = health::refused(live)?;
-    let since = since?;
+    let since = plan.counts_from(since?);
     let due = since.checked_add(limit).ok()?;
     if due > now {
         plan.again_by(due);

@@ -140,7 +140,8 @@ pub(super) fn gate(
         "{pulled} of {} nodes have the images; {told}",
         pullers.len()
     );
-    let due = created(&live.body).and_then(|since| since.checked_add(limit).ok());
+    let since = created(&live.body).map(|since| plan.counts_from(since));
+    let due = since.and_then(|since| since.checked_add(limit).ok());
     match due {
         Some(due) if due <= now && pulled > 0 => None,
         Some(due) if due > now => {

@@ -141,7 +141,7 @@ impl<'a> Probes<'a> {
         now: Timestamp,
     ) -> Option<Verdict> {
         let own = self.of_node(node)?;
-        let since = own.created.unwrap_or(now);
+        let since = plan.counts_from(own.created.unwrap_or(now));
         let lasts = now.duration_since(since);
         let mut until = |limit: SignedDuration| {
             let due = since.checked_add(limit).unwrap_or(since);

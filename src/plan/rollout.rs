@@ -14,6 +14,7 @@ use super::passage::{Flight, NOT_COVERED, Passage, Pods, pods};
 use super::planes::{self, Patience, Planes, Standing};
 use super::prepull;
 use super::probe::{self, Probes};
+use super::safe;
 use super::target::{NodeRules, Object, Target};
 use super::targets::Targets;
 use super::wave;
@@ -57,6 +58,7 @@ pub(super) fn go_on(
     now: Timestamp,
 ) -> Plan {
     let target = targets.target.as_ref();
+    plan.retried = orders.retried;
     // What was begun to be finished is finished, whatever happens.
     let finishing = planes::is_finishing(facts, targets);
     let reverts = orders.reverts() && !finishing;
@@ -83,7 +85,7 @@ pub(super) fn go_on(
     let is_target = |one: &Proxies<'_>| one.revision == target.revision.as_str();
     let planes = match &course {
         Course::Forward { .. } if finishing => Planes::Moved,
-        Course::Forward { arriving, .. } if orders.paused && arriving.is_none() => Planes::Settled,
+        Course::Forward { arriving, .. } if orders.rests() && arriving.is_none() => Planes::Settled,
         Course::Forward { .. } => Planes::Both,
         Course::Settled(one) | Course::Finish { winner: one, .. } if is_target(one) => {
             Planes::Moved
@@ -321,7 +323,7 @@ impl<'a> Tour<'a> {
     ) -> Plan {
         let target = self.target;
         let way = Way::forward(target.revision.as_str(), self.is_older);
-        if self.orders.paused && arriving.is_none() {
+        if self.orders.rests() && arriving.is_none() {
             let message = "paused before the first node";
             return plan.waiting(Step::Nodes, wait_for_set(target, message));
         }
@@ -363,6 +365,9 @@ impl<'a> Tour<'a> {
             Some(&probes),
             &mut plan,
         );
+        if self.orders.stops {
+            safe::stop(&mut passages, &way, canary_passed);
+        }
         if let Some(wanted) = agent_of(target) {
             let settled = settled.agent().map(Object::of).filter(|_| !canary_passed);
             let templates = Templates {
@@ -377,7 +382,7 @@ impl<'a> Tour<'a> {
         if !self.finishing {
             plan.failed = passages.iter().find_map(|one| one.failed.clone());
         }
-        if plan.failed.is_some() || self.orders.paused {
+        if plan.failed.is_some() || self.orders.rests() {
             return self.waits(passages, plan);
         }
         if let Some(wait) = self.short.clone() {
@@ -433,6 +438,7 @@ impl<'a> Tour<'a> {
             agent::replace(self.facts, templates, &passages, &self.pods, &mut plan);
         }
         marks(&passages, &mut plan);
+        // What a gate said holds nobody who goes back from it.
         if !self.orders.paused && self.short.is_none() {
             let wave = wave::back(&passages, &self.orders.strategy);
             self.begin(&way, &wave, &mut passages, &mut plan);

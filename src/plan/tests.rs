@@ -8,6 +8,7 @@ mod probe;
 mod properties;
 mod recorded;
 mod rollout;
+mod stops;
 mod unmade;
 mod upgrade;
 mod waves;

@@ -75,6 +75,14 @@ pub fn next(old: Option<&MeshMemberStatus>, outcome: &Outcome, now: Timestamp) -
             rollout.hash = Some(bounds::name(hash));
             rollout.settings = Some(bounds::name(settings));
         }
+        if let Some(halted) = &outcome.rollout.halted {
+            rollout
+                .halted
+                .get_or_insert_with(|| bounds::message(halted));
+        }
+        if let Some(halted) = &rollout.halted {
+            rollout.message = Some(halted.clone());
+        }
     }
     let mut conditions = Conditions::from(&status.conditions, status.observed_generation, now);
     decide(&mut conditions, &status, outcome);
@@ -182,9 +190,10 @@ fn settle(
     {
         versions.reached_by = Some(bounds::name(follows));
     }
-    if let Some((hash, settings)) = &steering.settled {
-        versions.hash = Some(bounds::name(hash));
-        versions.settings = Some(bounds::name(settings));
+    if let Some(settled) = &steering.settled {
+        versions.hash = Some(bounds::name(&settled.hash));
+        versions.settings = Some(bounds::name(&settled.settings));
+        versions.images = Some(bounds::name(&settled.images));
     }
     if let Some(from) = from.filter(|_| is_new) {
         versions.previous = Some(from);
@@ -237,6 +246,8 @@ fn rollout(
         returns: asked.and_then(|old| old.returns.clone()),
         hash: same.and_then(|old| old.hash.clone()),
         settings: same.and_then(|old| old.settings.clone()),
+        halted: same.and_then(|old| old.halted.clone()),
+        retried_at: same.and_then(|old| old.retried_at.clone()),
         to: to.or_else(|| same.and_then(|old| old.to.clone())),
         step: work.step.as_str().to_owned(),
         wave: same.and_then(|old| old.wave),

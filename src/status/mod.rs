@@ -16,7 +16,7 @@ pub use member::next;
 pub use network::{NetworkOutcome, count, next_network};
 pub use outcome::{Component, Failure, Outcome, Problem, Progress, Rollout, Wait, Work};
 pub use release::next_release;
-pub use steering::{Beginning, Ending, Judgement, Steering};
+pub use steering::{Beginning, Ending, Judgement, Settled, Steering};
 
 #[cfg(test)]
 mod tests;

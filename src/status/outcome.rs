@@ -2,6 +2,8 @@
 //!
 //! `None` means "not looked at in this pass": what status says about it stays.
 
+use jiff::Timestamp;
+
 use super::steering::{Ending, Steering};
 use crate::api::conditions::{Reason, Step};
 use crate::api::v1alpha1::{
@@ -62,10 +64,14 @@ pub struct Rollout {
     pub revertible: Option<bool>,
     /// The release failed just now, and is to be taken back.
     pub failed: Option<FailedRelease>,
+    /// A gate failed just now, and the rollout is to stand still there.
+    pub halted: Option<String>,
     /// Hash of the per-node template that arrives, and that of the settings it was made from.
     pub template: Option<(String, String)>,
     /// Connections of the node whose failures have grown most, as far as they were looked at: before it moved, and since.
     pub compared: Option<(Connections, Connections)>,
+    /// Until when nodes are watched that do all they should.
+    pub watched_until: Option<Timestamp>,
     /// It ended with this pass.
     pub ended: Option<Ending>,
 }

@@ -38,8 +38,8 @@ pub struct Steering {
     pub returns: Option<String>,
     /// What runs is what is followed: a later move of it is nobody's wish.
     pub is_reached: bool,
-    /// The template that runs: its hash, and that of the settings it was made from.
-    pub settled: Option<(String, String)>,
+    /// The template that runs.
+    pub settled: Option<Settled>,
     /// When what runs is cared for no more.
     pub end_of_life: Option<Timestamp>,
     /// Requests that are handled with this status: the nonce of each action.
@@ -52,6 +52,17 @@ pub struct Steering {
     pub releases: Option<Vec<KnownRelease>>,
     /// `withdrawals`.
     pub withdrawals: Option<Vec<Withdrawal>>,
+}
+
+/// The per-node template that runs, and what it was made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Its hash.
+    pub hash: String,
+    /// Hash of the settings of the spec.
+    pub settings: String,
+    /// Hash of the images of the release.
+    pub images: String,
 }
 
 /// What a condition says.
@@ -134,6 +145,15 @@ pub(super) fn remember(status: &mut MeshMemberStatus, steering: &Steering, now: 
     }
     if steering.retries {
         status.failed_releases.clear();
+    }
+    if let Some(rollout) = &mut status.rollout {
+        if steering.retries {
+            rollout.retried_at = Some(Time(now));
+        }
+        // Somebody has decided: on, or back.
+        if steering.retries || steering.given_up.is_some() || steering.returns.is_some() {
+            rollout.halted = None;
+        }
     }
     if let Some(given_up) = &steering.given_up {
         let follows = steering.follows.as_deref();

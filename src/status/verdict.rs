@@ -27,7 +27,7 @@ pub(super) fn decide(conditions: &mut Conditions, status: &MeshMemberStatus, out
     );
     conditions.set_or_keep(
         ConditionType::UpToDate,
-        up_to_date(outcome),
+        up_to_date(status, outcome),
         "the components have not been looked at yet",
     );
     conditions.set_or_keep(
@@ -151,10 +151,22 @@ fn silence(component: &Component) -> String {
 }
 
 /// What runs is what was asked for.
-fn up_to_date(outcome: &Outcome) -> Option<Verdict> {
+fn up_to_date(status: &MeshMemberStatus, outcome: &Outcome) -> Option<Verdict> {
     let steering = &outcome.steering;
+    let rollout = status.rollout.as_ref();
     match &outcome.progress {
         Progress::Unknown => None,
+        Progress::Working(work)
+            if let Some(halted) = rollout.and_then(|rollout| rollout.halted.as_ref()) =>
+        {
+            Some(Verdict::is_false(
+                Reason::GateFailed,
+                format!(
+                    "{halted}; nothing begins and nothing goes back: applink retry goes on, applink abort takes it back; {}",
+                    doing(work)
+                ),
+            ))
+        }
         Progress::Working(work) => Some(match &steering.held_up {
             Some(hold) => Verdict::is_false(
                 hold.reason,

@@ -196,6 +196,11 @@ pub struct VersionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub settings: Option<String>,
+    /// Hash of the release's per-node images that the template was made from: tells a changed MeshRelease from a new
+    /// operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub images: Option<String>,
 }
 
 /// The platform in effect, and why.
@@ -292,6 +297,12 @@ pub struct RolloutStatus {
     /// Why it goes back instead of on: the moved nodes return to what ran before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returns: Option<String>,
+    /// Why it stands still, neither on nor back: the gate that failed, where `upgrade.strategy.onFailure` is Pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted: Option<String>,
+    /// When somebody last asked to try again what had failed: gates count from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried_at: Option<Time>,
     /// The step it is in.
     pub step: String,
     /// The wave of nodes it is in, from 1.

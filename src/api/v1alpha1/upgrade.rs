@@ -47,7 +47,9 @@ pub struct Upgrade {
     /// True: a move that fixes a listed vulnerability goes through exclusions, not through windows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_security_fixes: Option<bool>,
-    /// FinishWave (the effective default), FinishRollout or PauseNow: what happens when the window closes.
+    /// What happens when the window closes. FinishWave (the effective default): the nodes that have begun are finished, no
+    /// other begins. FinishRollout: it goes on. PauseNow: nodes that have begun stop where they may stay, before their
+    /// network agent or their proxy is replaced; beside two proxies they are finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_window_close: Option<OnWindowClose>,
     /// How nodes are moved.
@@ -231,7 +233,9 @@ pub struct Strategy {
     /// Skip (the effective default): a node without room is set aside. Preempt: lower priorities make room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_full_node: Option<OnFullNode>,
-    /// Rollback (the effective default) or Pause.
+    /// What happens when a gate fails. Rollback (the effective default): the moved nodes go back, and the release is not
+    /// tried again by itself. Pause: nothing begins and nothing goes back before somebody says `applink retry` or `applink
+    /// abort`, or changes the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
 }

@@ -2,6 +2,7 @@
 
 mod courses;
 mod properties;
+mod records;
 mod rows;
 mod texts;
 

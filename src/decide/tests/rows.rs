@@ -216,7 +216,7 @@ fn times() -> Vec<Case> {
 /// What failed here, and the per-node template.
 #[rustfmt::skip]
 fn failures_and_templates() -> Vec<Case> {
-    use TemplateAuthor::{Operator, Spec};
+    use TemplateAuthor::{Operator, Release, Spec};
     vec![
         case("a channel's release failed", channel(Rapid), "1.5.4", "failed 1.6.0").by("Rapid").failed("1.6.0", "abc"),
         case("it failed, and the channel moves on", channel(Rapid), "1.5.4", "move 1.6.1 by Channel: channel").by("Rapid").failed("1.6.0", "abc").with([in_channel("1.6.1", Rapid, "2026-11-21T00:00:00Z")]),
@@ -230,6 +230,9 @@ fn failures_and_templates() -> Vec<Case> {
         case("a new operator changed it", at_night("22:00", pin("1.5")), "1.5.4", "wait for window until 2026-11-21T22:00:00Z: 1.5.4").template("new", Operator),
         case("a new operator changed it, in the window", at_night("09:00", pin("1.5")), "1.5.4", "move 1.5.4 by Operator: template").template("new", Operator),
         case("a new operator, an exact pin", pin("1.5.4"), "1.5.4", "move 1.5.4 by Operator: template").template("new", Operator),
+        case("its MeshRelease has other images", at_night("22:00", pin("1.5")), "1.5.4", "wait for window until 2026-11-21T22:00:00Z: 1.5.4").template("new", Release),
+        case("its MeshRelease has other images, in the window", pin("1.5"), "1.5.4", "move 1.5.4 by Operator: template").template("new", Release),
+        case("its MeshRelease has other images, and a channel is followed", channel(Stable), "1.5.4", "move 1.5.4 by Channel: template").by("Stable").template("new", Release),
         case("the template failed", pin("1.5"), "1.5.4", "failed 1.5.4").template("new", Spec).failed("1.5.4", "new"),
         case("another template failed", pin("1.5"), "1.5.4", "move 1.5.4 by Spec: template").template("newer", Spec).failed("1.5.4", "new"),
         case("a version goes before a template", channel(Rapid), "1.5.4", "move 1.6.0 by Channel: channel").by("Rapid").template("new", Operator),

@@ -25,6 +25,7 @@ fn every_decision_says_what_why_and_when() {
         case("", pin("1.7"), "1.6.0", "the way from 1.6.0 to 1.7.0 leads through 1.7, and 1.7.0 carries Istio 1.30.4, a minor below Istio 1.31; pin a version that can be reached, or apply a MeshRelease for 1.7").with([carrying("1.7.0", "1.30.4")]),
         case("", pin("1.6"), "1.4.7", "1.5.4 failed here and was taken back: gate Nodes: node a: 3 of 40 connections failed; it is on the way to 1.6.0; it is not tried again before the version or channel changes, or somebody asks: applink retry").failed("1.5.4", "abc"),
         case("", at_night("22:00", pin("1.5")), "1.5.4", "the rollout of the new operator's per-node template waits for the next maintenance window, which opens 2026-11-21T22:00:00Z").template("new", TemplateAuthor::Operator),
+        case("", pin("1.5"), "1.5.4", "the rollout of the changed images of its MeshRelease now").template("new", TemplateAuthor::Release),
     ];
     for case in table {
         assert_eq!(case.decide().to_string(), case.expected);

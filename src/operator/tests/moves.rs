@@ -1,7 +1,9 @@
 //! Members that run and are to run something else, over the whole loop: written down first, then done; told why not.
 
+mod halts;
 mod placement;
 mod renderings;
+mod templates;
 
 use super::*;
 use crate::api::v1alpha1::ApplicationNetworkSpec;
@@ -37,21 +39,36 @@ fn release(version: &str, more: &Value) -> Value {
 impl Bench {
     /// A member that runs 1.5.4, which it reached by what it follows.
     async fn running(upgrade: Value, reached_by: &str) -> Self {
+        Self::at_version("1.5.4", upgrade, reached_by).await
+    }
+
+    /// A member that runs that version, which it reached by what it follows.
+    async fn at_version(version: &str, upgrade: Value, reached_by: &str) -> Self {
         let bench = Self::new(json!({"upgrade": upgrade})).await;
         let mut member = bench.fake.get(MEMBER).unwrap();
         member["status"] =
-            json!({"version": {"current": "1.5.4", "target": "1.5.4", "reachedBy": reached_by}});
+            json!({"version": {"current": version, "target": version, "reachedBy": reached_by}});
         bench.fake.put(MEMBER, member);
         bench.seen().await;
-        bench.populate().await;
+        bench.populate(version, &bench.spec()).await;
         bench
+    }
+
+    fn spec(&self) -> Value {
+        self.fake.get(MEMBER).unwrap()["spec"].clone()
     }
 
     /// What a release is made of for this member, by this operator.
     fn rendered(&self, version: Version) -> Target {
+        self.rendered_from(version, &self.spec())
+    }
+
+    /// The same for this spec of it.
+    fn rendered_from(&self, version: Version, spec: &Value) -> Target {
         let facts = self.operator.world.facts();
         let members = self.operator.world.members.all();
-        let member = members["east"].0.as_ref().unwrap();
+        let mut member = members["east"].0.as_ref().unwrap().clone();
+        member.spec = serde_json::from_value(spec.clone()).unwrap();
         let catalogue = Catalogue::embedded();
         let surroundings = Surroundings {
             platform: platform::detect(&survey::evidence(&facts), None).platform,
@@ -60,12 +77,13 @@ impl Bench {
         };
         let release = catalogue.get(version).unwrap();
         let network = ApplicationNetworkSpec::default();
-        Target::of(&blueprint(member, &network, release, &surroundings).unwrap()).unwrap()
+        Target::of(&blueprint(&member, &network, release, &surroundings).unwrap()).unwrap()
     }
 
-    /// What runs on nodes is there: the sets of the version that runs, as the operator would have made them.
-    async fn populate(&self) {
-        let target = self.rendered(Version::new(1, 5, 4));
+    /// What runs on nodes is there: the sets of that version, as the operator would have made them from that spec.
+    /// Returns the hash of their template.
+    async fn populate(&self, version: &str, spec: &Value) -> String {
+        let target = self.rendered_from(version.parse().unwrap(), spec);
         let sets = || {
             let all = target.agent.iter().chain(&target.proxy);
             all.filter(|object| object.key.kind == "DaemonSet")
@@ -77,6 +95,7 @@ impl Bench {
         while !sets().all(|set| self.operator.world.facts().object(&set.key).is_some()) {
             tokio::task::yield_now().await;
         }
+        target.proxy_hash.clone()
     }
 
     /// What runs is applied, and what was applied has been seen.
@@ -256,7 +275,8 @@ async fn a_spec_that_goes_back_takes_the_rollout_back_and_forth_again_starts_ano
 #[tokio::test]
 async fn a_strategy_that_changes_in_the_middle_changes_how_and_neither_where_to_nor_what_was_begun()
 {
-    let mut bench = Bench::running(json!({"version": "1.6"}), "1.5").await;
+    let gates = json!({"gates": {"timeout": "2h"}});
+    let mut bench = Bench::running(json!({"version": "1.6", "strategy": gates}), "1.5").await;
     bench.settled().await;
     bench.pass(1000).await;
     assert_eq!(bench.rollout(), to("1.6.0", "Spec"));
@@ -267,7 +287,7 @@ async fn a_strategy_that_changes_in_the_middle_changes_how_and_neither_where_to_
     let strategy = json!({
         "canary": {"type": "Count", "count": 2, "soak": "3m"},
         "batch": {"size": "50%"},
-        "gates": {"timeout": "1m"},
+        "gates": {"timeout": "3h"},
         "onFailure": "Pause",
     });
     bench.edit(json!({"upgrade": {"version": "1.6", "strategy": strategy}}));
@@ -277,8 +297,29 @@ async fn a_strategy_that_changes_in_the_middle_changes_how_and_neither_where_to_
     assert_eq!(bench.rollout(), to("1.6.0", "Spec"));
     assert_eq!(bench.status("/rollout/id"), id);
     assert_eq!(bench.status("/rollout/returns"), Value::Null);
+    assert_eq!(bench.status("/failedReleases"), Value::Null);
     assert_eq!(bench.fake.names(SETS), sets);
     assert_eq!(bench.condition("UpToDate").unwrap().0, "False/Progressing");
+}
+
+#[tokio::test]
+async fn the_second_hop_follows_the_first_and_one_that_fails_ends_where_the_first_did() {
+    // As status is after the first hop.
+    let mut bench = Bench::at_version("1.6.0", json!({"version": "1.7"}), "1.7").await;
+    bench.put_release("1.7.0", &json!({}));
+    bench.settled().await;
+    assert_eq!(bench.rollout(), to("1.7.0", "Spec"));
+    bench.annotate(json!({"applink.dev/abort": "n1"}));
+    bench.until_ended(5000).await;
+    assert_eq!(bench.status("/version/current"), "1.6.0");
+    assert_eq!(bench.status("/history/0/from"), "1.6.0");
+    assert_eq!(bench.status("/history/0/to"), "1.7.0");
+    assert_eq!(
+        bench.condition("UpToDate").unwrap().0,
+        "False/ReleaseFailed"
+    );
+    bench.pass(60_000).await;
+    assert_eq!(bench.rollout(), None, "it is not tried again by itself");
 }
 
 #[tokio::test]
