@@ -60,6 +60,7 @@ pub struct Metrics {
     held_up: Gauge,
     started: Float,
     failed_connections: Family<WhatLabel, Float>,
+    watched: Float,
     behind: Family<ReasonLabel, Gauge>,
     end_of_life: Float,
 }
@@ -90,6 +91,7 @@ impl Default for Metrics {
             held_up: Gauge::default(),
             started: Float::default(),
             failed_connections: Family::default(),
+            watched: Float::default(),
             behind: Family::default(),
             end_of_life: Float::default(),
         };
@@ -190,6 +192,11 @@ impl Metrics {
             self.failed_connections.clone(),
         );
         registry.register(
+            "rollout_watched_until_seconds",
+            "Until when nodes are watched that do all they should, in seconds since 1970; 0 when none is",
+            self.watched.clone(),
+        );
+        registry.register(
             "members_behind",
             "Members that are not where their channel or pin leads and do not move, by reason",
             self.behind.clone(),
@@ -221,6 +228,8 @@ pub struct Gauges {
     pub rollouts: Vec<(i64, bool)>,
     /// The parts of connections that failed on a node before it moved, and since.
     pub compared: Vec<[f64; 2]>,
+    /// Until when nodes are watched that do all they should.
+    pub watched_until: Option<i64>,
     /// Members that are not where they should be and do not move: why.
     pub behind: Vec<Reason>,
     /// When releases that run are cared for no more.
@@ -324,6 +333,8 @@ impl Metrics {
                 .get_or_create(&WhatLabel { what })
                 .set(ratio);
         }
+        self.watched
+            .set(seconds(gauges.watched_until.unwrap_or_default()));
         self.behind.clear();
         for reason in &gauges.behind {
             let label = ReasonLabel {
@@ -379,7 +390,14 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+        metrics.show(&Gauges {
+            watched_until: Some(9),
+            ..Gauges::default()
+        });
+        let watched = "applink_rollout_watched_until_seconds 9.0";
+        assert!(metrics.text().contains(watched));
         metrics.show(&Gauges::default());
+        assert!(!metrics.text().contains(watched));
         assert!(!metrics.text().contains("step=\"Nodes\""));
     }
 }

@@ -39,6 +39,8 @@ pub fn show(outcome: &Outcome, gauges: &mut Gauges) {
             gauges.nodes[1] = proxies.status.updated.into();
         }
     }
+    let watched = outcome.rollout.watched_until.map(Timestamp::as_second);
+    gauges.watched_until = gauges.watched_until.max(watched);
     gauges
         .ends_of_life
         .extend(outcome.steering.end_of_life.map(Timestamp::as_second));
@@ -70,8 +72,36 @@ pub fn show_status(status: &MeshMemberStatus, gauges: &mut Gauges) {
         gauges
             .rollouts
             .push((started, reason == Some(Reason::Progressing)));
+        // Nothing of it comes to an end by itself.
+        gauges
+            .behind
+            .extend(reason.filter(|reason| *reason == Reason::GateFailed));
     } else {
         let behind = reason.filter(|reason| *reason != Reason::Progressing);
         gauges.behind.extend(behind);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_rollout_that_stands_still_at_a_gate_counts_as_behind_and_as_none_that_goes_on() {
+        let shown = |reason: &str| {
+            let status = json!({
+                "rollout": {"id": "1", "step": "Nodes", "startedAt": "2026-11-21T10:00:00Z"},
+                "conditions": [{"type": "UpToDate", "status": "False", "reason": reason, "message": "",
+                    "lastTransitionTime": "2026-11-21T10:00:00Z"}],
+            });
+            let mut gauges = Gauges::default();
+            show_status(&serde_json::from_value(status).unwrap(), &mut gauges);
+            (gauges.rollouts[0].1, gauges.behind)
+        };
+        assert_eq!(shown("Progressing"), (true, vec![]));
+        assert_eq!(shown("Paused"), (false, vec![]));
+        assert_eq!(shown("GateFailed"), (false, vec![Reason::GateFailed]));
     }
 }

@@ -6,13 +6,20 @@ use super::labels;
 use crate::names;
 
 /// The rules: name, severity, for how long, expression, what it means and what to do.
-const RULES: [(&str, &str, &str, &str, &str); 6] = [
+const RULES: [(&str, &str, &str, &str, &str); 7] = [
     (
         "ApplinkRolloutStuck",
         "warning",
         "10m",
-        "applink_rollouts_active > 0 and time() - applink_rollout_started_seconds > 3600 and ignoring(what) changes(applink_nodes{what=\"updated\"}[1h]) == 0",
-        "A rollout has not moved a node for an hour, and nothing it may wait for is closed or paused. Look at `applink status`; take it back with `applink abort`.",
+        "applink_rollouts_active > 0 and time() - applink_rollout_started_seconds > 3600 and time() > applink_rollout_watched_until_seconds and ignoring(what) changes(applink_nodes{what=\"updated\"}[1h]) == 0",
+        "A rollout has not moved a node for an hour, no node is being watched, and nothing it may wait for is closed or paused. Look at `applink status`; take it back with `applink abort`.",
+    ),
+    (
+        "ApplinkRolloutHalted",
+        "warning",
+        "0m",
+        "applink_members_behind{reason=\"GateFailed\"} > 0",
+        "A gate has failed and `upgrade.strategy.onFailure` is Pause: the rollout goes neither on nor back. `applink status` says which gate, on which node and why; `applink retry` goes on, `applink abort` takes it back.",
     ),
     (
         "ApplinkRolledBack",
@@ -96,7 +103,7 @@ mod tests {
         metrics.show(&Gauges {
             steps: vec![(Step::Nodes, None)],
             certificates: vec![("root", 7)],
-            behind: vec![Reason::ReleaseFailed],
+            behind: vec![Reason::ReleaseFailed, Reason::GateFailed],
             rollouts: vec![(7, true)],
             ends_of_life: vec![9],
             ..Gauges::default()
@@ -116,6 +123,7 @@ mod tests {
                 "what=\"updated\"",
                 "result=\"RolledBack\"",
                 "reason=\"ReleaseFailed\"",
+                "reason=\"GateFailed\"",
             ] {
                 assert!(
                     !expression.contains(label) || text.contains(label),
