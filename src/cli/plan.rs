@@ -21,7 +21,7 @@ use crate::api::v1alpha1::{FailedRelease, MeshMember, MeshRelease};
 use crate::blueprint::Strategy;
 use crate::blueprint::resolve::every_taint;
 use crate::catalogue::{Catalogue, Minor, Version, resolve};
-use crate::decide::{self, Decision, Move, Rest, Situation, Stage, Template, Why};
+use crate::decide::{self, Decision, Move, Rest, Situation, Sources, Stage, Template, Why};
 use crate::facts::{Node, Replicas};
 use crate::names;
 use crate::operator::project;
@@ -29,7 +29,7 @@ use crate::plan::{self, NodeRules};
 use crate::window::Calendar;
 
 /// Said with every plan.
-const NOT_SEEN: &str = "changes of per-node settings at the same version are not looked at here";
+const NOT_SEEN: &str = "what a new operator changes of the per-node template at the same version is not looked at here";
 /// Most nodes that are listed by name.
 const LISTED: usize = 20;
 
@@ -229,7 +229,7 @@ fn outlook(
         history: &status.history,
         failed: &failed,
         paused_by_annotation: member.annotations().contains_key(names::PAUSED_ANNOTATION),
-        template: Template::Same,
+        template: template(member, running, catalogue, &failed),
         catalogue,
         kubernetes,
         stage: Stage::Open,
@@ -255,6 +255,42 @@ fn outlook(
         fill(&mut outlook, next, member, seen);
     }
     outlook
+}
+
+/// Whether what the per-node template is made from has changed at the version that runs. Its hash is not known here: what
+/// failed at this version is taken for it.
+fn template<'a>(
+    member: &MeshMember,
+    running: Option<Version>,
+    catalogue: &Catalogue,
+    failed: &'a [FailedRelease],
+) -> Template<'a> {
+    let status = member.status.as_ref();
+    let known = status.and_then(|status| status.version.as_ref());
+    // Without a record, or what runs, nothing can be compared.
+    let recorded = known.filter(|known| known.settings.is_some());
+    let (Some(running), Some(recorded)) = (running, recorded) else {
+        return Template::Same;
+    };
+    let settings = decide::settings(&member.spec).unwrap_or_default();
+    let images = catalogue.get(running).map(decide::images);
+    let images = images
+        .and_then(Result::ok)
+        .or_else(|| recorded.images.clone())
+        .unwrap_or_default();
+    let sources = Sources {
+        settings: &settings,
+        images: &images,
+    };
+    let Some(by) = decide::author(Some(recorded), sources) else {
+        return Template::Same;
+    };
+    let version = running.to_string();
+    let tried = failed.iter().find(|failed| failed.version == version);
+    Template::Changed {
+        hash: tried.map_or("", |failed| failed.hash.as_str()),
+        by,
+    }
 }
 
 fn sentence(decision: &Decision) -> String {
@@ -314,6 +350,10 @@ fn steps(next: &Move, member: &MeshMember) -> Vec<Step> {
     if next.why == Why::Install {
         return vec![Preflight, Crds, ControlPlane, Nodes, Verify];
     }
+    if let Why::Template(_) = next.why {
+        // The release stays, and with it all that is not on nodes.
+        return vec![Preflight, Prepull, Nodes, Verify, Finish, Retire];
+    }
     let mut steps = vec![Preflight, Prepull, Crds, ControlPlane, Nodes];
     if member.spec.east_west_gateway.is_some() {
         steps.push(EastWest);
@@ -351,10 +391,15 @@ fn notes(member: &MeshMember, decision: &Decision) -> Vec<String> {
     }
     let status = member.status.as_ref();
     if let Some(rollout) = status.and_then(|status| status.rollout.as_ref()) {
-        notes.push(format!(
-            "step {} is being worked on: see `applink status`",
-            rollout.step
-        ));
+        notes.push(match &rollout.halted {
+            Some(halted) => format!(
+                "the rollout stands still: {halted}; `applink retry` goes on, `applink abort` takes it back"
+            ),
+            None => format!(
+                "step {} is being worked on: see `applink status`",
+                rollout.step
+            ),
+        });
     }
     if status.and_then(|status| status.observed_generation) < member.metadata.generation {
         notes.push("the operator has not seen the latest spec yet".to_owned());

@@ -66,6 +66,65 @@ MeshMember edge  follows Rapid
 }
 
 #[test]
+fn a_change_of_what_runs_on_nodes_is_told_with_the_steps_and_nodes_it_touches() {
+    let spec =
+        json!({"upgrade": {"version": "1.5"}, "dataPlane": {"ztunnel": {"logLevel": "Debug"}}});
+    let before = member(json!({}), json!({}));
+    let embedded = Catalogue::embedded();
+    let images = decide::images(embedded.get(Version::new(1, 5, 4)).unwrap()).unwrap();
+    let status = |settings: &str, images: &str| json!({"version": {"current": "1.5.4", "hash": "old", "settings": settings, "images": images}});
+    let old = decide::settings(&before.spec).unwrap();
+    let now = decide::settings(&member(spec.clone(), json!({})).spec).unwrap();
+    let told = |status| text(&seen(member(spec.clone(), status)));
+
+    let changed = told(status(&old, &images));
+    for expected in [
+        "next              the rollout of the changed per-node settings now\n",
+        "steps             Preflight, Prepull, Nodes, Verify, Finish, Retire\n",
+        "nodes touched     3: a, d, e\n",
+        "waves             1 a; 2 d; 3 e\n",
+    ] {
+        assert!(
+            changed.contains(expected),
+            "{expected} is not in\n{changed}"
+        );
+    }
+    let replaced = told(status(&now, "others"));
+    assert!(
+        replaced.contains(
+            "next              the rollout of the changed images of its MeshRelease now\n"
+        ),
+        "{replaced}"
+    );
+    let failed = json!([{"version": "1.5.4", "hash": "bad", "reason": "gate Proxy on node a"}]);
+    let mut tried = status(&old, &images);
+    tried["failedReleases"] = failed;
+    let tried = told(tried);
+    assert!(tried.contains("nothing: 1.5.4 failed here"), "{tried}");
+    for same in [
+        status(&now, &images),
+        json!({"version": {"current": "1.5.4"}}),
+    ] {
+        let same = told(same);
+        assert!(same.contains("nothing: 1.5.4 runs"), "{same}");
+    }
+}
+
+#[test]
+fn a_rollout_that_stands_still_is_told_with_what_it_waits_for() {
+    let status = json!({"version": {"current": "1.5.4"},
+        "rollout": {"id": "1", "step": "Nodes", "to": "1.6.0", "halted": "gate Proxy on node a: not ready"}});
+    let text = text(&seen(member(
+        json!({"upgrade": {"version": "1.6"}}),
+        status,
+    )));
+    assert!(
+        text.contains("the rollout stands still: gate Proxy on node a: not ready; `applink retry`"),
+        "{text}"
+    );
+}
+
+#[test]
 fn an_install_is_told_without_the_steps_of_a_move() {
     let member = member(json!({"upgrade": {"version": "1.6"}}), json!({}));
     let text = text(&seen(member));
