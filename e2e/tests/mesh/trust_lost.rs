@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use applink::api::v1alpha1::ApplicationNetwork;
 use applink::trust::{Authority, Intermediate};
 use e2e::stage::{self, Stage};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::fixture::{MEMBER, SOON, on_stage, remove_namespace};
+use crate::input_rows::event;
 use crate::running::{data_plane, talking_shop, talks};
 use crate::told::{until_event, until_healed, until_stalled};
 
@@ -88,6 +91,12 @@ async fn recorded(stage: &Stage, what: &str) -> String {
         .fingerprint
 }
 
+/// The uid of the network, whose root it is.
+async fn network(stage: &Stage) -> String {
+    let networks: Api<ApplicationNetwork> = Api::all(stage.client.clone());
+    networks.get("default").await.unwrap().uid().unwrap()
+}
+
 #[test]
 fn an_authority_that_is_deleted_or_replaced_is_never_made_anew_and_heals_when_it_is_restored() {
     on_stage(|stage| async move {
@@ -118,13 +127,19 @@ fn an_authority_that_is_deleted_or_replaced_is_never_made_anew_and_heals_when_it
             held.delete().await;
             until_stalled(stage, "RootMissing", &words).await;
             until_event(stage, since, "RootMissing", &words).await;
+            if what == "root" {
+                let network = network(stage).await;
+                event(stage, "default", &network, "RootMissing", &words).await;
+            }
             talks(stage, namespace, "web").await;
             assert_eq!(held.now().await, None, "it is not made anew");
             held.restore().await;
             until_healed(stage).await;
 
+            let since = Timestamp::now();
             held.write(&foreign).await;
             until_stalled(stage, "RootMissing", &words).await;
+            until_event(stage, since, "RootMissing", &words).await;
             talks(stage, namespace, "web").await;
             assert_eq!(held.now().await, Some(foreign), "it is not written over");
             held.restore().await;
