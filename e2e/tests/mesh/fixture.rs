@@ -56,6 +56,11 @@ pub fn on_stage<F: Future<Output = ()>>(test: impl FnOnce(&'static Stage) -> F) 
 /// The operator runs.
 pub async fn operator(stage: &Stage) {
     stage.install_operator().unwrap();
+    until_operator(stage).await;
+}
+
+/// Waits until the operator is ready.
+pub async fn until_operator(stage: &Stage) {
     stage
         .until_pods_ready(
             "applink-operator",

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use e2e::command::{command, output};
+use e2e::images::Image;
 use e2e::stage::{self, Stage};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, DeleteParams, PostParams};
 
-use crate::fixture::{INSTALL, MEMBER, SOON, on_stage, operator, remove_namespace};
+use crate::fixture::{INSTALL, MEMBER, SOON, on_stage, operator, remove_namespace, until_operator};
 use crate::running::{data_plane, new_pods_start, talking_shop, talks};
 use crate::told::{until_event, until_healed, until_stalled};
 
@@ -28,6 +30,32 @@ async fn until_no_operator(stage: &Stage) {
     })
     .await
     .unwrap();
+}
+
+/// Applies the kustomize base, its image set as `kustomize edit set image` does.
+fn apply_base(stage: &Stage) {
+    let folder = e2e::process::temporary_folder("base").unwrap();
+    for part in ["manifests", "crds"] {
+        let from = format!("{MANIFESTS}/../{part}");
+        let mut copy = command("cp", ["-r", &from]);
+        output(copy.arg(&folder)).unwrap();
+    }
+    let path = folder.join("manifests/kustomization.yaml");
+    let image = Image::Applink.reference();
+    let (name, tag) = image.rsplit_once(':').unwrap();
+    let text: Vec<String> = std::fs::read_to_string(&path)
+        .unwrap()
+        .lines()
+        .map(|line| match line.split_once(": ") {
+            Some((key @ "  newName", _)) => format!("{key}: {name}"),
+            Some((key @ "  newTag", _)) => format!("{key}: {tag}"),
+            _ => line.to_owned(),
+        })
+        .collect();
+    std::fs::write(&path, text.join("\n")).unwrap();
+    let base = folder.join("manifests").display().to_string();
+    kubectl(stage, &["apply", "--server-side", "-k", &base]).unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 /// Something of the mesh that nobody misses at once is deleted, and there again soon.
@@ -72,10 +100,28 @@ fn deleting_the_manifests_takes_the_operator_only_and_applying_them_again_resume
         new_pods_start(stage, namespace, "unattended").await;
         assert_eq!(data_plane(stage), before, "nobody was disturbed");
 
-        operator(stage).await;
+        apply_base(stage);
+        until_operator(stage).await;
         repairs(stage).await;
         until_healed(stage).await;
         assert_eq!(data_plane(stage), before, "nobody was disturbed");
+        // What the program prints is the same.
+        let spec = || {
+            let path = "jsonpath={.metadata.uid} {.metadata.generation}";
+            let get = [
+                "get",
+                "deployment",
+                "applink-operator",
+                "-n",
+                HOME,
+                "-o",
+                path,
+            ];
+            kubectl(stage, &get).unwrap()
+        };
+        let applied = spec();
+        operator(stage).await;
+        assert_eq!(spec(), applied);
         remove_namespace(stage, namespace).await;
     });
 }
