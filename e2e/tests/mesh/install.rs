@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use crate::fixture::{MEMBER, installed, on_stage};
+use serde_json::json;
+
+use crate::fixture::{MEMBER, installed, installed_with, on_stage};
 
 #[test]
 fn one_member_brings_up_the_mesh_and_its_status_tells_what_runs() {
@@ -29,6 +31,10 @@ fn one_member_brings_up_the_mesh_and_its_status_tells_what_runs() {
             "root and intermediate are listed: {:?}",
             status.certificates
         );
+        let platform = status.platform.unwrap();
+        assert_eq!(platform.name, "Vanilla");
+        let server = format!("server version \"v{}\"", e2e::programs::KUBERNETES);
+        assert!(platform.evidence.contains(&server), "{platform:?}");
         let table = stage.cluster.kubectl(&["get", "mm", MEMBER]).unwrap();
         for word in ["MODE", "SelfManaged", "1.6.0", "True"] {
             assert!(table.contains(word), "{word} is missing:\n{table}");
@@ -60,5 +66,17 @@ fn the_same_objects_applied_again_move_nothing() {
         let before = pods();
         installed(stage).await;
         assert_eq!(before, pods());
+        // Nor does the platform that was found by itself, when somebody says it.
+        let said = json!({"dataPlane": {"platform": "Vanilla"}});
+        installed_with(stage, said).await;
+        let status = stage.read_member(MEMBER).await.unwrap().status.unwrap();
+        let platform = status.platform.unwrap();
+        let evidence = "set by spec.dataPlane.platform; detected would be Vanilla (server version";
+        assert!(
+            platform.name == "Vanilla" && platform.evidence.starts_with(evidence),
+            "{platform:?}"
+        );
+        assert_eq!(before, pods());
+        installed(stage).await;
     });
 }
