@@ -2,7 +2,7 @@
 //!
 //! Needs root, and the release builds of `applink` and `shop`. All tests share one cluster, so
 //! they run one at a time; each brings about what it starts from, so their order does not matter,
-//! but for the last module, which judges what the others made the operator do.
+//! but for the last two modules, which judge what the others made the operator do.
 //!
 //! Defects that other operators of meshes had to mend after their release, and the test here that would show each:
 //!
@@ -57,3 +57,4 @@ mod trust_lost;
 mod upgrade;
 mod versions;
 mod zz_rights;
+mod zz_secrets;
