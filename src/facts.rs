@@ -25,7 +25,7 @@ pub use gateway::{GatewayFact, GatewayPod};
 pub use membership::{
     GRACE, Membership, Mode, NamespaceFact, PodMeta, Replicas, membership, replicas,
 };
-pub use signal::{Answer, Answers, Evidence, ProbePod, Question};
+pub use signal::{Answer, Answers, Evidence, ProbePod, Question, Tally};
 
 use crate::names;
 

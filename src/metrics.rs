@@ -36,6 +36,17 @@ struct WhatLabel {
     what: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GateLabel {
+    gate: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GateResultLabel {
+    gate: &'static str,
+    result: &'static str,
+}
+
 type Float = Gauge<f64, AtomicU64>;
 
 /// The operator's metrics.
@@ -47,6 +58,10 @@ pub struct Metrics {
     failures: Family<ReasonLabel, Counter>,
     writes: Family<WhatLabel, Counter>,
     answers: Family<ResultLabel, Counter>,
+    gates: Family<GateResultLabel, Gauge>,
+    counted: Family<GateResultLabel, Gauge>,
+    gate_failures: Family<GateLabel, Counter>,
+    unproved: Gauge,
     members: Gauge,
     ready: Gauge,
     step: Family<StepLabel, Gauge>,
@@ -78,6 +93,10 @@ impl Default for Metrics {
             failures: Family::default(),
             writes: Family::default(),
             answers: Family::default(),
+            gates: Family::default(),
+            counted: Family::default(),
+            gate_failures: Family::default(),
+            unproved: Gauge::default(),
             members: Gauge::default(),
             ready: Gauge::default(),
             step: Family::default(),
@@ -156,6 +175,7 @@ impl Default for Metrics {
             "1 while this process acts",
             metrics.leading.clone(),
         );
+        metrics.register_gates(&mut registry);
         metrics.register_rollouts(&mut registry);
         Self {
             registry: Arc::new(registry),
@@ -165,6 +185,29 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    fn register_gates(&self, registry: &mut Registry) {
+        registry.register(
+            "gate_answers",
+            "Last answers of what was asked at a gate, by gate and result: good, bad, or none at all",
+            self.gates.clone(),
+        );
+        registry.register(
+            "gate_counted",
+            "What these answers counted together, by gate and result: pods of the nodes asked that are served, connections of the probe that went through, and those that are not or did not",
+            self.counted.clone(),
+        );
+        registry.register(
+            "gate_failures",
+            "Releases that failed, by the gate that they did not pass",
+            self.gate_failures.clone(),
+        );
+        registry.register(
+            "nodes_unproved",
+            "Nodes of the rollout on its way that the operator's own probe could not prove",
+            self.unproved.clone(),
+        );
+    }
+
     fn register_rollouts(&self, registry: &mut Registry) {
         registry.register(
             "rollouts",
@@ -209,6 +252,20 @@ impl Metrics {
     }
 }
 
+/// What came of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// An answer, a good one or not, and how many things were counted as good and as bad.
+    Answer {
+        /// It is as it should be.
+        good: bool,
+        /// What was counted, as it should be and not.
+        counted: Option<[i64; 2]>,
+    },
+    /// Nobody answered.
+    Nothing,
+}
+
 /// What is told about the members after a pass.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
@@ -222,6 +279,10 @@ pub struct Gauges {
     pub nodes: [i64; 4],
     /// Pods: enrolled, meshed.
     pub pods: [i64; 2],
+    /// Last answers of what was asked: the gate and what came of it.
+    pub answers: Vec<(&'static str, Heard)>,
+    /// Nodes that the probe could not prove.
+    pub unproved: i64,
     /// Certificates: what and when they end.
     pub certificates: Vec<(&'static str, i64)>,
     /// Rollouts on their way: when each started, and whether it may go on now.
@@ -264,6 +325,11 @@ impl Metrics {
     pub fn answer(&self, good: bool) {
         let result = if good { "good" } else { "not_good" };
         self.answers.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Counts a release that did not pass a gate.
+    pub fn gate_failed(&self, gate: String) {
+        self.gate_failures.get_or_create(&GateLabel { gate }).inc();
     }
 
     /// Counts a rollout that ended.
@@ -310,7 +376,32 @@ impl Metrics {
                 .get_or_create(&WhatLabel { what })
                 .set(seconds(*at));
         }
+        self.show_gates(gauges);
         self.show_rollouts(gauges);
+    }
+
+    fn show_gates(&self, gauges: &Gauges) {
+        self.gates.clear();
+        self.counted.clear();
+        for (gate, heard) in &gauges.answers {
+            let label = |result| GateResultLabel { gate, result };
+            let result = match heard {
+                Heard::Answer { good: true, .. } => "good",
+                Heard::Answer { good: false, .. } => "bad",
+                Heard::Nothing => "none",
+            };
+            self.gates.get_or_create(&label(result)).inc();
+            if let Heard::Answer {
+                counted: Some(counted),
+                ..
+            } = heard
+            {
+                for (result, count) in ["good", "bad"].into_iter().zip(counted) {
+                    self.counted.get_or_create(&label(result)).inc_by(*count);
+                }
+            }
+        }
+        self.unproved.set(gauges.unproved);
     }
 
     fn show_rollouts(&self, gauges: &Gauges) {
@@ -370,14 +461,23 @@ mod tests {
     #[test]
     fn what_happened_can_be_read() {
         let metrics = Metrics::default();
+        let answer = |good, counted| Heard::Answer { good, counted };
         metrics.pass(0.02, Some(Reason::MissingRights));
         metrics.show(&Gauges {
             members: 2,
             steps: vec![(Step::Nodes, Some(Reason::Nodes))],
             certificates: vec![("root", 7)],
             compared: vec![[0.5, 0.5], [0.0, 0.25]],
+            answers: vec![
+                ("Pods", answer(true, Some([7, 0]))),
+                ("Pods", answer(false, Some([2, 3]))),
+                ("Pods", Heard::Nothing),
+                ("Room", answer(true, None)),
+            ],
+            unproved: 1,
             ..Gauges::default()
         });
+        metrics.gate_failed("Probe".to_owned());
         let text = metrics.text();
         for line in [
             "applink_reconcile_total{result=\"failed\"} 1",
@@ -387,6 +487,14 @@ mod tests {
             "applink_rollout_failed_connections_ratio{what=\"before\"} 0.0",
             "applink_rollout_failed_connections_ratio{what=\"since\"} 0.25",
             "applink_certificate_not_after_seconds{what=\"root\"} 7.0",
+            "applink_gate_answers{gate=\"Pods\",result=\"good\"} 1",
+            "applink_gate_answers{gate=\"Pods\",result=\"bad\"} 1",
+            "applink_gate_answers{gate=\"Pods\",result=\"none\"} 1",
+            "applink_gate_counted{gate=\"Pods\",result=\"good\"} 9",
+            "applink_gate_counted{gate=\"Pods\",result=\"bad\"} 3",
+            "applink_gate_answers{gate=\"Room\",result=\"good\"} 1",
+            "applink_gate_failures_total{gate=\"Probe\"} 1",
+            "applink_nodes_unproved 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
@@ -399,5 +507,6 @@ mod tests {
         metrics.show(&Gauges::default());
         assert!(!metrics.text().contains(watched));
         assert!(!metrics.text().contains("step=\"Nodes\""));
+        assert!(!metrics.text().contains("gate_answers{"));
     }
 }

@@ -105,6 +105,18 @@ pub struct ProbePod {
 }
 
 impl Question {
+    /// The gate that it is asked for, as status and metrics name it.
+    pub fn gate(&self) -> &'static str {
+        match self {
+            Self::ControlPlane { .. } => "ControlPlane",
+            Self::Proxy { .. } => "Pods",
+            Self::StandDown { .. } => "StandDown",
+            Self::Room { .. } => "Room",
+            Self::Sandboxes { .. } => "Sandboxes",
+            Self::Probe { .. } => "Probe",
+        }
+    }
+
     /// The node it is about.
     pub fn node(&self) -> Option<&str> {
         match self {
@@ -140,12 +152,31 @@ impl fmt::Display for Question {
 pub struct Evidence {
     /// Of a node that was asked for room: its running pods by their controller.
     pub replicas: Replicas,
+    /// What was counted for it; none where it is not about a number of things.
+    pub tally: Option<Tally>,
     /// It is as it should be.
     pub good: bool,
     /// What was seen, with numbers.
     pub text: String,
     /// What a proxy has counted; none where that was not asked, or it counts nothing.
     pub counted: Option<Connections>,
+}
+
+/// How many of how many things that were counted are as they should be: pods that are served, connections that went
+/// through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// As they should be.
+    pub good: usize,
+    /// All.
+    pub all: usize,
+}
+
+impl Tally {
+    /// So many of so many.
+    pub fn of(good: usize, all: usize) -> Self {
+        Self { good, all }
+    }
 }
 
 /// Of a silence as long as this nobody can say that things were bad meanwhile.

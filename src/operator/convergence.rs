@@ -134,6 +134,10 @@ impl Operator {
         }
         let settings = decide::settings(&seen.member.spec).unwrap_or_default();
         outcome.rollout = rollout(&plan, orders, target, settings);
+        let is_new = outcome.rollout.failed.is_some() || outcome.rollout.halted.is_some();
+        if let (Some(failed), true) = (&plan.failed, is_new) {
+            self.metrics.gate_failed(failed.gate.to_string());
+        }
         self.tell(seen, heading, &plan, phase, outcome);
         if outcome.rollout.ended.is_some() {
             // There may be another hop, or something else to be done.

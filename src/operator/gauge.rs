@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::v1alpha1::MeshMemberStatus;
-use crate::metrics::Gauges;
+use crate::facts::Answers;
+use crate::metrics::{Gauges, Heard};
 use crate::names;
 use crate::status::{Outcome, Progress};
 
@@ -55,6 +56,30 @@ pub fn show(outcome: &Outcome, gauges: &mut Gauges) {
     }
 }
 
+/// Adds what was answered at gates, and how many nodes the probe could not prove.
+pub fn show_gates(answers: &Answers, unproved: usize, gauges: &mut Gauges) {
+    gauges.unproved = number(unproved);
+    gauges.answers = answers
+        .iter()
+        .map(|(question, answer)| {
+            let heard = match &answer.seen {
+                Ok(seen) => Heard::Answer {
+                    good: seen.good,
+                    counted: seen.tally.map(|tally| {
+                        [tally.good, tally.all.saturating_sub(tally.good)].map(number)
+                    }),
+                },
+                Err(_) => Heard::Nothing,
+            };
+            (question.gate(), heard)
+        })
+        .collect();
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// Adds what a member's status says to the gauges.
 pub fn show_status(status: &MeshMemberStatus, gauges: &mut Gauges) {
     let condition = |kind: ConditionType| {
@@ -87,6 +112,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::facts::{Answer, Evidence, Question, Tally};
 
     #[test]
     fn a_rollout_that_stands_still_at_a_gate_counts_as_behind_and_as_none_that_goes_on() {
@@ -103,5 +129,32 @@ mod tests {
         assert_eq!(shown("Progressing"), (true, vec![]));
         assert_eq!(shown("Paused"), (false, vec![]));
         assert_eq!(shown("GateFailed"), (false, vec![Reason::GateFailed]));
+    }
+
+    #[test]
+    fn an_answer_is_told_with_its_gate_and_what_it_counted() {
+        let room = |node: &str| Question::Room {
+            node: node.to_owned(),
+            uid: "u".to_owned(),
+            millicores: 1,
+            bytes: 1,
+        };
+        let answer = |seen| Answer::after(None, Timestamp::UNIX_EPOCH, seen);
+        let counted = Evidence {
+            tally: Some(Tally::of(3, 5)),
+            ..Evidence::default()
+        };
+        let answers = Answers::from([
+            (room("a"), answer(Ok(counted))),
+            (room("b"), answer(Err("nobody answers".to_owned()))),
+        ]);
+        let mut gauges = Gauges::default();
+        show_gates(&answers, 2, &mut gauges);
+        let bad = Heard::Answer {
+            good: false,
+            counted: Some([3, 2]),
+        };
+        assert_eq!(gauges.answers, [("Room", bad), ("Room", Heard::Nothing)]);
+        assert_eq!(gauges.unproved, 2);
     }
 }

@@ -161,6 +161,7 @@ impl Operator {
         self.asked.forget_gone(&facts);
         let wake = self.networks(&members, now).await;
         earlier(&mut next, wake);
+        gauge::show_gates(&self.asked.answers(), self.unproved.len(), &mut gauges);
         self.metrics.show(&gauges);
         next
     }

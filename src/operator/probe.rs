@@ -7,7 +7,7 @@ use super::apply;
 use super::error::Error;
 use super::pass::Operator;
 use super::signals::Signals;
-use crate::facts::{Evidence, Facts, ProbePod};
+use crate::facts::{Evidence, Facts, ProbePod, Tally};
 use crate::plan::Object;
 use crate::probe::Figures;
 
@@ -85,10 +85,13 @@ fn judge(ways: [Way<'_>; 2], between: Result<Figures, String>) -> Result<Evidenc
             ));
         }
     }
+    let tally = |all: u32| usize::try_from(all).unwrap_or(usize::MAX);
+    let tally = Some(Tally::of(tally(asked.saturating_sub(failed)), tally(asked)));
     let Some(last) = last.filter(|_| asked > 0) else {
         return Ok(Evidence {
             good: asked > 0,
             text: format!("{asked} new connections went through"),
+            tally,
             ..Evidence::default()
         });
     };
@@ -103,6 +106,7 @@ fn judge(ways: [Way<'_>; 2], between: Result<Figures, String>) -> Result<Evidenc
     Ok(Evidence {
         good: false,
         text,
+        tally,
         ..Evidence::default()
     })
 }

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::signals::{Placed, Signals};
 use super::signing::Mesh;
-use crate::facts::{Evidence, NamespaceFact};
+use crate::facts::{Evidence, NamespaceFact, Tally};
 use crate::names;
 
 /// How long a proxy may take for the full list after a new connection.
@@ -50,7 +50,7 @@ pub async fn serves(
                 evidence = Evidence {
                     good: false,
                     text,
-                    ..Evidence::default()
+                    ..evidence
                 };
             }
         }
@@ -98,8 +98,9 @@ fn unmeshed(
     }
 }
 
-/// Compares what a proxy serves with what is enrolled on its node. What is neither expected nor young is surplus and
-/// passed over: a pod that has just ended is still listed for a moment.
+/// Compares what a proxy serves with what is enrolled on its node: neither may a pod be missing, nor one be served that is
+/// there, has left the mesh, and was let go of by the agent. Who is not on the node any more harms nobody, and is passed
+/// over: a pod that has just ended is still listed for a moment. A new connection brings the full list, which mends both.
 pub fn compare<'a>(
     served: &BTreeSet<String>,
     on_node: impl IntoIterator<Item = &'a Placed>,
@@ -107,9 +108,12 @@ pub fn compare<'a>(
     now: jiff::Timestamp,
 ) -> Evidence {
     let mut expected = 0_usize;
-    let mut missing = Vec::new();
+    let (mut missing, mut surplus) = (Vec::new(), Vec::new());
     for ((space, name), pod) in on_node {
         if !pod.is_enrolled(space, namespace(space).as_deref()) {
+            if served.contains(&pod.uid) && !pod.redirected && pod.is_settled(now) {
+                surplus.push(format!("{space}/{name}"));
+            }
             continue;
         }
         if served.contains(&pod.uid) {
@@ -121,20 +125,26 @@ pub fn compare<'a>(
             }
         }
     }
-    if missing.is_empty() {
-        return Evidence {
-            good: true,
-            text: format!("serves all {expected} enrolled pods"),
-            ..Evidence::default()
-        };
-    }
-    let (count, first) = sample(missing);
+    let lost = missing.len();
+    let tally = Tally::of(expected - lost, expected);
+    let text = match (missing.is_empty(), surplus.is_empty()) {
+        (true, true) => format!("serves all {expected} enrolled pods"),
+        (false, _) => {
+            let (_, first) = sample(missing);
+            format!(
+                "serves {} of {expected} enrolled pods, not {first}",
+                tally.good
+            )
+        }
+        (true, false) => {
+            let (count, first) = sample(surplus.clone());
+            format!("serves {count} pods that have left the mesh: {first}")
+        }
+    };
     Evidence {
-        good: false,
-        text: format!(
-            "serves {} of {expected} enrolled pods, not {first}",
-            expected - count
-        ),
+        good: lost == 0 && surplus.is_empty(),
+        text,
+        tally: Some(tally),
         ..Evidence::default()
     }
 }
@@ -259,6 +269,40 @@ mod tests {
         assert!(!waits(&captured));
         assert!(waits(&Pod::default()));
         assert_eq!(name(&pod("False", None)), "shop/late");
+    }
+
+    #[test]
+    fn a_pod_that_has_left_the_mesh_and_is_served_still_is_one_too_many() {
+        let now = jiff::Timestamp::from_second(1000).unwrap();
+        let pod = |name: &str, mode, age: i64, redirected: bool| {
+            let meta = PodMeta {
+                uid: name.to_owned(),
+                mode,
+                redirected,
+                created: jiff::Timestamp::from_second(1000 - age).ok(),
+                ..PodMeta::default()
+            };
+            (("shop".to_owned(), name.to_owned()), meta)
+        };
+        let on_node = [
+            pod("in", Mode::Ambient, 100, true),
+            // The agent has not let go of it yet.
+            pod("leaves", Mode::Out, 100, true),
+            pod("young", Mode::Out, 1, false),
+            pod("out", Mode::Out, 100, false),
+        ];
+        let told = |served: &[&str]| {
+            let served = served.iter().map(|name| (*name).to_owned()).collect();
+            let seen = compare(&served, &on_node, |_| None, now);
+            (seen.good, seen.text)
+        };
+        let all = "serves all 1 enrolled pods".to_owned();
+        assert_eq!(told(&["in"]), (true, all.clone()));
+        assert_eq!(told(&["in", "leaves", "young", "gone"]), (true, all));
+        let surplus = "serves 1 pods that have left the mesh: shop/out".to_owned();
+        assert_eq!(told(&["in", "out"]), (false, surplus));
+        let both = told(&["out"]);
+        assert!(!both.0 && both.1.contains("not shop/in"), "{}", both.1);
     }
 
     #[test]
