@@ -179,7 +179,8 @@ impl<'a> Judge<'a, '_> {
     /// serves every pod.
     fn middle(&self, passage: &mut Passage<'a>, here: &Here<'a>, plan: &mut Plan) {
         passage.flight = Flight::Moving;
-        if passage.tainted {
+        // Where its agent is started again for it, the taint stays until that has helped.
+        if passage.tainted && !here.survivor.is_some_and(|pod| self.is_foreign(pod)) {
             passage.mark = Some(untaint());
         }
         let Some(survivor) = here.survivor.filter(|pod| pod.runs()) else {
@@ -204,7 +205,7 @@ impl<'a> Judge<'a, '_> {
             .copied()
             .collect();
         for leaver in &leavers {
-            if revision(leaver).is_some_and(|revision| self.foreign.contains(&revision.as_str())) {
+            if self.is_foreign(leaver) {
                 continue;
             }
             let question = Question::StandDown {
@@ -226,7 +227,11 @@ impl<'a> Judge<'a, '_> {
         // On the way back the one that stays may have been told to stand down, also by an operator before this one, and
         // whoever was to take its place may have died since.
         let is_told = !leavers.is_empty() || !self.way.is_forward;
-        if !is_told || self.serves(passage, survivor, agent, &leavers, plan) {
+        let is_whole = !is_told || self.serves(passage, survivor, agent, &leavers, plan);
+        if !is_whole {
+            self.restart_agent(passage, survivor, agent, &leavers);
+        }
+        if is_whole {
             let baseline = self.baseline(passage.node, &leavers, plan);
             match self.probes.map(|probes| probes.standing(passage.node)) {
                 Some(Standing::Lacking) => {
@@ -244,6 +249,7 @@ impl<'a> Judge<'a, '_> {
                     let mark = passage.mark.get_or_insert_default();
                     mark.label = Some(self.way.label(Place::End));
                     mark.baseline = baseline;
+                    mark.taint = passage.tainted.then_some(false);
                 }
                 Err(told) => passage.told = told,
             }
@@ -319,7 +325,7 @@ impl<'a> Judge<'a, '_> {
         };
         passage.stage = Stage::Verifying;
         if !self.serves(passage, survivor, agent, &[], plan) {
-            self.restart_agent(passage, survivor, agent);
+            self.restart_agent(passage, survivor, agent, &[]);
             return;
         }
         if passage.tainted {
@@ -398,25 +404,36 @@ impl<'a> Judge<'a, '_> {
         None
     }
 
-    /// A proxy that cannot be told to reconnect gets the full list from an agent that starts.
-    fn restart_agent(&self, passage: &mut Passage<'a>, survivor: &Pod, agent: &'a Pod) {
-        let is_foreign =
-            revision(survivor).is_some_and(|revision| self.foreign.contains(&revision.as_str()));
-        let question = alone(passage.node, survivor, agent, &[]);
+    /// A proxy that cannot be told to reconnect gets the full list from an agent that starts: beside those that leave, so
+    /// that nobody is without a proxy meanwhile, or alone.
+    fn restart_agent(
+        &self,
+        passage: &mut Passage<'a>,
+        survivor: &Pod,
+        agent: &'a Pod,
+        leavers: &[&Pod],
+    ) {
+        let question = alone(passage.node, survivor, agent, leavers);
         let answer = self.facts.answers.get(&question);
         let is_lasting = answer
             .is_some_and(|answer| !answer.is_unknown() && answer.failures >= MOST_COMPARISONS);
-        if !is_foreign || !is_lasting || passage.failed.is_some() {
+        if !self.is_foreign(survivor) || !is_lasting || passage.failed.is_some() {
             return;
         }
+        passage.mark = (!passage.tainted).then_some(Mark {
+            taint: Some(true),
+            ..Mark::default()
+        });
         if passage.tainted {
             passage.stale.push(agent);
-        } else {
-            passage.mark = Some(Mark {
-                taint: Some(true),
-                ..Mark::default()
-            });
+            // The template that it is made from again has to be in place.
+            passage.lacks_agent = true;
         }
+    }
+
+    /// Its program is not ours: it cannot be told anything.
+    fn is_foreign(&self, pod: &Pod) -> bool {
+        revision(pod).is_some_and(|revision| self.foreign.contains(&revision.as_str()))
     }
 
     /// Whether a proxy serves every enrolled pod of its node. Nobody answering for too long sets the node aside; a bad

@@ -318,6 +318,8 @@ impl Model {
             node.resource_version, resource_version,
             "a node patch is fenced"
         );
+        let is_cleared = label.is_none_or(Option::is_none) && taint != Some(true);
+        assert!(node.ready || is_cleared, "{name} is moved while it is away");
         let key = names::NODE_ZTUNNEL_LABEL;
         let before = node.labels.get(key).cloned();
         match label {
@@ -404,12 +406,16 @@ impl Model {
                 reconnect,
                 ..
             } => {
+                let is_ours = super::fleet::daemon_sets(&self.facts)
+                    .map(super::fleet::Proxies::of)
+                    .filter(|one| pod.starts_with(&format!("{}.", one.key.name)))
+                    .all(|one| one.is_applink());
                 let again = self
                     .facts
                     .answers
                     .get(question)
                     .is_some_and(|answer| !answer.is_good());
-                if (again || *reconnect) && self.has_agent(node) {
+                if is_ours && (again || *reconnect) && self.has_agent(node) {
                     self.mesh.reconnect(node, pod);
                     if let Some(pod) = self.facts.pods.get_mut(pod) {
                         Arc::make_mut(pod).ready = true;
@@ -423,6 +429,7 @@ impl Model {
             text: if good { "well" } else { "not all" }.to_owned(),
             counted: self.counts(question),
             replicas,
+            ..Evidence::default()
         });
         let answer = Answer::after(self.facts.answers.get(question), self.now, seen);
         self.facts.answers.insert(question.clone(), answer);

@@ -269,6 +269,19 @@ impl<'a> Tour<'a> {
         None
     }
 
+    /// The taint of nodes that have left the mesh on their way.
+    fn strangers(&self, plan: &mut Plan) {
+        let left = (self.facts.nodes.values())
+            .filter(|node| node.is_moving() && !self.target.rules.supports(node));
+        plan.acts.extend(left.map(|node| Act::MarkNode {
+            name: node.name.clone(),
+            label: None,
+            baseline: None,
+            taint: Some(false),
+            resource_version: node.resource_version.clone(),
+        }));
+    }
+
     fn look(
         &self,
         way: &Way,
@@ -377,6 +390,7 @@ impl<'a> Tour<'a> {
             agent::replace(self.facts, templates, &passages, &self.pods, &mut plan);
         }
         marks(&passages, &mut plan);
+        self.strangers(&mut plan);
         self.tend(&probes, &passages, &mut plan);
         plan.wave = Some(wave::number(&passages, strategy, canary_passed));
         if !self.finishing {
@@ -438,6 +452,7 @@ impl<'a> Tour<'a> {
             agent::replace(self.facts, templates, &passages, &self.pods, &mut plan);
         }
         marks(&passages, &mut plan);
+        self.strangers(&mut plan);
         // What a gate said holds nobody who goes back from it.
         if !self.orders.paused && self.short.is_none() {
             let wave = wave::back(&passages, &self.orders.strategy);

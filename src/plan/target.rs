@@ -281,3 +281,109 @@ impl Target {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node() -> Node {
+        Node {
+            os: "linux".to_owned(),
+            arch: "arm64".to_owned(),
+            ready: true,
+            ..Node::default()
+        }
+    }
+
+    fn tainted(key: &str, effect: &str) -> Node {
+        Node {
+            taints: vec![(key.to_owned(), String::new(), effect.to_owned())],
+            ..node()
+        }
+    }
+
+    fn labelled(key: &str, value: &str) -> Node {
+        Node {
+            labels: [(key.to_owned(), value.to_owned())].into(),
+            ..node()
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_being_taken_away_is_left_alone_and_one_that_is_cordoned_is_not() {
+        let deleting = Node {
+            deleting: true,
+            ..node()
+        };
+        let cordoned = Node {
+            unschedulable: true,
+            ..tainted("node.kubernetes.io/unschedulable", "NoSchedule")
+        };
+        let lost = Node {
+            ready: false,
+            ..node()
+        };
+        let table = [
+            (node(), None),
+            (cordoned, None),
+            (tainted("dedicated", "NoSchedule"), None),
+            (lost, Some("NodeNotReady")),
+            (deleting, Some("NodeLeaving")),
+            (
+                tainted("ToBeDeletedByClusterAutoscaler", "NoSchedule"),
+                Some("NodeLeaving"),
+            ),
+            (
+                tainted("karpenter.sh/disrupted", "NoSchedule"),
+                Some("NodeLeaving"),
+            ),
+            (
+                tainted("node.kubernetes.io/out-of-service", "NoExecute"),
+                Some("NodeLeaving"),
+            ),
+        ];
+        for (node, why) in table {
+            assert_eq!(NodeRules::set_aside(&node), why, "{:?}", node.taints);
+        }
+    }
+
+    #[test]
+    fn nodes_that_no_pod_of_the_mesh_can_run_on_are_not_supported() {
+        let rules = NodeRules {
+            selector: vec![("pool".to_owned(), "mesh".to_owned())],
+            tolerations: vec![k8s_openapi::api::core::v1::Toleration {
+                key: Some("mine".to_owned()),
+                operator: Some("Exists".to_owned()),
+                ..Default::default()
+            }],
+        };
+        let in_pool = |mut node: Node| {
+            node.labels.insert("pool".to_owned(), "mesh".to_owned());
+            node
+        };
+        let of = |os: &str, arch: &str| Node {
+            os: os.to_owned(),
+            arch: arch.to_owned(),
+            ..node()
+        };
+        let table = [
+            (in_pool(node()), true),
+            (node(), false),
+            (in_pool(of("linux", "amd64")), true),
+            (in_pool(of("windows", "amd64")), false),
+            (in_pool(of("linux", "riscv64")), false),
+            (in_pool(labelled("type", "virtual-kubelet")), false),
+            (
+                in_pool(labelled("eks.amazonaws.com/compute-type", "fargate")),
+                false,
+            ),
+            (in_pool(tainted("mine", "NoExecute")), true),
+            (in_pool(tainted("other", "NoSchedule")), false),
+            (in_pool(tainted("other", "PreferNoSchedule")), true),
+            (in_pool(tainted(names::MOVING_TAINT, "NoSchedule")), true),
+        ];
+        for (node, is_supported) in table {
+            assert_eq!(rules.supports(&node), is_supported, "{node:?}");
+        }
+    }
+}

@@ -1,8 +1,10 @@
 //! What plans must never do, and always come to.
 
+mod agents;
 mod failures;
 mod fleet;
 mod install;
+mod nodes;
 mod planes;
 mod probe;
 mod properties;

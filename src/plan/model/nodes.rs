@@ -27,28 +27,29 @@ impl Model {
         self.mesh.forget(name);
     }
 
-    pub fn label(&mut self, name: &str, key: &str, value: &str) {
+    /// Something of a node is changed by somebody else.
+    pub fn change(&mut self, name: &str, change: impl FnOnce(&mut Node)) {
         let mut node = self.facts.nodes[name].as_ref().clone();
-        node.labels.insert(key.to_owned(), value.to_owned());
+        change(&mut node);
         node.resource_version = self.next();
         self.facts.nodes.insert(name.to_owned(), Arc::new(node));
     }
 
     /// Somebody taints a node.
     pub fn taint(&mut self, name: &str, key: &str, effect: &str) {
-        let mut node = self.facts.nodes[name].as_ref().clone();
         let taint = (key.to_owned(), String::new(), effect.to_owned());
-        node.taints.push(taint);
-        node.resource_version = self.next();
-        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
+        self.change(name, |node| node.taints.push(taint));
     }
 
     /// Somebody takes a taint off.
     pub fn untaint(&mut self, name: &str, key: &str) {
-        let mut node = self.facts.nodes[name].as_ref().clone();
-        node.taints.retain(|one| one.0 != key);
-        node.resource_version = self.next();
-        self.facts.nodes.insert(name.to_owned(), Arc::new(node));
+        self.change(name, |node| node.taints.retain(|one| one.0 != key));
+    }
+
+    pub fn label(&mut self, name: &str, key: &str, value: &str) {
+        self.change(name, |node| {
+            node.labels.insert(key.to_owned(), value.to_owned());
+        });
     }
 
     /// Every pod of a node ends at once, and is made anew.

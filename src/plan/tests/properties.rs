@@ -23,6 +23,12 @@ fn befall(model: &mut Model, choice: u8, pick: u8) {
         2 => model.set_ready(node, false),
         3 => model.set_ready(node, true),
         4 if nodes.len() > 1 => model.remove_node(node),
+        6 => {
+            // Another machine under its name.
+            model.remove_node(node);
+            model.add_node(node);
+        }
+        7 => model.change(node, |node| node.unschedulable = !node.unschedulable),
         5 if nodes.len() < 6 => model.add_node(&format!("node-{}", 10 + usize::from(pick))),
         _ => {}
     }
