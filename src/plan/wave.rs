@@ -165,7 +165,14 @@ pub(super) fn number(passages: &[Passage<'_>], strategy: &Strategy, canary_passe
         .iter()
         .filter(|one| one.stage == Stage::Done)
         .count();
-    let waves = done.saturating_sub(first) / strategy.batch.of(total);
+    // While the last nodes are done and the end is not, no further wave is under way.
+    let is_over =
+        (passages.iter()).all(|one| matches!(one.flight, Flight::Done | Flight::Aside(_)));
+    let begun = done.saturating_sub(first);
+    if is_over && begun == 0 {
+        return 1;
+    }
+    let waves = begun.saturating_sub(usize::from(is_over)) / strategy.batch.of(total);
     i32::try_from(waves.saturating_add(2)).unwrap_or(i32::MAX)
 }
 

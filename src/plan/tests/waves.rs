@@ -71,3 +71,22 @@ fn the_replicas_of_a_workload_on_two_nodes_do_not_move_at_a_time() {
     assert_eq!(waves[1], ["node-1", "node-3"], "{waves:?}");
     assert_eq!(waves[2], ["node-2", "node-4"], "{waves:?}");
 }
+
+#[test]
+fn waves_are_counted_from_the_canary_and_the_end_is_none_of_them() {
+    for (nodes, batch, last) in [(1, 1, 1), (3, 1, 3), (5, 2, 3)] {
+        let mut model = installed(nodes);
+        model.orders.strategy = strategy(1, batch);
+        let arriving = target(LogLevel::Debug, LogLevel::Info);
+        let mut told = Vec::new();
+        for round in 0..300_u16 {
+            let plan = model.operate(&arriving, Phase::Installed, usize::MAX);
+            told.extend(plan.wave.filter(|wave| told.last() != Some(wave)));
+            if plan.done {
+                break;
+            }
+            model.step(u8::try_from(round % 7).unwrap());
+        }
+        assert_eq!(told, (1..=last).collect::<Vec<i32>>(), "{nodes} nodes");
+    }
+}
