@@ -4,11 +4,12 @@
 //! failure, so that nothing can fail unseen. What is skipped must stand in `tests/skips.txt` with its reason: a skip that is
 //! not on the list is a failure.
 
+mod area;
 mod count;
 mod skips;
 mod suite;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -68,7 +69,8 @@ fn suites() -> Vec<Suite> {
         tests(
             "API server and real cluster",
             &["-p", "e2e", "--test", "*", "--", "--test-threads=1"],
-        ),
+        )
+        .by_module(),
         Suite::new("advisories", &cargo_deny, &["check", "advisories"])
             .counted_once()
             .only_with("APPLINK_ADVISORIES"),
@@ -103,6 +105,7 @@ fn main() -> ExitCode {
     let mut total = Count::default();
     let mut skipped = BTreeSet::new();
     let mut lines = Vec::new();
+    let mut spent = BTreeMap::new();
     for suite in suites() {
         if !suite.is_wanted() {
             skipped.insert(suite.name.to_owned());
@@ -110,7 +113,7 @@ fn main() -> ExitCode {
         }
         println!("\n==> {}", suite.name);
         let clock = Instant::now();
-        let count = suite.run(&root);
+        let count = suite.run(&root, &mut spent);
         lines.push(format!(
             "{:>6.0} s  {:>5} passed  {:>3} failed  {:>3} skipped  {}",
             clock.elapsed().as_secs_f64(),
@@ -124,6 +127,7 @@ fn main() -> ExitCode {
         skipped.extend(count.skipped);
     }
     println!("\n{}", lines.join("\n"));
+    println!("\n{}", area::told(&spent).join("\n"));
     for name in &skipped {
         if let Some(reason) = skips.reason(name) {
             println!("skipped: {name}: {reason}");

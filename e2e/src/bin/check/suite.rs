@@ -1,9 +1,12 @@
 //! One command of `make test`.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use crate::area::Clock;
 use crate::count::Count;
 
 /// A command and how its result counts.
@@ -14,6 +17,7 @@ pub struct Suite {
     program: String,
     arguments: Vec<String>,
     is_one: bool,
+    by_module: bool,
     variable: Option<&'static str>,
 }
 
@@ -38,6 +42,7 @@ impl Suite {
             program: program.to_owned(),
             arguments,
             is_one: false,
+            by_module: false,
             variable: None,
         }
     }
@@ -45,6 +50,12 @@ impl Suite {
     /// Counts as one test: the end of the command decides.
     pub fn counted_once(mut self) -> Self {
         self.is_one = true;
+        self
+    }
+
+    /// Its tests run one at a time, and are of areas of their own.
+    pub fn by_module(mut self) -> Self {
+        self.by_module = true;
         self
     }
 
@@ -61,9 +72,14 @@ impl Suite {
         })
     }
 
-    /// Runs the command in `root`, shows what it prints, and counts.
-    pub fn run(&self, root: &Path) -> Count {
-        match self.stream(root) {
+    /// Runs the command in `root`, shows what it prints, and counts; how long that took by area is added to `spent`.
+    pub fn run(&self, root: &Path, spent: &mut BTreeMap<&'static str, Duration>) -> Count {
+        let mut clock = Clock::of(self.name, self.by_module);
+        let result = self.stream(root, &mut clock);
+        for (area, took) in clock.ended(Instant::now()) {
+            *spent.entry(area).or_default() += took;
+        }
+        match result {
             Ok((_, success)) if self.is_one => Count {
                 passed: u32::from(success),
                 failed: u32::from(!success),
@@ -80,7 +96,7 @@ impl Suite {
         }
     }
 
-    fn stream(&self, root: &Path) -> std::io::Result<(Count, bool)> {
+    fn stream(&self, root: &Path, clock: &mut Clock) -> std::io::Result<(Count, bool)> {
         let program = if self.program.starts_with('.') {
             root.join(&self.program)
         } else {
@@ -98,6 +114,7 @@ impl Suite {
                 let line = String::from_utf8_lossy(&line?).into_owned();
                 println!("{line}");
                 count.line(&line);
+                clock.line(&line, Instant::now());
             }
         }
         Ok((count, child.wait()?.success()))
@@ -117,7 +134,7 @@ mod tests {
         let lines = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'";
         let root = Path::new("/");
         assert_eq!(
-            shell(lines).run(root),
+            shell(lines).run(root, &mut BTreeMap::new()),
             Count {
                 passed: 2,
                 failed: 0,
@@ -125,7 +142,7 @@ mod tests {
             }
         );
         assert_eq!(
-            shell(&format!("{lines}; exit 1")).run(root),
+            shell(&format!("{lines}; exit 1")).run(root, &mut BTreeMap::new()),
             Count {
                 passed: 2,
                 failed: 1,
@@ -133,7 +150,9 @@ mod tests {
             }
         );
         assert_eq!(
-            shell("exit 1").counted_once().run(root),
+            shell("exit 1")
+                .counted_once()
+                .run(root, &mut BTreeMap::new()),
             Count {
                 passed: 0,
                 failed: 1,
@@ -141,7 +160,7 @@ mod tests {
             }
         );
         assert_eq!(
-            shell("true").counted_once().run(root),
+            shell("true").counted_once().run(root, &mut BTreeMap::new()),
             Count {
                 passed: 1,
                 failed: 0,
@@ -154,7 +173,7 @@ mod tests {
     fn a_missing_program_is_a_failure() {
         assert_eq!(
             Suite::new("gone", "./no/such/program", &[])
-                .run(Path::new("/"))
+                .run(Path::new("/"), &mut BTreeMap::new())
                 .failed,
             1
         );

@@ -1,0 +1,138 @@
+//! Which area of the product a test is of, and how long the tests of each took.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Areas and what they may take on a cold machine, in seconds.
+const AREAS: [(&str, u64); 5] = [
+    ("build", 22 * 60),
+    ("unit, golden and API server", 6 * 60),
+    ("install, leave and bad input", 10 * 60),
+    ("upgrade", 14 * 60),
+    ("proxy", 6 * 60),
+];
+/// Modules of the mesh tests that are about upgrades, and about the node proxy. All others are about install, leave and bad
+/// input.
+const UPGRADE: [&str; 8] = [
+    "deaths_rollout",
+    "gateways",
+    "overlap",
+    "rollout_nodes",
+    "template",
+    "template_watch",
+    "upgrade",
+    "versions",
+];
+const PROXY: [&str; 2] = ["caller", "traffic"];
+
+/// The area of a suite, or of those of its tests that say nothing else.
+pub fn of_suite(name: &str) -> &'static str {
+    let is_built = ["format", "lint", "dependencies", "release build"].contains(&name);
+    AREAS[usize::from(!is_built)].0
+}
+
+/// The area of a test on the real cluster, by its module; none for a test without one.
+fn of_test(name: &str) -> Option<&'static str> {
+    let (module, _) = name.split_once("::")?;
+    Some(if UPGRADE.contains(&module) {
+        "upgrade"
+    } else if PROXY.contains(&module) {
+        "proxy"
+    } else {
+        "install, leave and bad input"
+    })
+}
+
+/// Time by area: of tests that run one at a time, each takes what has passed since the one before has ended.
+#[derive(Debug)]
+pub struct Clock {
+    by_module: bool,
+    suite: &'static str,
+    last: Instant,
+    spent: BTreeMap<&'static str, Duration>,
+}
+
+impl Clock {
+    /// Starts with a suite, whose tests are told apart by their module or not.
+    pub fn of(suite: &str, by_module: bool) -> Self {
+        Self {
+            by_module,
+            suite: of_suite(suite),
+            last: Instant::now(),
+            spent: BTreeMap::new(),
+        }
+    }
+
+    /// A line of its output at that moment.
+    pub fn line(&mut self, line: &str, now: Instant) {
+        let test = line.trim().strip_prefix("test ");
+        let Some((name, _)) = test.and_then(|rest| rest.split_once(" ... ")) else {
+            return;
+        };
+        let area = of_test(name).filter(|_| self.by_module);
+        self.pass(area.unwrap_or(self.suite), now);
+    }
+
+    /// The suite has ended: what is left belongs to no test.
+    pub fn ended(mut self, now: Instant) -> BTreeMap<&'static str, Duration> {
+        self.pass(self.suite, now);
+        self.spent
+    }
+
+    fn pass(&mut self, area: &'static str, now: Instant) {
+        *self.spent.entry(area).or_default() += now.saturating_duration_since(self.last);
+        self.last = now;
+    }
+}
+
+/// One line an area, beside what it may take.
+pub fn told(spent: &BTreeMap<&'static str, Duration>) -> Vec<String> {
+    AREAS
+        .iter()
+        .filter_map(|(area, budget)| {
+            let seconds = spent.get(area)?.as_secs();
+            let over = if seconds > *budget { ", over it" } else { "" };
+            Some(format!(
+                "{seconds:>6} s  of {budget} s on a cold machine{over}  {area}"
+            ))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_test_takes_what_has_passed_since_the_one_before() {
+        let mut clock = Clock::of("API server and real cluster", true);
+        let start = clock.last;
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for (line, seconds) in [
+            ("running 3 tests", 1),
+            ("test a_rule_is_refused ... ok", 5),
+            ("test upgrade::a_pin_moves ... ok", 105),
+            ("test overlap::broken::it_is_caught ... FAILED", 905),
+            ("test input::a_row ... ok", 915),
+            ("test traffic::upstream::it_flows ... ignored, no path", 915),
+            ("test result: ok. 3 passed; 0 failed; 0 ignored", 916),
+        ] {
+            clock.line(line, at(seconds));
+        }
+        let expected = [
+            "     6 s  of 360 s on a cold machine  unit, golden and API server",
+            "    10 s  of 600 s on a cold machine  install, leave and bad input",
+            "   900 s  of 840 s on a cold machine, over it  upgrade",
+            "     0 s  of 360 s on a cold machine  proxy",
+        ];
+        assert_eq!(told(&clock.ended(at(916))), expected);
+    }
+
+    #[test]
+    fn tests_of_other_suites_belong_to_their_suite() {
+        let mut clock = Clock::of("release build", false);
+        let then = clock.last + Duration::from_secs(7);
+        clock.line("test upgrade::a_pin_moves ... ok", then);
+        assert_eq!(clock.ended(then)["build"], Duration::from_secs(7));
+    }
+}
