@@ -147,6 +147,30 @@ async fn until_agent(stage: &Stage, node: &str, image: &str) -> String {
     .unwrap()
 }
 
+/// A node that somebody has cordoned, for the time of a test, also of a failed one.
+struct Cordon {
+    stage: &'static Stage,
+    node: &'static str,
+}
+
+impl Cordon {
+    fn of(stage: &'static Stage, node: &'static str) -> Self {
+        stage.cluster.kubectl(&["cordon", node]).unwrap();
+        Self { stage, node }
+    }
+
+    fn holds(&self) -> bool {
+        get(self.stage, &["node", self.node])["spec"]["unschedulable"] == true
+    }
+}
+
+impl Drop for Cordon {
+    fn drop(&mut self) {
+        // A failure here is not what the test is about.
+        let _ = self.stage.cluster.kubectl(&["uncordon", self.node]);
+    }
+}
+
 /// A node more, for the time of a test, also of a failed one.
 struct Added {
     stage: &'static Stage,
@@ -329,6 +353,7 @@ fn a_rollout_goes_on_after_the_api_server_was_away_while_the_canary_was_watched(
     on_stage(|stage| async move {
         // It counts from when the proxy is ready, and is told once the other one has drained.
         begin(stage, "30s").await;
+        let cordon = Cordon::of(stage, "node-2");
         let canary = until_status(stage, "the canary is watched", INSTALL, |status| {
             let rollout = status.rollout.as_ref()?;
             let message = rollout.message.as_ref()?;
@@ -339,12 +364,29 @@ fn a_rollout_goes_on_after_the_api_server_was_away_while_the_canary_was_watched(
         })
         .await;
         let watched = components(stage, PROXY, &canary);
+        assert_eq!(canary, "node-1");
+        let unmoved = components(stage, PROXY, "node-2");
+        stage.applink(&["pause", MEMBER]).unwrap();
+        until_status(stage, "it is paused", PATIENT, |status| {
+            let told = status.conditions.iter();
+            let mut told = told.filter(|one| one.type_ == "UpToDate" && one.reason == "Paused");
+            told.next().map(|_| ())
+        })
+        .await;
         let mut cluster = cluster();
         cluster.halt_api_server().unwrap();
         // How long it is away is what matters: nothing can be asked meanwhile.
         tokio::time::sleep(AWAY).await;
         cluster.start_api_server().await.unwrap();
+        assert_eq!(unmoved, components(stage, PROXY, "node-2"), "paused");
+        stage.applink(&["resume", MEMBER]).unwrap();
         until_done(stage).await;
+        assert_ne!(
+            unmoved,
+            components(stage, PROXY, "node-2"),
+            "it moved after"
+        );
+        assert!(cordon.holds(), "a cordon is its owner's");
         assert_eq!(watched, components(stage, PROXY, &canary), "moved once");
         for node in nodes(stage) {
             let proxies = components(stage, PROXY, &node);

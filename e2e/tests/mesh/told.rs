@@ -46,25 +46,8 @@ pub async fn until_healed(stage: &Stage) {
 
 /// Waits for an Event about the member since then, of that reason, with all these words.
 pub async fn until_event(stage: &Stage, since: Timestamp, reason: &str, words: &[&str]) {
-    let events: Api<Event> = Api::all(stage.client.clone());
     stage::eventually(&format!("Event {reason}"), PATIENCE, || async {
-        let list = events
-            .list(&ListParams::default())
-            .await
-            .map_err(|error| error.to_string())?;
-        let notes: Vec<String> = list
-            .items
-            .into_iter()
-            .filter(|event| {
-                event.regarding.as_ref().is_some_and(|object| {
-                    object.kind.as_deref() == Some("MeshMember")
-                        && object.name.as_deref() == Some(MEMBER)
-                })
-            })
-            .filter(|event| event.reason.as_deref() == Some(reason))
-            .filter(|event| last(event).is_some_and(|at| at >= since))
-            .filter_map(|event| event.note)
-            .collect();
+        let notes = events(stage, since, reason).await?;
         let told = notes
             .iter()
             .any(|note| words.iter().all(|word| note.contains(word)));
@@ -76,6 +59,28 @@ pub async fn until_event(stage: &Stage, since: Timestamp, reason: &str, words: &
     })
     .await
     .unwrap();
+}
+
+/// What Events about the member say since then, of that reason.
+pub async fn events(stage: &Stage, since: Timestamp, reason: &str) -> Result<Vec<String>, String> {
+    let events: Api<Event> = Api::all(stage.client.clone());
+    let list = events
+        .list(&ListParams::default())
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(list
+        .items
+        .into_iter()
+        .filter(|event| {
+            event.regarding.as_ref().is_some_and(|object| {
+                object.kind.as_deref() == Some("MeshMember")
+                    && object.name.as_deref() == Some(MEMBER)
+            })
+        })
+        .filter(|event| event.reason.as_deref() == Some(reason))
+        .filter(|event| last(event).is_some_and(|at| at >= since))
+        .filter_map(|event| event.note)
+        .collect())
 }
 
 /// When an Event was last seen: one that repeats is counted up.

@@ -1,6 +1,7 @@
 //! From one release to the next and back from a bad one, under traffic that notices everything. The releases are one
 //! upstream version under test labels, with images of their own by name.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,14 +13,17 @@ use e2e::load::{Amount, Load};
 use e2e::progress::Progress;
 use e2e::releases::give_broken;
 use e2e::rollouts::strict;
-use e2e::stage::Stage;
+use e2e::stage::{self, Stage};
 use e2e::trace::Trace;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::fixture::{MEMBER, cluster, left, on_stage, operator, remove_namespace};
+use crate::fixture::{MEMBER, PATIENT, cluster, left, on_stage, operator, remove_namespace};
 use crate::input_fault::delete;
+use crate::overlap::held::get;
 use crate::overlap::{NODES, assert_disturbed_once, assert_in_time, assert_unnoticed, longest};
 use crate::running::data_plane;
+use crate::told::{events, until_event};
 
 const NAMESPACE: &str = "upgrade";
 /// How long a whole upgrade may take on two nodes; the aim is a minute, on a machine that does nothing else.
@@ -47,7 +51,13 @@ pub async fn until_runs(stage: &Stage, version: &str) -> MeshMember {
 }
 
 /// Does what makes a member move, and holds what was seen until `version` runs against what must hold.
-async fn move_to(stage: &'static Stage, load: &Arc<Load>, version: &str, change: &Value) {
+async fn move_to(
+    stage: &'static Stage,
+    load: &Arc<Load>,
+    version: &str,
+    change: &Value,
+) -> BTreeSet<String> {
+    let since = Timestamp::now();
     let trace = Trace::start(stage).await.unwrap();
     let pods = load.pods().await.unwrap();
     let churn = Churn::start(&stage.client, load, NAMESPACE, &NODES);
@@ -77,6 +87,45 @@ async fn move_to(stage: &'static Stage, load: &Arc<Load>, version: &str, change:
     let newest = member.status.unwrap().history.into_iter().next();
     let newest = newest.unwrap();
     assert_eq!(newest.to.as_str(), version, "{newest:?}");
+    assert_images(stage, version);
+    for wave in [1, 2] {
+        let words = format!("wave {wave} of the rollout to {version}");
+        until_event(stage, since, "Wave", &[&words]).await;
+    }
+    let waves = events(stage, since, "Wave").await.unwrap();
+    assert_eq!(waves.len(), NODES.len(), "{waves:?}");
+    let touched = seen.ways.into_iter().filter(|(_, way)| way.is_touched());
+    touched.map(|(node, _)| node).collect()
+}
+
+/// Every pod of the data plane runs that release's programs, by the names of its images.
+fn assert_images(stage: &Stage, version: &str) {
+    let list = get(stage, &["pods", "-n", "applink-system"]);
+    let pods = list["items"].as_array().into_iter().flatten();
+    let images: Vec<(&str, &str)> = pods
+        .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
+        .flat_map(|pod| {
+            let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+            let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+            containers.map(move |one| (name, one["image"].as_str().unwrap_or_default()))
+        })
+        .collect();
+    for component in ["ztunnel-", "istio-cni-node-", "istiod-"] {
+        let is_there = images.iter().any(|(name, _)| name.starts_with(component));
+        assert!(is_there, "{component}: {images:?}");
+    }
+    let is_stranger = |(_, image): &&(&str, &str)| !image.ends_with(&format!(":{version}"));
+    let strangers: Vec<_> = images.iter().filter(is_stranger).collect();
+    assert!(strangers.is_empty(), "not of {version}: {strangers:?}");
+}
+
+/// What `applink plan` tells of the member: to which release it goes, and its nodes by wave.
+fn planned(stage: &Stage) -> (String, Vec<Vec<String>>) {
+    let text = stage.applink(&["plan", MEMBER, "-o", "json"]).unwrap();
+    let plan: Value = serde_json::from_str(&text).unwrap();
+    let waves = serde_json::from_value(plan[0]["waves"].clone());
+    let to = plan[0]["to"].as_str().unwrap_or_default().to_owned();
+    (to, waves.unwrap_or_else(|_| panic!("{text}")))
 }
 
 /// Nothing of a release is left in the data plane.
@@ -117,8 +166,22 @@ fn a_pin_and_a_channel_move_and_nobody_notices() {
                 .unwrap(),
         );
 
+        // Paused it says what would come, and nothing comes.
         let pin = Stage::member(MEMBER, &pinned("1.7"));
-        move_to(stage, &load, "1.7.0", &pin).await;
+        stage.applink(&["pause", MEMBER]).unwrap();
+        stage.apply(&pin).unwrap();
+        (stage
+            .until_condition(MEMBER, "UpToDate", "False", UPGRADE)
+            .await)
+            .unwrap();
+        let (to, waves) = planned(stage);
+        assert_eq!((to.as_str(), waves.len()), ("1.7.0", 2), "{waves:?}");
+        stage.applink(&["resume", MEMBER]).unwrap();
+        let touched = move_to(stage, &load, "1.7.0", &pin).await;
+        assert_eq!(
+            waves.into_iter().flatten().collect::<BTreeSet<_>>(),
+            touched
+        );
         assert_retired(stage, "1.6.0");
         // Another mode, and the same release: nothing moves. Then the channel does.
         stage
@@ -132,6 +195,27 @@ fn a_pin_and_a_channel_move_and_nobody_notices() {
 
         over(stage, &releases).await;
     });
+}
+
+/// Somebody says that a release is to be tried again, and it is.
+async fn retried(stage: &Stage, version: &str) {
+    stage.applink(&["retry", MEMBER]).unwrap();
+    stage::eventually("it is tried again", PATIENT, || async {
+        let member = stage.read_member(MEMBER).await;
+        let status = member.map_err(|error| error.to_string())?.status;
+        let status = status.unwrap_or_default();
+        let to = status
+            .rollout
+            .as_ref()
+            .and_then(|rollout| rollout.to.as_deref());
+        if to == Some(version) && status.failed_releases.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{:?} {:?}", status.rollout, status.failed_releases))
+        }
+    })
+    .await
+    .unwrap();
 }
 
 /// What must be seen before any node is touched.
@@ -156,6 +240,7 @@ fn a_release_whose_images_or_control_plane_are_broken_touches_no_node() {
             let release = stage.broken_release(&version, &[], broken).unwrap();
             stage.apply(&release).unwrap();
             releases.push(release);
+            let since = Timestamp::now();
             let before = load.told().await.unwrap();
             let bad = Stage::member(MEMBER, &pinned(&version));
             let caught = Caught::wait(stage, MEMBER, &version, &bad, UPGRADE).await;
@@ -166,6 +251,12 @@ fn a_release_whose_images_or_control_plane_are_broken_touches_no_node() {
             assert_eq!(differences, [""; 0], "{broken:?}");
             assert_eq!(figures.cut, 0, "{broken:?}: {figures}");
             assert_unnoticed(&figures, &caught.seen);
+            until_event(stage, since, "ReleaseFailed", &[&version, "gate "]).await;
+            let failures = events(stage, since, "ReleaseFailed").await.unwrap();
+            assert_eq!(failures.len(), 1, "{failures:?}");
+            if number == 0 {
+                retried(stage, &version).await;
+            }
             stage.apply(&good).unwrap();
             until_runs(stage, "1.6.0").await;
             assert_retired(stage, &version);
