@@ -111,6 +111,8 @@ impl Question {
             Self::ControlPlane { .. } => "ControlPlane",
             Self::Proxy { .. } => "Pods",
             Self::StandDown { .. } => "StandDown",
+            Self::Counts { .. } => "Failures",
+            Self::Vacant { .. } => "Vacant",
             Self::Room { .. } => "Room",
             Self::Sandboxes { .. } => "Sandboxes",
             Self::Probe { .. } => "Probe",
