@@ -167,7 +167,8 @@ proptest! {
             let release = catalogue.get(*hop).unwrap();
             prop_assert!(release.kubernetes.contains(world.kubernetes), "{} is ahead of Kubernetes or behind", hop);
             prop_assert!(release.withdrawn.is_none(), "{} was withdrawn", hop);
-            let (old, new) = (istio.unwrap_or(release.istio.line()), release.istio.line());
+            let new = release.istio.line();
+            let old = istio.unwrap_or(new);
             let (low, high) = if *hop > before { (old, new) } else { (new, old) };
             prop_assert!(low <= high && high.minor - low.minor <= 1, "Istio {} to {}", old, new);
             (before, istio) = (*hop, Some(new));
