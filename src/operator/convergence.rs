@@ -11,7 +11,7 @@ use super::pass::{Operator, Seen, earlier};
 use super::world::{ATTACHMENT_KIND, Late};
 use super::{execute, survey};
 use crate::api::conditions::{Reason, Step};
-use crate::api::v1alpha1::{FailedRelease, OnFailure};
+use crate::api::v1alpha1::{FailedRelease, MembershipStatus, OnFailure};
 use crate::decide::{self, Flight};
 use crate::facts::{Connections, Facts};
 use crate::names;
@@ -66,6 +66,10 @@ impl Operator {
             .findings
             .iter()
             .any(|finding| finding.code == preflight::Code::ClusterAlreadyMember);
+        if rival {
+            // They are the other's: with them in its status, the policy that keeps a member would keep this one, too.
+            outcome.membership = Some(MembershipStatus::default());
+        }
         let (Some(heading), false, None, false) = (heading, blocks, &outcome.invalid, rival) else {
             outcome.progress = Progress::Working(Work {
                 step: Step::Preflight,

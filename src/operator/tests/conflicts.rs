@@ -86,3 +86,36 @@ async fn what_belongs_to_somebody_else_is_told_never_forced_and_left_until_somet
             .any(|one| one.path.contains("/serviceaccounts/"))
     );
 }
+
+/// The policy that keeps a member with enrolled namespaces reads them in its own status.
+#[tokio::test]
+async fn a_member_that_another_one_stands_before_has_no_namespaces_so_that_it_can_be_deleted() {
+    let second = "/apis/applink.dev/v1alpha1/meshmembers/west";
+    for spec in [json!({}), json!({"upgrade": {"version": "9.9"}})] {
+        let mut bench = Bench::new(json!({})).await;
+        let labels = json!({"istio.io/dataplane-mode": "ambient"});
+        let shop = json!({"metadata": {"labels": labels}});
+        bench.fake.put("/api/v1/namespaces/shop", shop);
+        let later = json!({"creationTimestamp": "2026-11-21T09:30:00Z"});
+        let member = json!({"apiVersion": "applink.dev/v1alpha1", "kind": "MeshMember", "metadata": later, "spec": spec});
+        bench.fake.put(second, member);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while bench.operator.world.members.all().len() < 2
+            || !bench.operator.world.facts().namespaces.contains_key("shop")
+        {
+            assert!(std::time::Instant::now() < deadline, "it is not seen");
+            tokio::task::yield_now().await;
+        }
+        bench.pass(0).await;
+        let namespaces = |path: &str| {
+            let member = bench.fake.get(path).unwrap();
+            member.pointer("/status/membership/namespaces").cloned()
+        };
+        assert_eq!(namespaces(MEMBER), Some(json!(1)));
+        assert_eq!(namespaces(second), Some(json!(0)));
+        let west = bench.fake.get(second).unwrap();
+        let conditions = west["status"]["conditions"].as_array().unwrap();
+        let stalled = conditions.iter().find(|one| one["type"] == "Stalled");
+        assert_eq!(stalled.unwrap()["reason"], "ClusterAlreadyMember");
+    }
+}
