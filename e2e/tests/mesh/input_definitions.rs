@@ -1,4 +1,4 @@
-//! Definitions of somebody else: respected, and told.
+//! Definitions of somebody else, or newer than ours: respected, and told.
 
 use e2e::stage::Stage;
 use serde_json::{Value, json};
@@ -7,8 +7,8 @@ use crate::fixture::{INSTALL, MEMBER, left, on_stage};
 use crate::input_fault::delete;
 use crate::input_rows::{Row, event, pinned, told, without_member};
 
-/// A definition that another tool keeps.
-fn definition(group: &str, kind: &str, plural: &str, annotations: &Value) -> Value {
+/// A definition that a tool keeps.
+fn definition(owner: &str, group: &str, kind: &str, plural: &str, annotations: &Value) -> Value {
     let version = |name: &str, storage: bool| {
         json!({
             "name": name, "served": true, "storage": storage,
@@ -20,7 +20,7 @@ fn definition(group: &str, kind: &str, plural: &str, annotations: &Value) -> Val
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {
             "name": format!("{plural}.{group}"),
-            "labels": {"app.kubernetes.io/managed-by": "Helm"},
+            "labels": {"app.kubernetes.io/managed-by": owner},
             "annotations": annotations,
         },
         "spec": {
@@ -50,9 +50,32 @@ fn definitions_of_somebody_else_are_used_and_left_alone() {
             "gateway.networking.k8s.io/bundle-version": "v1.6.0",
             "gateway.networking.k8s.io/channel": "experimental",
         });
+        let mut newer = bundle.clone();
+        newer["gateway.networking.k8s.io/bundle-version"] = json!("v9.0.0");
+        newer["gateway.networking.k8s.io/channel"] = json!("standard");
         let foreign = [
-            definition("gateway.networking.k8s.io", "Gateway", "gateways", &bundle),
-            definition("networking.istio.io", "Sidecar", "sidecars", &json!({})),
+            definition(
+                "Helm",
+                "gateway.networking.k8s.io",
+                "Gateway",
+                "gateways",
+                &bundle,
+            ),
+            definition(
+                "Helm",
+                "networking.istio.io",
+                "Sidecar",
+                "sidecars",
+                &json!({}),
+            ),
+            // Ours, of a release that is still to come: it is never taken back.
+            definition(
+                "applink",
+                "gateway.networking.k8s.io",
+                "GRPCRoute",
+                "grpcroutes",
+                &newer,
+            ),
         ];
         for one in &foreign {
             // Ours stay when a member leaves, and then belong to nobody in particular.
