@@ -304,6 +304,8 @@ pub struct Facts {
     pub pods: BTreeMap<String, Arc<Pod>>,
     /// Pods that a marked node asks for and that are not there.
     pub gaps: Gaps,
+    /// Templates that pods of node components were made from, without affinity, by the name of the controller's revision.
+    pub templates: BTreeMap<String, Arc<Value>>,
     /// Pods of the operator's own probe by name.
     pub probes: BTreeMap<String, Arc<Pod>>,
     /// Pods of the probe that the API server does not take, by name, and why.

@@ -141,6 +141,8 @@ pub fn everywhere() -> Vec<PolicyRule> {
 fn system() -> Vec<PolicyRule> {
     vec![
         rule(&["apps"], &["daemonsets", "deployments"], &OWN),
+        // What pods of the node components were made from: somebody may have edited a template for a moment.
+        rule(&["apps"], &["controllerrevisions"], &READ),
         rule(
             &[""],
             &[

@@ -19,6 +19,9 @@ use crate::progress::Progress;
 /// How often a condition is looked at while it is waited for.
 const BEAT: Duration = Duration::from_millis(250);
 
+/// How long the operator in the cluster may take to go.
+const GONE: Duration = Duration::from_mins(1);
+
 /// Names another build of `applink` for the node proxies of releases: an operator drives older ones, too.
 const PROXY: &str = "APPLINK_PROXY_BIN";
 
@@ -180,6 +183,27 @@ impl Stage {
         let manifests = self.applink(&["install", "--image", &Image::Applink.reference()])?;
         self.cluster.apply(&manifests)?;
         Ok(())
+    }
+
+    /// Takes the operator in the cluster away, by the same manager as ever, so that the next apply is no conflict; returns
+    /// when no pod of it is left.
+    ///
+    /// # Errors
+    /// When the manifests are refused or a pod stays.
+    pub async fn stop_operator(&self) -> Result<(), Error> {
+        let manifests = self.applink(&["install", "--image", &Image::Applink.reference()])?;
+        (self.cluster).apply(&manifests.replace("replicas: 1\n", "replicas: 0\n"))?;
+        eventually("the operator in the cluster is gone", GONE, || async {
+            let pods = (self.cluster)
+                .kubectl(&["get", "pods", "-n", "applink-operator", "-o", "name"])
+                .map_err(|error| command::chain(&error))?;
+            if pods.trim().is_empty() {
+                Ok(())
+            } else {
+                Err(pods)
+            }
+        })
+        .await
     }
 
     /// A release of that version whose images are the local ones; Istio is the one that can be built here.

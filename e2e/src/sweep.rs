@@ -24,11 +24,10 @@ use weather::Event;
 pub use weather::Weather;
 
 use crate::cluster;
-use crate::command;
 use crate::files;
+use crate::images;
 use crate::images::definitions::Published;
-use crate::images::{self, Image};
-use crate::stage::{self, Stage, eventually};
+use crate::stage::{self, Stage};
 use crate::trace::Trace;
 use crate::write_proxy::{Moment, Verdict, Write, WriteProxy};
 
@@ -37,8 +36,6 @@ const USER: &str = "system:serviceaccount:applink-operator:applink-operator";
 const GROUP: &str = "system:serviceaccounts";
 /// How often it is looked whether the operator has died.
 const BEAT: Duration = Duration::from_millis(50);
-/// How long the operator in the cluster may take to go.
-const GONE: Duration = Duration::from_mins(1);
 
 /// What can go wrong in a sweep.
 #[derive(Debug, thiserror::Error)]
@@ -152,22 +149,7 @@ impl<'a> Sweep<'a> {
             source,
         })?;
         files::write(&folder.join("kubeconfig"), proxy.kubeconfig())?;
-        // By the same manager as ever, so that the next apply is no conflict.
-        let manifests = stage.applink(&["install", "--image", &Image::Applink.reference()])?;
-        stage
-            .cluster
-            .apply(&manifests.replace("replicas: 1\n", "replicas: 0\n"))?;
-        eventually("the operator in the cluster is gone", GONE, || async {
-            let pods = (stage.cluster)
-                .kubectl(&["get", "pods", "-n", "applink-operator", "-o", "name"])
-                .map_err(|error| command::chain(&error))?;
-            if pods.trim().is_empty() {
-                Ok(())
-            } else {
-                Err(pods)
-            }
-        })
-        .await?;
+        stage.stop_operator().await?;
         Ok(Self {
             stage,
             shared,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Namespace, Node as K8sNode, Pod as K8sPod, ResourceQuota, Secret,
@@ -33,7 +33,7 @@ use crate::facts::{Definition, Denied, Facts, Live, NamespaceFact, Node, ObjectK
 use crate::names;
 use gateways::Gateways;
 use kind::{CLUSTER_KINDS, POLICY_KIND, SYSTEM_KINDS};
-use seen::{Least, OtherFact, Own, Policy, Present, QuotaFact, Settings};
+use seen::{Least, OtherFact, Own, Policy, Present, QuotaFact, Settings, Template};
 use watch::{M, PAGE, Watch};
 
 /// Definitions a page has at most: each may be hundreds of kilobytes.
@@ -54,6 +54,7 @@ pub struct World {
     definitions: M<String, Definition>,
     nodes: M<String, Node>,
     pods: M<String, Pod>,
+    templates: M<String, Template>,
     /// Pods of the operator's own probe.
     pub probes: M<String, Pod>,
     namespaces: M<String, NamespaceFact>,
@@ -163,6 +164,10 @@ impl World {
             ),
             nodes: watch.all::<K8sNode, _, _>(Config::default().page_size(PAGE), project::node),
             pods: watch.system::<K8sPod, _, _>(Config::default().page_size(PAGE), project::pod),
+            templates: watch.system::<ControllerRevision, _, _>(
+                Config::default().page_size(PAGE),
+                seen::template,
+            ),
             probes: watch.namespaced::<K8sPod, _, _>(names::PROBE_NAMESPACE, ours, project::pod),
             namespaces: watch.all::<PartialObjectMeta<Namespace>, _, _>(
                 Config::default().page_size(PAGE),
@@ -223,6 +228,7 @@ impl World {
             state(&self.definitions),
             state(&self.nodes),
             state(&self.pods),
+            state(&self.templates),
             state(&self.probes),
             state(&self.namespaces),
             state(&self.workloads),
@@ -322,6 +328,12 @@ impl World {
             definitions,
             nodes: self.nodes.all(),
             pods: self.pods.all(),
+            templates: self
+                .templates
+                .all()
+                .into_iter()
+                .map(|(name, made)| (name, Arc::clone(&made.0)))
+                .collect(),
             probes: self.probes.all(),
             namespaces,
             workloads: self.workloads.all(),

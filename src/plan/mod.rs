@@ -20,6 +20,7 @@ mod gate;
 mod judge;
 mod nodes;
 mod orders;
+mod origin;
 mod passage;
 mod planes;
 mod prepull;
@@ -82,6 +83,8 @@ pub fn plan(
     phase: Phase,
     now: Timestamp,
 ) -> Plan {
+    let disowned = origin::disowned(facts, targets);
+    let facts = disowned.as_ref().unwrap_or(facts);
     let target = targets.target.as_ref();
     let mut plan = Plan::new(Step::Crds);
     if phase == Phase::Installed {

@@ -19,7 +19,7 @@ use super::target::{NodeRules, Object, Target};
 use super::targets::Targets;
 use super::wave;
 use super::way::{Place, Way};
-use super::{Orders, retire};
+use super::{Orders, origin, retire};
 use crate::api::conditions::{Reason, Step};
 use crate::blueprint::Strategy;
 use crate::facts::{Facts, Node, ObjectKey};
@@ -166,6 +166,7 @@ fn stay(
     if !plan.is_held {
         super::apply(facts, &target.agent, &mut plan);
         super::apply(facts, &target.proxy, &mut plan);
+        origin::replace(facts, target, &mut plan);
     }
     tidy(facts, &mut plan);
     plan

@@ -1,15 +1,56 @@
 //! A mesh that is up: quiet when nothing changes, quick to repair what does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::audit;
-use e2e::stage;
+use e2e::stage::{self, Stage};
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
-use crate::fixture::{MEMBER, OPERATOR, SOON, installed, on_stage};
+use crate::fixture::{OPERATOR, PATIENT, SOON, installed, on_stage, operator};
+use crate::running::data_plane;
+use crate::told::until_healed;
 
 /// How long the operator is watched doing nothing.
 const QUIET: Duration = Duration::from_mins(1);
+
+const CONFIG: &str = "configmap/istio-1-6-0";
+const ISTIOD: &str = "deployment/istiod-1-6-0";
+
+/// What kubectl prints of the data plane's namespace.
+fn in_system(stage: &Stage, arguments: &[&str]) -> Result<String, String> {
+    let arguments = [arguments, &["-n", "applink-system"]].concat();
+    let answer = stage.cluster.kubectl(&arguments);
+    answer.map_err(|error| e2e::command::chain(&error))
+}
+
+/// Pods of both node components by node and component: their uid, and an own setting of each.
+fn on_nodes(stage: &Stage) -> Vec<(String, String, String)> {
+    let list = in_system(stage, &["get", "pods", "-o", "json"]).unwrap();
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut all: Vec<_> = (list["items"].as_array().into_iter().flatten())
+        .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
+        .filter_map(|pod| {
+            let container = &pod["spec"]["containers"][0];
+            let name = match text(&container["name"]).as_str() {
+                "istio-proxy" => "RUST_LOG",
+                "install-cni" => "EXCLUDE_NAMESPACES",
+                _ => return None,
+            };
+            let mut set = container["env"].as_array().into_iter().flatten();
+            let value = &set.find(|one| one["name"] == name)?["value"];
+            let place = format!(
+                "{} {}",
+                text(&pod["spec"]["nodeName"]),
+                text(&container["name"])
+            );
+            Some((place, text(&pod["metadata"]["uid"]), text(value)))
+        })
+        .collect();
+    all.sort();
+    all
+}
 
 #[test]
 fn in_a_steady_state_the_operator_asks_for_nothing_but_its_lease() {
@@ -44,54 +85,122 @@ fn in_a_steady_state_the_operator_asks_for_nothing_but_its_lease() {
 fn what_somebody_changed_or_deleted_is_repaired_within_seconds() {
     on_stage(|stage| async move {
         installed(stage).await;
-        let kubectl = |arguments: &[&str]| stage.cluster.kubectl(arguments).unwrap();
-        let system = ["-n", "applink-system"];
-        let service = || {
-            let mut arguments = vec!["get", "service", "-l", "app=istiod", "-o", "name"];
-            arguments.extend(system);
-            kubectl(&arguments)
-        };
-        let before = service();
-        let name = before.lines().next().unwrap().to_owned();
-        kubectl(&["delete", &name, "-n", "applink-system"]);
-        let config = "configmap/istio-1-6-0";
-        let mesh = || {
-            kubectl(&[
-                "get",
-                config,
-                "-n",
-                "applink-system",
-                "-o",
-                "jsonpath={.data.mesh}",
+        until_healed(stage).await;
+        let before = data_plane(stage);
+        let look = || -> Result<[String; 5], String> {
+            let image = "jsonpath={.spec.template.spec.containers[0].image}";
+            let ours = "applink.dev/member";
+            Ok([
+                in_system(stage, &["get", "service", "-l", "app=istiod", "-o", "name"])?,
+                in_system(
+                    stage,
+                    &["get", "clusterrolebinding", "-l", ours, "-o", "name"],
+                )?,
+                in_system(stage, &["get", CONFIG, "-o", "jsonpath={.data.mesh}"])?,
+                in_system(stage, &["get", ISTIOD, "-o", image])?,
+                in_system(stage, &["get", "ds", "istio-cni-node", "-o", "name"])?,
             ])
         };
-        let wanted = mesh();
-        let touched = serde_json::json!({"data": {"mesh": format!("{wanted}\n# touched")}});
-        kubectl(&[
-            "patch",
-            config,
-            "-n",
-            "applink-system",
-            "--type=merge",
-            "-p",
-            &touched.to_string(),
-        ]);
-        stage::eventually(
-            "the service and the configuration are back",
-            SOON,
-            || async {
-                if service() == before && mesh() == wanted {
-                    Ok(())
-                } else {
-                    Err(format!("{:?} {:?}", service(), mesh()))
-                }
-            },
+        let wanted = look().unwrap();
+        let clock = Instant::now();
+        for all in &wanted[..2] {
+            in_system(stage, &["delete", all.lines().next().unwrap()]).unwrap();
+        }
+        let touched = json!({"data": {"mesh": format!("{}\n# touched", wanted[2])}}).to_string();
+        in_system(stage, &["patch", CONFIG, "--type=merge", "-p", &touched]).unwrap();
+        in_system(
+            stage,
+            &["set", "image", ISTIOD, "discovery=localhost:1/theirs"],
         )
+        .unwrap();
+        // Its pods stay, and are taken over by the one that is made in its place.
+        let orphan = ["delete", "ds", "istio-cni-node", "--cascade=orphan"];
+        in_system(stage, &orphan).unwrap();
+        stage::eventually("everything is back", SOON, || async {
+            let found = look()?;
+            (found == wanted)
+                .then_some(())
+                .ok_or_else(|| format!("{found:?}"))
+        })
         .await
         .unwrap();
-        stage
-            .until_condition(MEMBER, "Ready", "True", SOON)
-            .await
-            .unwrap();
+        eprintln!("repaired in {:.1} s", clock.elapsed().as_secs_f64());
+        until_healed(stage).await;
+        stage::eventually("the same pods run", PATIENT, || async {
+            let found = data_plane(stage);
+            (found == before).then_some(()).ok_or(found)
+        })
+        .await
+        .unwrap();
+    });
+}
+
+#[test]
+fn pods_that_started_from_a_template_that_somebody_had_edited_are_replaced_and_no_others() {
+    on_stage(|stage| async move {
+        installed(stage).await;
+        until_healed(stage).await;
+        let before = on_nodes(stage);
+        assert_eq!(before.len(), 4, "{before:?}");
+        // So that nothing is repaired before a pod of each has started.
+        stage.stop_operator().await.unwrap();
+        let proxies = ["get", "ds", "-l", "app=ztunnel", "-o", "name"];
+        let proxies = in_system(stage, &proxies).unwrap().trim().to_owned();
+        for (set, setting, label, node) in [
+            (proxies.as_str(), "RUST_LOG=warn", "app=ztunnel", "node-1"),
+            (
+                "ds/istio-cni-node",
+                "EXCLUDE_NAMESPACES=theirs",
+                "k8s-app=istio-cni-node",
+                "node-2",
+            ),
+        ] {
+            in_system(stage, &["set", "env", set, setting]).unwrap();
+            let on_node = format!("--field-selector=spec.nodeName={node}");
+            in_system(stage, &["delete", "pods", "-l", label, &on_node]).unwrap();
+        }
+        stage::eventually("both started from what was edited", PATIENT, || async {
+            let found = on_nodes(stage);
+            let edited = found.iter().filter(|one| !before.contains(one));
+            let is_edited =
+                |one: &(String, String, String)| ["warn", "theirs"].contains(&one.2.as_str());
+            let done =
+                found.len() == 4 && edited.clone().count() == 2 && edited.clone().all(is_edited);
+            done.then_some(()).ok_or_else(|| format!("{found:?}"))
+        })
+        .await
+        .unwrap();
+        for label in ["app=ztunnel", "k8s-app=istio-cni-node"] {
+            (stage
+                .until_pods_ready("applink-system", label, PATIENT)
+                .await)
+                .unwrap();
+        }
+        let clock = Instant::now();
+        operator(stage).await;
+        let settings = |all: &[(String, String, String)]| -> Vec<(String, String)> {
+            all.iter()
+                .map(|one| (one.0.clone(), one.2.clone()))
+                .collect()
+        };
+        stage::eventually("both run what they should", PATIENT, || async {
+            let found = on_nodes(stage);
+            let done = settings(&found) == settings(&before);
+            done.then_some(()).ok_or_else(|| format!("{found:?}"))
+        })
+        .await
+        .unwrap();
+        eprintln!("replaced in {:.1} s", clock.elapsed().as_secs_f64());
+        until_healed(stage).await;
+        let after = on_nodes(stage);
+        let kept: Vec<&str> = (after.iter().filter(|one| before.contains(one)))
+            .map(|one| one.0.as_str())
+            .collect();
+        assert_eq!(kept, ["node-1 install-cni", "node-2 istio-proxy"]);
+        let tainted =
+            stage
+                .cluster
+                .kubectl(&["get", "nodes", "-o", "jsonpath={.items[*].spec.taints}"]);
+        assert!(!tainted.unwrap().contains("applink.dev/moving"));
     });
 }

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, ResourceQuota, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -12,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::facts::{CREDENTIALS_KEY, Credentials, Definition, Other, Pod, PodMeta, Quota};
 use crate::names;
@@ -100,12 +102,17 @@ pub struct Least(pub i32);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings(pub BTreeMap<String, String>);
 
+/// A template that pods of a node component were made from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Template(pub Arc<Value>);
+
 /// Nothing but that it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Present;
 
 facts!(
-    Definition, Pod, PodMeta, Keys, Policy, QuotaFact, OtherFact, Present, Least, Settings
+    Definition, Pod, PodMeta, Keys, Policy, QuotaFact, OtherFact, Present, Least, Settings,
+    Template
 );
 
 /// An object of our own kinds, or why it cannot be read.
@@ -188,6 +195,22 @@ pub fn autoscaler(autoscaler: HorizontalPodAutoscaler) -> Option<(String, Least)
     let spec = autoscaler.spec?;
     let target = spec.scale_target_ref;
     (target.kind == "Deployment").then(|| (target.name, Least(spec.min_replicas.unwrap_or(1))))
+}
+
+/// The template that the controller of a node component recorded, without the affinity.
+pub fn template(revision: ControllerRevision) -> Option<(String, Template)> {
+    let meta = revision.metadata;
+    let labels = meta.labels?;
+    let is = |key: &str, value: &str| labels.get(key).is_some_and(|text| text == value);
+    if !is("app", names::ZTUNNEL) && !is("k8s-app", names::CNI_DAEMON_SET) {
+        return None;
+    }
+    let mut body = revision.data?.0;
+    let mut template = body.pointer_mut("/spec/template")?.take();
+    if let Some(spec) = template.pointer_mut("/spec").and_then(Value::as_object_mut) {
+        spec.remove("affinity");
+    }
+    Some((meta.name?, Template(Arc::new(template))))
 }
 
 /// The settings that the mesh depends on.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Model, Object, is_agent, is_proxy, is_puller};
-use crate::facts::{Live, Node, ObjectKey, Pod};
+use crate::facts::{Live, Node, ObjectKey, Pod, fingerprint};
 use crate::names;
 use crate::plan::NodeRules;
 
@@ -156,11 +156,19 @@ impl Model {
                     continue;
                 }
                 let template = &live.body["spec"]["template"]["metadata"];
+                let mut labels: BTreeMap<String, String> =
+                    serde_json::from_value(template["labels"].clone()).unwrap();
+                let made = &live.body["spec"]["template"];
+                let revision = format!("{:016x}", fingerprint(made));
+                (self.facts.templates)
+                    .entry(format!("{}-{revision}", key.name))
+                    .or_insert_with(|| Arc::new(made.clone()));
+                labels.insert("controller-revision-hash".to_owned(), revision);
                 let pod = Pod {
                     uid: self.next(),
                     created: Some(self.now),
                     node: node.name.clone(),
-                    labels: serde_json::from_value(template["labels"].clone()).unwrap(),
+                    labels,
                     template_hash: template["annotations"][names::TEMPLATE_HASH_ANNOTATION]
                         .as_str()
                         .map(str::to_owned),

@@ -118,6 +118,63 @@ fn an_image_that_cannot_be_pulled_is_told_with_node_and_image() {
     );
 }
 
+/// Somebody edits a template, and a pod of one node starts from it before the operator looks.
+fn edit(model: &mut Model, set: &str, node: &str) {
+    let key = crate::facts::ObjectKey::in_system("DaemonSet", set);
+    let mut live = model.facts.objects[&key].as_ref().clone();
+    live.body["spec"]["template"]["spec"]["containers"][0]["image"] = "theirs".into();
+    live.digest += 1;
+    model.facts.objects.insert(key, live.into());
+    model.end(&format!("{set}.{node}"));
+    for choice in [3, 5].repeat(4) {
+        model.step(choice);
+    }
+    assert!(model.silent().is_empty());
+}
+
+#[test]
+fn pods_that_started_from_an_edited_template_are_replaced_once_it_is_repaired_node_by_node() {
+    let target = plain();
+    for set in ["istio-cni-node", target.target.daemon_set.as_str()] {
+        let mut model = installed(4);
+        for node in ["node-1", "node-2"] {
+            edit(&mut model, set, node);
+        }
+        let uids = |model: &Model| -> Vec<(String, String)> {
+            let pods = model.facts.pods.values();
+            pods.map(|pod| (pod.name.clone(), pod.uid.clone()))
+                .collect()
+        };
+        let before = uids(&model);
+        // The template first; what stands in for the one that is to be is not gone to by deleting what runs.
+        let plan = model.operate(&target, Phase::Installed, usize::MAX);
+        assert!(matches!(&plan.acts[..], [Act::Apply(object)] if object.key.name == set));
+        assert!(settle(&mut model, &target, Phase::Installed));
+        let after = uids(&model);
+        let changed: Vec<&str> = (after.iter().filter(|one| !before.contains(one)))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let expected = ["node-1", "node-2"].map(|node| format!("{set}.{node}"));
+        assert_eq!(changed, expected, "these and no others");
+        assert_eq!(model.most_silent, 1, "node by node");
+    }
+}
+
+#[test]
+fn what_others_added_to_a_template_replaces_no_pod() {
+    let mut model = installed(2);
+    let target = plain();
+    let key = crate::facts::ObjectKey::in_system("DaemonSet", "istio-cni-node");
+    let mut live = model.facts.objects[&key].as_ref().clone();
+    live.body["spec"]["template"]["metadata"]["annotations"]["theirs"] = "x".into();
+    live.digest += 1;
+    model.facts.objects.insert(key, live.into());
+    model.end("istio-cni-node.node-0");
+    assert!(settle(&mut model, &target, Phase::Installed));
+    let deletes = |act: &&Act| matches!(act, Act::DeletePod { .. } | Act::MarkNode { .. });
+    assert_eq!(model.acts.iter().filter(deletes).count(), 0);
+}
+
 #[test]
 fn drift_is_repaired_at_once_and_needs_no_rollout() {
     let mut model = installed(2);
