@@ -78,6 +78,9 @@ pub const MOVING_TAINT: &str = "applink.dev/moving";
 /// The label with which a namespace refuses pods. The name is Kubernetes'.
 pub const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
 
+/// Taint that istiod takes off a node once its network agent runs, where the spec asks for that. The name is Istio's.
+pub const STARTUP_TAINT: &str = "cni.istio.io/not-ready";
+
 /// Annotation on a member: present = paused.
 pub const PAUSED_ANNOTATION: &str = "applink.dev/paused";
 

@@ -114,16 +114,18 @@ pub fn blueprint(
         families: surroundings.families,
         node_selector: data_plane.node_selector,
         tolerations: data_plane.tolerations.map_or_else(every_taint, |listed| {
-            // Node components stay while the operator replaces one of them.
-            let moving = K8sToleration {
-                key: Some(names::MOVING_TAINT.to_owned()),
+            let exists = |key: &str| K8sToleration {
+                key: Some(key.to_owned()),
                 operator: Some("Exists".to_owned()),
                 ..K8sToleration::default()
             };
+            // Node components stay while the operator replaces one of them, and take the startup taint away by running.
+            let startup = spec.effective_startup_taint();
             listed
                 .iter()
                 .map(K8sToleration::from)
-                .chain([moving])
+                .chain([exists(names::MOVING_TAINT)])
+                .chain(startup.then(|| exists(names::STARTUP_TAINT)))
                 .collect()
         }),
         ztunnel: NodeProxy {
@@ -358,6 +360,13 @@ mod tests {
             json!(blueprint.tolerations),
             json!([tolerations[0], moving]),
             "and the taint of a node that is being moved"
+        );
+        let waits = json!({"tolerations": tolerations, "cni": {"startupTaint": true}});
+        let startup = json!({"key": "cni.istio.io/not-ready", "operator": "Exists"});
+        assert_eq!(
+            json!(resolved(json!({"dataPlane": waits})).tolerations),
+            json!([tolerations[0], moving, startup]),
+            "and the one that a node carries until they run"
         );
     }
 

@@ -42,8 +42,6 @@ use crate::names;
 pub const ACCOUNT: &str = names::ISTIOD;
 /// ServiceAccount other clusters read this one with.
 pub const READER_ACCOUNT: &str = "istio-reader-service-account";
-/// Taint that the untaint controller takes off nodes.
-const STARTUP_TAINT: &str = "cni.istio.io/not-ready";
 
 /// Name of istiod's Deployment, Service and budget: `istiod-1-6-0`.
 #[must_use]
@@ -259,7 +257,7 @@ fn template(blueprint: &Blueprint) -> PodTemplateSpec {
             service_account_name: Some(ACCOUNT.to_owned()),
             // istiod must come up on nodes that wait for the agent: the agent's pods need it.
             tolerations: Some(vec![Toleration {
-                key: Some(STARTUP_TAINT.to_owned()),
+                key: Some(names::STARTUP_TAINT.to_owned()),
                 operator: Some("Exists".to_owned()),
                 ..Toleration::default()
             }]),
@@ -359,7 +357,7 @@ fn environment(blueprint: &Blueprint) -> Vec<EnvVar> {
         if blueprint.release.istio.minor >= 30 {
             all.push(pod::env(
                 "PILOT_NODE_UNTAINT_CONTROLLERS_TAINT_NAME",
-                STARTUP_TAINT,
+                names::STARTUP_TAINT,
             ));
         }
     }

@@ -7,6 +7,7 @@ use super::finding::{Code, Finding, Severity};
 use super::some_of;
 use crate::api::v1alpha1::{MeshMember, TaintEffect, Toleration, TolerationOperator};
 use crate::catalogue::Minor;
+use crate::names;
 
 /// Architectures the images are built for.
 const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
@@ -119,6 +120,8 @@ fn taints<'a>(nodes: impl Iterator<Item = &'a Node>, member: &MeshMember) -> Opt
     let refuses = |taint: &Taint| {
         taint.effect != "PreferNoSchedule"
             && !is_built_in(taint)
+            && taint.key != names::MOVING_TAINT
+            && !(taint.key == names::STARTUP_TAINT && member.spec.effective_startup_taint())
             && !tolerations.iter().any(|one| tolerates(one, taint))
     };
     warn(

@@ -206,6 +206,8 @@ fn a_taint_counts_only_when_the_spec_names_tolerations() {
             true,
         ),
         (taint("gpu", "PreferNoSchedule"), vec![], false),
+        (taint("applink.dev/moving", "NoSchedule"), vec![], false),
+        (taint("cni.istio.io/not-ready", "NoSchedule"), vec![], true),
         (
             taint("node.kubernetes.io/unschedulable", "NoSchedule"),
             vec![],
