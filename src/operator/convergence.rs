@@ -30,7 +30,9 @@ impl Operator {
         let network_name = seen.member.spec.effective_network().to_owned();
         let network = self.network(seen);
         let is_default = network_name == names::DEFAULT_NETWORK;
-        if network.is_none() && !is_default {
+        // Without it nobody knows what the mesh is to be: what runs stays.
+        let is_lost = network.is_none() && !is_default;
+        if is_lost {
             outcome.invalid = Some(Problem {
                 reason: Reason::ReferenceNotResolved,
                 message: format!(
@@ -42,7 +44,7 @@ impl Operator {
             .as_ref()
             .map(|network| network.spec.clone())
             .unwrap_or_default();
-        let heading = self.resolve(seen, &spec, true, outcome, next)?;
+        let heading = self.resolve(seen, &spec, !is_lost, outcome, next)?;
         let installed = seen.member.running_version().is_some();
         let phase = if installed {
             Phase::Installed
@@ -53,7 +55,10 @@ impl Operator {
         let is_kept = installed && plan::placement(seen.facts).is_some();
         let blocks = preflight::stops(&outcome.findings, installed) && !is_kept;
         // A target that is not gone for is no measure of what runs.
-        if let Some(heading) = heading.as_ref().filter(|_| !(blocks && installed)) {
+        if let Some(heading) = heading
+            .as_ref()
+            .filter(|_| !is_lost && !(blocks && installed))
+        {
             outcome.components = Some(survey::components(
                 seen.facts,
                 &heading.targets.target,

@@ -26,10 +26,10 @@ impl Operator {
         if !execute::has_finalizer(seen.member) {
             return Ok(true);
         }
-        let network = self
-            .network(seen)
-            .map(|network| network.spec)
-            .unwrap_or_default();
+        let network = self.network(seen);
+        let is_default = seen.member.spec.effective_network() == names::DEFAULT_NETWORK;
+        let is_known = network.is_some() || is_default;
+        let network = network.map(|network| network.spec).unwrap_or_default();
         let heading = self.resolve(seen, &network, false, outcome, next)?;
         if let Some(heading) = &heading
             && !self.watches_late(seen.facts, &heading.targets.target)
@@ -68,7 +68,7 @@ impl Operator {
         match decided {
             Leave::Blocked(problem) => {
                 outcome.leave_blocked = Some(problem);
-                if let Some(heading) = heading {
+                if let Some(heading) = heading.filter(|_| is_known) {
                     outcome.components = Some(survey::components(
                         seen.facts,
                         &heading.targets.target,

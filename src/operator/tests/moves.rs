@@ -44,13 +44,24 @@ impl Bench {
 
     /// A member that runs that version, which it reached by what it follows.
     async fn at_version(version: &str, upgrade: Value, reached_by: &str) -> Self {
-        let bench = Self::new(json!({"upgrade": upgrade})).await;
+        let network = ApplicationNetworkSpec::default();
+        Self::in_network(version, json!({"upgrade": upgrade}), reached_by, &network).await
+    }
+
+    /// The same with this spec and in this network.
+    async fn in_network(
+        version: &str,
+        spec: Value,
+        reached_by: &str,
+        network: &ApplicationNetworkSpec,
+    ) -> Self {
+        let bench = Self::new(spec).await;
         let mut member = bench.fake.get(MEMBER).unwrap();
         member["status"] =
             json!({"version": {"current": version, "target": version, "reachedBy": reached_by}});
         bench.fake.put(MEMBER, member);
         bench.seen().await;
-        bench.populate(version, &bench.spec()).await;
+        bench.populate(version, &bench.spec(), network).await;
         bench
     }
 
@@ -60,11 +71,16 @@ impl Bench {
 
     /// What a release is made of for this member, by this operator.
     fn rendered(&self, version: Version) -> Target {
-        self.rendered_from(version, &self.spec())
+        self.rendered_from(version, &self.spec(), &ApplicationNetworkSpec::default())
     }
 
-    /// The same for this spec of it.
-    fn rendered_from(&self, version: Version, spec: &Value) -> Target {
+    /// The same for this spec and network of it.
+    fn rendered_from(
+        &self,
+        version: Version,
+        spec: &Value,
+        network: &ApplicationNetworkSpec,
+    ) -> Target {
         let facts = self.operator.world.facts();
         let members = self.operator.world.members.all();
         let mut member = members["east"].0.as_ref().unwrap().clone();
@@ -76,14 +92,18 @@ impl Bench {
             ..Surroundings::default()
         };
         let release = catalogue.get(version).unwrap();
-        let network = ApplicationNetworkSpec::default();
-        Target::of(&blueprint(&member, &network, release, &surroundings).unwrap()).unwrap()
+        Target::of(&blueprint(&member, network, release, &surroundings).unwrap()).unwrap()
     }
 
     /// What runs on nodes is there: the sets of that version, as the operator would have made them from that spec.
     /// Returns the hash of their template.
-    async fn populate(&self, version: &str, spec: &Value) -> String {
-        let target = self.rendered_from(version.parse().unwrap(), spec);
+    async fn populate(
+        &self,
+        version: &str,
+        spec: &Value,
+        network: &ApplicationNetworkSpec,
+    ) -> String {
+        let target = self.rendered_from(version.parse().unwrap(), spec, network);
         let sets = || {
             let all = target.agent.iter().chain(&target.proxy);
             all.filter(|object| object.key.kind == "DaemonSet")
@@ -461,5 +481,33 @@ async fn several_minors_are_planned_as_hops_and_a_window_that_never_opens_is_tol
     assert!(
         reason == "False/Excluded" && message.contains("exclusion never"),
         "{reason}: {message}"
+    );
+}
+
+#[tokio::test]
+async fn a_member_whose_network_is_deleted_is_told_and_stays_as_it_is() {
+    const NETWORK: &str = "/apis/applink.dev/v1alpha1/applicationnetworks/guarded";
+    let network = json!({"trustDomain": "shop.example"});
+    let spec = json!({"applicationNetwork": "guarded", "upgrade": {"version": "1.5"}});
+    let known = serde_json::from_value(network.clone()).unwrap();
+    let mut bench = Bench::in_network("1.5.4", spec, "1.5", &known).await;
+    let object = json!({"apiVersion": "applink.dev/v1alpha1", "kind": "ApplicationNetwork", "spec": network});
+    bench.fake.put(NETWORK, object);
+    while bench.operator.world.networks.all().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    bench.settled().await;
+    assert_eq!(bench.rollout(), None);
+    bench.fake.delete(NETWORK);
+    while !bench.operator.world.networks.all().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let (asked, _) = bench.pass(6).await;
+    assert_eq!(bench.rollout(), None, "it goes nowhere");
+    assert!(acts(&asked).is_empty(), "{asked:#?}");
+    let told = bench.status("/conditions").to_string();
+    assert!(
+        told.contains("ApplicationNetwork guarded does not exist: create it"),
+        "{told}"
     );
 }

@@ -32,7 +32,9 @@ async fn what_a_new_operator_makes_otherwise_waits_for_a_window_and_is_applied_n
     // What the operator before made of the same spec.
     let mut other = bench.spec();
     other["dataPlane"] = json!({"ztunnel": {"logLevel": "Debug"}});
-    let hash = bench.populate("1.5.4", &other).await;
+    let hash = bench
+        .populate("1.5.4", &other, &ApplicationNetworkSpec::default())
+        .await;
     let spec = serde_json::from_value(bench.spec()).unwrap();
     let mut member = bench.fake.get(MEMBER).unwrap();
     member["status"] = json!({"version": {"current": "1.5.4", "target": "1.5.4", "reachedBy": "1.5",
