@@ -96,6 +96,11 @@ pub async fn installed_with(stage: &Stage, more: Value) {
 /// An enrolled namespace with the shop spread over both nodes: web on the first asks cart on the second.
 pub async fn shop(stage: &Stage, namespace: &str) {
     installed(stage).await;
+    shop_pods(stage, namespace).await;
+}
+
+/// The same beside a member that is there already.
+pub async fn shop_pods(stage: &Stage, namespace: &str) {
     stage
         .apply(&stage::namespace(
             namespace,

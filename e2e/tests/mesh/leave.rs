@@ -4,7 +4,7 @@ use e2e::stage;
 use kube::api::{Api, DeleteParams};
 use serde_json::json;
 
-use crate::fixture::{MEMBER, SOON, installed_with, left, on_stage, remove_namespace, shop};
+use crate::fixture::{MEMBER, SOON, left, on_stage, remove_namespace, shop};
 use crate::running::{assert_nodes_clean, assert_nothing_left};
 
 #[test]
@@ -64,41 +64,6 @@ fn leaving_is_refused_while_enrolled_and_leaves_nothing_behind() {
             .until_pods_ready(namespace, "app=late", SOON)
             .await
             .unwrap();
-        remove_namespace(stage, namespace).await;
-    });
-}
-
-#[test]
-fn a_member_that_may_unenrol_its_namespaces_leaves_at_once() {
-    on_stage(|stage| async move {
-        let namespace = "unenrolled";
-        installed_with(stage, json!({"leavePolicy": "UnenrolNamespaces"})).await;
-        stage
-            .apply(&stage::namespace(
-                namespace,
-                &json!({"istio.io/dataplane-mode": "ambient"}),
-            ))
-            .unwrap();
-        stage
-            .apply(&stage::shop(namespace, "web", "node-1", None))
-            .unwrap();
-        stage
-            .until_pods_ready(namespace, "app", SOON)
-            .await
-            .unwrap();
-        left(stage).await;
-        assert_nodes_clean(stage);
-        let label = stage
-            .cluster
-            .kubectl(&[
-                "get",
-                "namespace",
-                namespace,
-                "-o",
-                "jsonpath={.metadata.labels}",
-            ])
-            .unwrap();
-        assert!(!label.contains("dataplane-mode"), "{label}");
         remove_namespace(stage, namespace).await;
     });
 }

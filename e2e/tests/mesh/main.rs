@@ -10,6 +10,7 @@
 //! |---|---|
 //! | a member's deletion disturbs another one | `input::a_second_member_for_the_same_cluster_...` |
 //! | a deletion during the install collides with it | `images_missing::...`: deleted while an image is waited for |
+//! | a cascading deletion never completes | `settings::...`: the network goes while a member stands, then the member |
 //! | an operation is stuck for ever | `nodes_lost::...` (install, leave); each stage's limit: `applink::leave`, its tests |
 //! | a deletion loops because the cluster or a part of it is gone | `nodes_lost::a_leave_...`; "not found" is success: `applink::operator::apply`, its tests |
 //! | retries on what only the user can fix | `images_missing::...`, `trust_lost::...`: Stalled at once; growing delays: `applink::operator::backoff`, its tests |
@@ -48,6 +49,7 @@ mod operator_lost;
 mod overlap;
 mod rollout_nodes;
 mod running;
+mod settings;
 mod steady;
 mod template;
 mod template_watch;

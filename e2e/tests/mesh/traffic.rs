@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::fixture::{SOON, on_stage, remove_namespace, shop};
 
 /// Asks a URL from a pod until `wanted` holds of the answer.
-async fn until_answer(
+pub async fn until_answer(
     stage: &Stage,
     namespace: &str,
     pod: &str,
@@ -45,8 +45,8 @@ fn proxy_logs(stage: &Stage) -> String {
 }
 
 /// Waits until the proxies of both nodes have logged a request of `web` to `cart` with both identities.
-async fn until_both_proxies_saw(stage: &Stage, namespace: &str) {
-    let identity = |name: &str| format!("spiffe://cluster.local/ns/{namespace}/sa/{name}");
+pub async fn until_both_proxies_saw(stage: &Stage, trust: &str, namespace: &str) {
+    let identity = |name: &str| format!("spiffe://{trust}/ns/{namespace}/sa/{name}");
     let (from, to) = (identity("web"), identity("cart"));
     stage::eventually("both proxies logged both identities", SOON, || async {
         let logs = proxy_logs(stage);
@@ -93,7 +93,7 @@ fn enrolled_services_on_two_nodes_talk_and_both_proxies_saw_both_identities() {
         let (success, text) = stage.exec(namespace, "web", &get);
         assert!(success, "{text}");
         assert_eq!(text.matches("200 ").count(), 20, "{text}");
-        until_both_proxies_saw(stage, namespace).await;
+        until_both_proxies_saw(stage, "cluster.local", namespace).await;
         remove_namespace(stage, namespace).await;
     });
 }

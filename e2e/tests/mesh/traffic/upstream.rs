@@ -80,7 +80,7 @@ fn upstream_s_proxy_serves_in_the_place_of_ours_and_gives_it_back() {
         installed_with(stage, theirs).await;
         until_all_run(stage, "upstream-ztunnel").await;
         assert_answered(stage, namespace);
-        until_both_proxies_saw(stage, namespace).await;
+        until_both_proxies_saw(stage, "cluster.local", namespace).await;
         only_cart_is_let_in(stage, namespace).await;
 
         installed_with(stage, json!({})).await;
