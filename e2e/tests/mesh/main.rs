@@ -9,7 +9,7 @@
 //! | defect | shown by |
 //! |---|---|
 //! | a member's deletion disturbs another one | `input::a_second_member_for_the_same_cluster_...` |
-//! | a deletion during the install collides with it | `images_missing::...`: deleted while an image is waited for |
+//! | a deletion during the install collides with it | `images_missing::...`: deleted while an image is waited for; `template::...`: while a node moves |
 //! | a cascading deletion never completes | `settings::...`: the network goes while a member stands, then the member |
 //! | an operation is stuck for ever | `nodes_lost::...` (install, leave); each stage's limit: `applink::leave`, its tests |
 //! | a deletion loops because the cluster or a part of it is gone | `nodes_lost::a_leave_...`; "not found" is success: `applink::operator::apply`, its tests |

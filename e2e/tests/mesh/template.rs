@@ -12,6 +12,7 @@ use crate::caller::{Answer, Caller};
 use crate::fixture::{
     INSTALL, MEMBER, PATIENT, installed, left, on_stage, quick, remove_namespace,
 };
+use crate::running::{assert_nodes_clean, assert_nothing_left};
 use crate::template_watch::Watch;
 
 const NAMESPACE: &str = "template";
@@ -188,6 +189,29 @@ fn a_changed_template_moves_node_by_node_and_nobody_elsewhere_notices() {
         (stage.until_pods_ready(NAMESPACE, "app=late", INSTALL).await).unwrap();
         assert_all_talk(stage);
         remove_namespace(stage, NAMESPACE).await;
-        left(stage).await;
+        deleted_on_the_way(stage).await;
     });
+}
+
+/// The member is deleted while a node has both proxies: it leaves all the same.
+async fn deleted_on_the_way(stage: &Stage) {
+    let spec = json!({"upgrade": {"version": "1.6", "strategy": quick()}});
+    stage.apply(&Stage::member(MEMBER, &spec)).unwrap();
+    stage::eventually("a node is on its way", INSTALL, || async {
+        let nodes = get(stage, &["nodes", "-l", "applink.dev/ztunnel"]);
+        let label = nodes["items"][0]["metadata"]["labels"]["applink.dev/ztunnel"].clone();
+        let is_moving = label
+            .as_str()
+            .is_some_and(|label| label.ends_with(".moving"));
+        is_moving.then_some(()).ok_or_else(|| label.to_string())
+    })
+    .await
+    .unwrap();
+    left(stage).await;
+    assert_nodes_clean(stage);
+    assert_nothing_left(stage);
+    let nodes = get(stage, &["nodes"]).to_string();
+    for word in ["applink.dev/ztunnel", "applink.dev/moving"] {
+        assert!(!nodes.contains(word), "{word} stays on a node");
+    }
 }
