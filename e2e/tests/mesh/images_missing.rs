@@ -44,6 +44,8 @@ fn an_image_that_cannot_be_pulled_is_named_with_its_node_and_a_corrected_release
         members.delete(MEMBER, &parameters).await.unwrap();
         until_left(stage).await;
         assert_nothing_left(stage);
+        let (code, told) = crate::cli::applink(stage, &["status"]);
+        assert_eq!(code, Some(3), "{told}");
 
         apply_broken(stage);
         until_stalled(stage, "ImageUnavailable", &words).await;

@@ -28,6 +28,7 @@
 
 mod api_away;
 mod caller;
+mod cli;
 mod deaths;
 mod deaths_rollout;
 mod definitions_lost;

@@ -1,0 +1,172 @@
+//! The command line against a mesh that runs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use e2e::stage::Stage;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, ListParams};
+use serde_json::Value;
+
+use crate::fixture::{MEMBER, installed, on_stage};
+use crate::told::until_healed;
+
+/// Runs a program with the cluster's configuration: its exit code, and what it printed.
+pub fn run(
+    stage: &Stage,
+    program: &Path,
+    arguments: &[&str],
+    path: &Path,
+) -> (Option<i32>, String) {
+    let rest = std::env::var_os("PATH").unwrap_or_default();
+    let all = [path.to_owned()]
+        .into_iter()
+        .chain(std::env::split_paths(&rest));
+    let output = Command::new(program)
+        .env("KUBECONFIG", stage.cluster.kubeconfig())
+        .env("PATH", std::env::join_paths(all).unwrap())
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+/// The same for the program under test.
+pub fn applink(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String) {
+    run(stage, &stage.applink, arguments, Path::new("/"))
+}
+
+/// A folder of its own, gone with the cluster.
+fn folder(stage: &Stage) -> PathBuf {
+    let folder = stage.cluster.folder().join("cli");
+    // From an earlier run.
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Every line of every private key and password in the two namespaces, as it is and as the API server sends it.
+async fn secrets(stage: &Stage) -> Vec<String> {
+    let mut all = Vec::new();
+    for namespace in ["applink-operator", "applink-system"] {
+        let api: Api<Secret> = Api::namespaced(stage.client.clone(), namespace);
+        for secret in api.list(&ListParams::default()).await.unwrap() {
+            let encoded = serde_json::to_value(secret.data.clone()).unwrap();
+            for (key, value) in secret.data.unwrap_or_default() {
+                if key.contains("cert") || key == "ca.crt" {
+                    continue;
+                }
+                all.push(encoded[&key].as_str().unwrap_or_default().to_owned());
+                let text = String::from_utf8_lossy(&value.0).into_owned();
+                let lines = text.lines().filter(|line| !line.starts_with("-----"));
+                all.extend(lines.map(str::to_owned));
+            }
+        }
+    }
+    // What is shorter may be anywhere by chance.
+    all.retain(|one| one.len() >= 16);
+    all
+}
+
+#[test]
+fn a_support_bundle_has_what_helps_and_nothing_secret() {
+    on_stage(|stage| async move {
+        installed(stage).await;
+        until_healed(stage).await;
+        let folder = folder(stage);
+        let file = folder.join("bundle.tar").display().to_string();
+        let (code, text) = applink(stage, &["support-bundle", "--output", &file]);
+        assert_eq!(code, Some(0), "{text}");
+        let bytes = std::fs::read(&file).unwrap();
+        let bundle = String::from_utf8_lossy(&bytes);
+        let secrets = secrets(stage).await;
+        assert!(
+            secrets.len() > 4,
+            "the keys of root and intermediate are known"
+        );
+        for secret in &secrets {
+            assert!(
+                !bundle.contains(secret.as_str()),
+                "it contains a secret: {:.4}...",
+                secret
+            );
+        }
+        // Tokens begin with the header that they all share.
+        for word in ["PRIVATE KEY", "eyJhbGciOi"] {
+            assert!(!bundle.contains(word), "it contains {word}");
+        }
+
+        let tar = |arguments: &[&str]| {
+            let (code, text) = run(stage, Path::new("tar"), arguments, Path::new("/"));
+            assert_eq!(code, Some(0), "{text}");
+            text
+        };
+        let names = tar(&["-tf", &file]);
+        for wanted in [
+            "about.txt",
+            "status.txt",
+            "meshmembers.yaml",
+            "meshreleases.yaml",
+            "nodes.yaml",
+            "applink-system/pods.yaml",
+            "applink-system/daemonsets.yaml",
+            "applink-operator/deployments.yaml",
+            "applink-system/config/ztunnel",
+            "default/events.yaml",
+            "logs",
+        ] {
+            assert!(names.contains(wanted), "{wanted} is missing:\n{names}");
+        }
+        assert_eq!(tar(&["-xOf", &file, "applink-bundle/errors.txt"]), "none\n");
+        let members = tar(&["-xOf", &file, "applink-bundle/meshmembers.yaml"]);
+        assert!(
+            members.contains("1.6.0") && members.contains(MEMBER),
+            "{members}"
+        );
+    });
+}
+
+#[test]
+fn commands_tell_of_the_cluster_and_work_as_a_plug_in_of_kubectl() {
+    on_stage(|stage| async move {
+        installed(stage).await;
+        until_healed(stage).await;
+        let good = |arguments: &[&str]| {
+            let (code, text) = applink(stage, arguments);
+            assert_eq!(code, Some(0), "{arguments:?}: {text}");
+            text
+        };
+        let status: Value = serde_json::from_str(&good(&["status", "-o", "json"])).unwrap();
+        let member = &status["members"][0];
+        assert_eq!(member["metadata"]["name"], MEMBER);
+        assert_eq!(member["status"]["version"]["current"], "1.6.0");
+        let releases = good(&["releases"]);
+        assert!(
+            releases.contains("1.6.0") && releases.contains("1.31.0"),
+            "{releases}"
+        );
+        let version = good(&["version"]);
+        let own = format!("client: {}", env!("CARGO_PKG_VERSION"));
+        let told = version
+            .lines()
+            .any(|line| line.starts_with("operator: ") && !line.contains("unknown"));
+        assert!(version.contains(&own) && told, "{version}");
+        let completion = good(&["completion", "bash"]);
+        assert!(completion.contains("support-bundle"), "{completion}");
+
+        let folder = folder(stage);
+        std::os::unix::fs::symlink(&stage.applink, folder.join("kubectl-applink")).unwrap();
+        let kubectl = stage.cluster.programs().join("kubectl");
+        let (code, tree) = run(stage, &kubectl, &["applink", "status", MEMBER], &folder);
+        assert!(code == Some(0) && tree.contains("ztunnel"), "{tree}");
+        let (code, usage) = run(stage, &kubectl, &["applink", "--help"], &folder);
+        assert!(
+            code == Some(0) && usage.contains("Usage: kubectl applink"),
+            "{usage}"
+        );
+    });
+}
