@@ -52,10 +52,98 @@ fn on_nodes(stage: &Stage) -> Vec<(String, String, String)> {
     all
 }
 
+/// What a webhook or an administrator may add to istiod's pods, and take away again.
+fn added(is_there: bool) -> Value {
+    let variable = if is_there {
+        json!({"name": "THEIRS", "value": "1"})
+    } else {
+        json!({"name": "THEIRS", "$patch": "delete"})
+    };
+    json!({"spec": {"template": {
+        "metadata": {"annotations": {"example.com/theirs": is_there.then_some("1")}},
+        "spec": {"containers": [{"name": "discovery", "env": [variable]}]},
+    }}})
+}
+
+/// Others take part: an autoscaler of istiod, which raises what runs to its least without any metrics, and somebody who adds
+/// to its template. Then another operator takes over.
+async fn others_take_part(stage: &Stage) {
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "istiod-1-6-0"});
+    let object = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "theirs", "namespace": "applink-system"},
+        "spec": {"scaleTargetRef": target, "minReplicas": 3, "maxReplicas": 4},
+    });
+    stage.apply(&object).unwrap();
+    let patch = added(true).to_string();
+    in_system(
+        stage,
+        &["patch", ISTIOD, "--field-manager=injector", "-p", &patch],
+    )
+    .unwrap();
+    stage::eventually("istiod is as others want it", PATIENT, || async {
+        let istiod = istiod(stage)?;
+        let status = &istiod["status"];
+        let ready = (
+            &status["readyReplicas"],
+            &status["updatedReplicas"],
+            &status["replicas"],
+        );
+        let done = is_theirs(&istiod) && ready == (&json!(3), &json!(3), &json!(3));
+        done.then_some(()).ok_or_else(|| format!("{status}"))
+    })
+    .await
+    .unwrap();
+    let pods = ["delete", "pods", "-n", "applink-operator", "--all"];
+    stage.cluster.kubectl(&pods).unwrap();
+    operator(stage).await;
+}
+
+fn istiod(stage: &Stage) -> Result<Value, String> {
+    let text = in_system(stage, &["get", ISTIOD, "-o", "json"])?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+fn is_theirs(istiod: &Value) -> bool {
+    let template = &istiod["spec"]["template"];
+    let mut set = (template["spec"]["containers"][0]["env"]
+        .as_array()
+        .into_iter())
+    .flatten();
+    istiod["spec"]["replicas"] == 3
+        && template["metadata"]["annotations"]["example.com/theirs"] == "1"
+        && set.any(|one| one["name"] == "THEIRS")
+}
+
+/// The autoscaler goes, and with it what somebody added: the spec decides again.
+async fn others_leave(stage: &Stage) {
+    in_system(stage, &["delete", "hpa", "theirs"]).unwrap();
+    let patch = added(false).to_string();
+    in_system(
+        stage,
+        &["patch", ISTIOD, "--field-manager=injector", "-p", &patch],
+    )
+    .unwrap();
+    stage::eventually("the spec decides again", PATIENT, || async {
+        let istiod = istiod(stage)?;
+        let status = &istiod["status"];
+        let counts = (
+            &istiod["spec"]["replicas"],
+            &status["readyReplicas"],
+            &status["replicas"],
+        );
+        let done = counts == (&json!(2), &json!(2), &json!(2));
+        done.then_some(()).ok_or_else(|| format!("{counts:?}"))
+    })
+    .await
+    .unwrap();
+}
+
 #[test]
-fn in_a_steady_state_the_operator_asks_for_nothing_but_its_lease() {
+fn in_a_steady_state_what_others_added_stays_and_the_operator_asks_for_nothing_but_its_lease() {
     on_stage(|stage| async move {
         installed(stage).await;
+        others_take_part(stage).await;
         let log = stage.cluster.audit_log();
         let busy_since = |since: Timestamp| -> Vec<String> {
             audit::entries(&log, OPERATOR)
@@ -78,6 +166,9 @@ fn in_a_steady_state_the_operator_asks_for_nothing_but_its_lease() {
         }
         tokio::time::sleep(QUIET).await;
         assert_eq!(busy_since(since), Vec::<String>::new());
+        let istiod = istiod(stage).unwrap();
+        assert!(is_theirs(&istiod), "{istiod}");
+        others_leave(stage).await;
     });
 }
 
