@@ -65,8 +65,9 @@ build-arm64: ## Cross-compile the program for arm64 (needs Debian's gcc-aarch64-
 image: ## Build the container image with docker or podman
 	$(or $(ENGINE),docker) build -t registry.applink.dev/applink:$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1) -f Containerfile .
 
-bench-operator: prerequisites ## Print what the operator costs: memory, CPU, requests, time to Ready
-	@$(E2E) bench-operator
+bench-operator: prerequisites ## Print what the operator costs, on two nodes and on 1 000 simulated ones (BENCH="--only simulated --nodes 200")
+	@$(CARGO) build --quiet --release -p applink -p shop -p e2e
+	@$(E2E) bench-operator $(BENCH)
 
 chaos: prerequisites ## Try every broken release without users, kill the operator before and after every write, then at random (CHAOS="--help" lists parts)
 	@$(CARGO) build --quiet --release -p applink -p shop

@@ -3,18 +3,49 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
+
 use crate::certificates::{self, Authority};
 use crate::files;
 
-/// What is audited: who did what to which object, bodies left out. A watch is written down when it begins as well: it
-/// ends with the cluster or after many minutes.
-const AUDIT_POLICY: &str = r#"{
-  "apiVersion": "audit.k8s.io/v1",
-  "kind": "Policy",
-  "omitStages": ["RequestReceived"],
-  "rules": [{"level": "Metadata"}]
+/// What is audited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Audit {
+    /// Who did what to which object, bodies left out.
+    #[default]
+    Everybody,
+    /// The requests of one user only, and what was answered to its writes: of a thousand nodes everything would be
+    /// gigabytes.
+    Only(String),
 }
-"#;
+
+impl Audit {
+    /// The policy. A watch is written down when it begins as well: it ends with the cluster or after many minutes.
+    fn policy(&self) -> Value {
+        let rules = match self {
+            Self::Everybody => json!([{"level": "Metadata"}]),
+            Self::Only(user) => json!([
+                {
+                    "level": "RequestResponse",
+                    "users": [user],
+                    "verbs": ["create", "update", "patch", "delete", "deletecollection"],
+                    "omitManagedFields": true,
+                },
+                {"level": "Metadata", "users": [user]},
+                {"level": "None"},
+            ]),
+        };
+        json!({
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "omitStages": ["RequestReceived"],
+            "rules": rules,
+        })
+    }
+}
+
+/// Megabytes after which the log would be begun anew, and what was in it lost to whoever counts.
+const AUDIT_SIZE: u32 = 4096;
 
 /// Where an API server listens and keeps its files.
 #[derive(Clone, Debug)]
@@ -33,6 +64,8 @@ pub struct Site {
     pub services: String,
     /// The first service address: that of `kubernetes.default`.
     pub service: IpAddr,
+    /// What is audited.
+    pub audit: Audit,
 }
 
 impl Site {
@@ -78,7 +111,8 @@ impl Site {
         authority.client("apiserver-aggregator", "aggregator", None)?;
         certificates::service_account_key(&self.certificates())?;
         let admin = authority.client("admin", "kubernetes-admin", Some("system:masters"))?;
-        files::write(&self.folder.join("audit-policy.json"), AUDIT_POLICY)?;
+        let policy = self.audit.policy().to_string();
+        files::write(&self.folder.join("audit-policy.json"), policy)?;
         files::write_secret(
             &self.kubeconfig(),
             authority.kubeconfig(&self.url(), &admin)?,
@@ -127,6 +161,7 @@ impl Site {
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
             "--profiling=false".to_owned(),
             format!("--audit-log-path={}", self.audit_log().display()),
+            format!("--audit-log-maxsize={AUDIT_SIZE}"),
             format!(
                 "--audit-policy-file={}",
                 self.folder.join("audit-policy.json").display()

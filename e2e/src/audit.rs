@@ -38,6 +38,8 @@ pub enum Error {
 pub struct Entry {
     /// When the server received it.
     pub at: Timestamp,
+    /// When the server had answered it.
+    pub answered: Timestamp,
     /// Verb as RBAC knows it: get, list, watch, create, update, patch, delete, deletecollection.
     pub verb: String,
     /// Resource with its subresource (`pods/portforward`), or the path of a non-resource request.
@@ -52,6 +54,17 @@ pub struct Entry {
     pub code: u16,
     /// What the client says it is (`User-Agent`).
     pub agent: String,
+    /// What the answer says of the object, where the log holds answers.
+    pub answer: Answer,
+}
+
+/// What an answer says of the object it is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The version the object has now.
+    pub version: Option<u64>,
+    /// The node a pod is bound to.
+    pub node: Option<String>,
 }
 
 impl fmt::Display for Entry {
@@ -85,7 +98,9 @@ struct Line {
     user_agent: String,
     object_ref: Option<ObjectRef>,
     response_status: Option<ResponseStatus>,
+    response_object: Option<ResponseObject>,
     request_received_timestamp: Timestamp,
+    stage_timestamp: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -108,6 +123,26 @@ struct ObjectRef {
 struct ResponseStatus {
     #[serde(default)]
     code: u16,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ResponseObject {
+    metadata: Metadata,
+    spec: Spec,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Metadata {
+    resource_version: String,
+}
+
+/// Of everything that has a spec, pods alone name a node in it.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    node_name: Option<String>,
 }
 
 /// The requests of `user` that were answered or, for watches, begun; in the log's order.
@@ -154,8 +189,12 @@ fn entry(line: Line, user: &str) -> Option<Entry> {
     } else {
         format!("{}/{}", object.resource, object.subresource)
     };
+    let answer = line.response_object.unwrap_or_default();
     Some(Entry {
         at: line.request_received_timestamp,
+        answered: line
+            .stage_timestamp
+            .unwrap_or(line.request_received_timestamp),
         verb: line.verb,
         resource,
         group: object.api_group,
@@ -163,6 +202,10 @@ fn entry(line: Line, user: &str) -> Option<Entry> {
         name: object.name,
         code: line.response_status.map_or(0, |status| status.code),
         agent: line.user_agent,
+        answer: Answer {
+            version: answer.metadata.resource_version.parse().ok(),
+            node: answer.spec.node_name,
+        },
     })
 }
 

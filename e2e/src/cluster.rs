@@ -277,7 +277,7 @@ impl Cluster {
     }
 
     /// A kubeconfig of another user, told apart in the audit log; RBAC decides what it may do.
-    pub fn kubeconfig_of(&self, user: &str, group: Option<&str>) -> Result<PathBuf, Error> {
+    pub fn kubeconfig_as(&self, user: &str, group: Option<&str>) -> Result<PathBuf, Error> {
         let path = self
             .folder
             .join("users")

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use crate::apiserver::{Site, write_kubeconfig};
+use crate::apiserver::{Audit, Site, write_kubeconfig};
 use crate::process::{self, Tethered};
 use crate::programs::{self, Module};
 use crate::progress::Progress;
@@ -92,12 +92,17 @@ impl Drop for Folder {
 impl ControlPlane {
     /// Builds the programs if need be, starts both and waits until the API server is ready.
     pub async fn start() -> Result<Self, Error> {
-        let plane = tokio::task::spawn_blocking(Self::launch).await??;
+        Self::start_with(Audit::Everybody).await
+    }
+
+    /// The same with another audit log.
+    pub async fn start_with(audit: Audit) -> Result<Self, Error> {
+        let plane = tokio::task::spawn_blocking(move || Self::launch(audit)).await??;
         ready(&plane.site).await?;
         Ok(plane)
     }
 
-    fn launch() -> Result<Self, Error> {
+    fn launch(audit: Audit) -> Result<Self, Error> {
         let progress = Progress::new();
         let etcd = programs::build(Module::Etcd, progress)?.join("etcd");
         let kubernetes = programs::build(Module::Kubernetes, progress)?;
@@ -111,6 +116,7 @@ impl ControlPlane {
             etcd_peer_port,
             services: "10.96.0.0/16".to_owned(),
             service: IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1)),
+            audit,
         };
         site.prepare()?;
         let start = |program: &Path, arguments: &[String], log: &str| {
@@ -148,10 +154,15 @@ impl ControlPlane {
     /// The kubeconfig of [`ControlPlane::client_as`], for a program under test.
     pub fn kubeconfig_as(&self, user: &str, group: Option<&str>) -> Result<PathBuf, Error> {
         // In the variable KUBECONFIG a colon parts two files.
-        let name = format!("kubeconfig-{}", user.replace(':', "-"));
+        let name = format!("kubeconfig-{}", user.replace([':', '/'], "-"));
         let path = self.site.folder.join(name);
         write_kubeconfig(&self.site, &path, user, group)?;
         Ok(path)
+    }
+
+    /// Where the API server is, for programs beside it.
+    pub fn site(&self) -> &Site {
+        &self.site
     }
 
     /// The kubeconfig of [`ControlPlane::client`], for kubectl or a program under test.

@@ -87,8 +87,9 @@ enum Verb {
         /// Whose.
         of: Option<String>,
     },
-    /// Measure what the operator costs, on a cluster of its own; fail when a limit is broken.
-    BenchOperator,
+    /// Measure what the operator costs, on clusters of its own: two nodes, and a thousand simulated ones; fail when a limit
+    /// is broken.
+    BenchOperator(bench_operator::Parts),
     /// Try every broken release without users, kill the operator before and after every write of install, upgrade, rollback and
     /// leave, then at random, on a cluster of its own; fail on a difference.
     Chaos(chaos::Amount),
@@ -206,10 +207,12 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error
         }
         Verb::Prerequisites => prerequisites::ensure(progress)?,
         Verb::Logs { of } => logs(&open()?, of.as_deref())?,
-        Verb::BenchOperator => {
-            let report = bench_operator::run(&options, progress).await?;
-            print!("{report}");
-            if !report.keeps_limits() {
+        Verb::BenchOperator(parts) => {
+            let reports = bench_operator::run(&options, parts, progress).await?;
+            for report in &reports {
+                println!("{report}");
+            }
+            if !reports.iter().all(bench_operator::Report::keeps_limits) {
                 return Ok(ExitCode::FAILURE);
             }
         }

@@ -67,11 +67,19 @@ pub enum Module {
     Coredns,
     /// `pilot-discovery`, `install-cni` and `istio-cni`.
     Istio,
+    /// `kwok`, which plays the kubelets of simulated nodes.
+    Kwok,
 }
 
 impl Module {
     /// All of them, the quickest to build first.
-    pub const ALL: [Self; 4] = [Self::Etcd, Self::Coredns, Self::Istio, Self::Kubernetes];
+    pub const ALL: [Self; 5] = [
+        Self::Etcd,
+        Self::Coredns,
+        Self::Kwok,
+        Self::Istio,
+        Self::Kubernetes,
+    ];
 
     /// Folder below `e2e/go`.
     pub fn name(self) -> &'static str {
@@ -80,6 +88,7 @@ impl Module {
             Self::Etcd => "etcd",
             Self::Coredns => "coredns",
             Self::Istio => "istio",
+            Self::Kwok => "kwok",
         }
     }
 
@@ -97,6 +106,7 @@ impl Module {
             Self::Etcd => &["etcd"],
             Self::Coredns => &["coredns"],
             Self::Istio => &["pilot-discovery", "install-cni"],
+            Self::Kwok => &["kwok"],
         }
     }
 
@@ -104,7 +114,7 @@ impl Module {
     pub fn others(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Istio => &[("./plugin", "istio-cni")],
-            Self::Kubernetes | Self::Etcd | Self::Coredns => &[],
+            Self::Kubernetes | Self::Etcd | Self::Coredns | Self::Kwok => &[],
         }
     }
 
@@ -125,7 +135,7 @@ impl Module {
             Self::Istio => format!(
                 " -X istio.io/istio/pkg/version.buildVersion={ISTIO} -X istio.io/istio/pkg/version.buildStatus=Clean"
             ),
-            Self::Etcd | Self::Coredns => String::new(),
+            Self::Etcd | Self::Coredns | Self::Kwok => String::new(),
         };
         format!("-s -w{stamps}")
     }

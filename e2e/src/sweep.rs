@@ -130,7 +130,7 @@ impl<'a> Sweep<'a> {
         let folder = stage.cluster.folder().join("sweep");
         files::create_dir(&folder)?;
         Published::find()?.write(&folder.join("crds"))?;
-        let identity = stage.cluster.kubeconfig_of(USER, Some(GROUP))?;
+        let identity = stage.cluster.kubeconfig_as(USER, Some(GROUP))?;
         let upstream = crate::control_plane::client(&identity).await?;
         let shared = Arc::new(Mutex::new(Shared {
             operator: None,

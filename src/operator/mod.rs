@@ -56,6 +56,8 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 pub use settings::Settings;
+pub use signals::{Placed, Signals};
+pub use signing::Mesh;
 
 use crate::metrics::Metrics;
 use admin::Health;
@@ -112,6 +114,20 @@ pub enum Error {
 /// # Errors
 /// [`Error`] says what could not be started, or that leadership was lost.
 pub fn run(settings: &Settings) -> Result<(), Error> {
+    run_with(settings, |client| {
+        Arc::new(PortForward::new(client.clone()))
+    })
+}
+
+/// Runs the operator until it is told to stop, with another way to ask components: where nodes are simulated there is
+/// nobody to forward a port to.
+///
+/// # Errors
+/// [`Error`] says what could not be started, or that leadership was lost.
+pub fn run_with(
+    settings: &Settings,
+    signals: impl FnOnce(&Client) -> Arc<dyn Signals>,
+) -> Result<(), Error> {
     crate::telemetry::start(settings.log_format, &settings.log)?;
     // Two providers in one process would make rustls refuse to choose; a second call finds the first in place.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -119,10 +135,13 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(Error::Runtime)?
-        .block_on(serve(settings))
+        .block_on(serve(settings, signals))
 }
 
-async fn serve(settings: &Settings) -> Result<(), Error> {
+async fn serve(
+    settings: &Settings,
+    signals: impl FnOnce(&Client) -> Arc<dyn Signals>,
+) -> Result<(), Error> {
     let mut stop = stopped().map_err(Error::Runtime)?;
     let metrics = Metrics::default();
     let health = Arc::new(Health::default());
@@ -135,6 +154,7 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
     let mut servers = JoinSet::new();
     servers.spawn(admin::serve(listener, metrics.clone(), Arc::clone(&health)));
     let client = client().await?;
+    let signals = signals(&client);
     info!(version = env!("CARGO_PKG_VERSION"), "started");
     health.ready();
     let mut leader = tokio::select! {
@@ -144,7 +164,7 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
     metrics.leads(true);
     let ended = tokio::select! {
         lost = leader.keep() => Err(Error::from(lost)),
-        ended = operate(&client, settings, &metrics, &health, stop) => ended,
+        ended = operate(&client, signals, settings, &metrics, &health, stop) => ended,
     };
     metrics.leads(false);
     if ended.is_ok() {
@@ -186,6 +206,7 @@ fn stopped() -> std::io::Result<watch::Receiver<bool>> {
 
 async fn operate(
     client: &Client,
+    signals: Arc<dyn Signals>,
     settings: &Settings,
     metrics: &Metrics,
     health: &Arc<Health>,
@@ -200,7 +221,7 @@ async fn operate(
     let mut operator = Operator::new(
         client.clone(),
         world,
-        Arc::new(PortForward::new(client.clone())),
+        signals,
         metrics.clone(),
         settings.crds.clone(),
         Reporter::new(events),

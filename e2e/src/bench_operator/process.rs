@@ -40,6 +40,8 @@ pub struct Memory {
     pub rss: u32,
     /// The same with shared pages divided among those who share them.
     pub pss: u32,
+    /// The most that was ever in memory.
+    pub peak: u32,
 }
 
 /// A running process.
@@ -70,6 +72,11 @@ impl Process {
             })
     }
 
+    /// The process with that number.
+    pub fn of(pid: i32) -> Self {
+        Self(pid)
+    }
+
     /// Its number.
     pub fn pid(self) -> i32 {
         self.0
@@ -93,16 +100,17 @@ impl Process {
     /// When the process has ended.
     pub fn memory(self) -> Result<Memory, Error> {
         let (status, text) = self.read("status")?;
-        let rss = kibibytes(&text, "VmRSS:").ok_or(Error::Format {
-            path: status,
-            what: "VmRSS",
-        })?;
-        let (rollup, text) = self.read("smaps_rollup")?;
-        let pss = kibibytes(&text, "Pss:").ok_or(Error::Format {
+        let of = |key: &str, what| {
+            let path = status.clone();
+            kibibytes(&text, key).ok_or(Error::Format { path, what })
+        };
+        let (rss, peak) = (of("VmRSS:", "VmRSS")?, of("VmHWM:", "VmHWM")?);
+        let (rollup, smaps) = self.read("smaps_rollup")?;
+        let pss = kibibytes(&smaps, "Pss:").ok_or(Error::Format {
             path: rollup,
             what: "Pss",
         })?;
-        Ok(Memory { rss, pss })
+        Ok(Memory { rss, pss, peak })
     }
 
     fn read(self, file: &str) -> Result<(PathBuf, String), Error> {

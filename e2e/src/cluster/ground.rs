@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::apiserver::Site;
+use crate::apiserver::{Audit, Site};
 use crate::command::command;
+use crate::controllers::{Controller, Pace};
 use crate::node::Surroundings;
 use crate::{control_plane, network, process};
 
@@ -28,6 +29,7 @@ impl Cluster {
             etcd_peer_port: 2380,
             services: network.services(),
             service: IpAddr::V4(network.api_service()),
+            audit: Audit::Everybody,
         }
     }
 
@@ -91,45 +93,12 @@ impl Cluster {
         self.launch(name, &program, arguments)
     }
 
-    /// Starts controller manager and scheduler; there is one of each, so none is elected.
+    /// Starts controller manager and scheduler.
     pub(super) fn start_controllers(&mut self) -> Result<(), Error> {
-        let authority = self.site().authority()?;
-        let file = |name: &str| {
-            self.folder
-                .join("certificates")
-                .join(name)
-                .display()
-                .to_string()
-        };
-        let (ca, ca_key, account_key) =
-            (file("ca.crt"), file("ca.key"), file("service-account.key"));
-        for name in ["kube-controller-manager", "kube-scheduler"] {
-            let client = authority.client(name, &format!("system:{name}"), None)?;
-            let path = self.folder.join(format!("{name}.kubeconfig"));
-            let config = authority.kubeconfig(&self.site().url(), &client)?;
-            crate::files::write_secret(&path, config)?;
-            let mut arguments = vec![
-                format!("--kubeconfig={}", path.display()),
-                format!("--authentication-kubeconfig={}", path.display()),
-                format!("--authorization-kubeconfig={}", path.display()),
-                "--bind-address=127.0.0.1".to_owned(),
-                "--leader-elect=false".to_owned(),
-                "--kube-api-qps=500".to_owned(),
-                "--kube-api-burst=1000".to_owned(),
-            ];
-            if name == "kube-controller-manager" {
-                arguments.extend([
-                    "--use-service-account-credentials=true".to_owned(),
-                    format!("--service-account-private-key-file={account_key}"),
-                    format!("--root-ca-file={ca}"),
-                    format!("--cluster-signing-cert-file={ca}"),
-                    format!("--cluster-signing-key-file={ca_key}"),
-                    // A dead node is noticed in seconds, so that tests of it are short.
-                    "--node-monitor-period=2s".to_owned(),
-                    "--node-monitor-grace-period=20s".to_owned(),
-                ]);
-            }
-            self.launch_kubernetes(name, &arguments)?;
+        let site = self.site();
+        for controller in Controller::ALL {
+            let arguments = controller.arguments(&site, Pace::default())?;
+            self.launch_kubernetes(controller.name(), &arguments)?;
         }
         self.save()
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use e2e::audit::{self, Entry, Grant};
+use e2e::audit::{self, Answer, Entry, Grant};
 use e2e::stage::Stage;
 use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding, RoleRef};
@@ -104,6 +104,7 @@ async fn asked_within(stage: &Stage, entries: &[Entry]) -> Vec<Entry> {
     );
     all.extend(bound.into_iter().map(|role| Entry {
         at: Timestamp::now(),
+        answered: Timestamp::now(),
         verb: "bind".to_owned(),
         resource: format!("{}s", role.kind.to_lowercase()),
         group: role.api_group,
@@ -111,6 +112,7 @@ async fn asked_within(stage: &Stage, entries: &[Entry]) -> Vec<Entry> {
         name: role.name,
         code: 200,
         agent: String::new(),
+        answer: Answer::default(),
     }));
     all
 }
@@ -190,6 +192,7 @@ fn the_operator_was_never_refused_what_it_asked_for() {
 fn a_refusal_is_excused_only_while_rights_are_taken_away() {
     let change = |second: i64, verb: &str| Entry {
         at: Timestamp::from_second(second).unwrap(),
+        answered: Timestamp::from_second(second).unwrap(),
         verb: verb.to_owned(),
         resource: "clusterrolebindings".to_owned(),
         group: "rbac.authorization.k8s.io".to_owned(),
@@ -197,6 +200,7 @@ fn a_refusal_is_excused_only_while_rights_are_taken_away() {
         name: ROLE.to_owned(),
         code: 200,
         agent: String::new(),
+        answer: Answer::default(),
     };
     let changes = [
         change(10, "patch"),

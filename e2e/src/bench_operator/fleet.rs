@@ -1,0 +1,442 @@
+//! A thousand simulated nodes: install, and one upgrade in waves.
+
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use applink::api::v1alpha1::MeshMember;
+use applink::cli::manifests;
+use applink::names;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Client;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::watcher::{self, Event, watcher};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, ChildStdin};
+
+use super::figure::{Figure, Report, count, megabytes};
+use super::process::Process;
+use super::requests::{by_kind, by_node, idle, is_work, is_write, settle};
+use super::{Error, MEMBER, OPERATOR};
+use crate::images::definitions::Published;
+use crate::progress::Progress;
+use crate::simulated::signals::Reads;
+use crate::simulated::{Simulated, objects};
+use crate::stage::{Stage, eventually};
+use crate::{audit, built, command, files};
+
+/// As whom the simulation knows which pods there are.
+const SIMULATION: &str = "simulation";
+/// What runs first, and what follows.
+const RELEASES: [&str; 2] = ["1.6.0", "1.6.1"];
+/// Enrolled pods on each node.
+const WORKLOADS: u8 = 2;
+/// Longest wait for anything short; what takes longer is broken rather than slow.
+const PATIENCE: Duration = Duration::from_mins(3);
+/// How many objects are written at a time while the cluster is filled.
+const AT_ONCE: usize = 16;
+
+/// What the upgrade is asked to do.
+const CANARY: usize = 1;
+const BATCH_PERCENT: usize = 10;
+const SOAK: Duration = Duration::from_secs(30);
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Bytes that a status may have: names of a few nodes, conditions, a history.
+const STATUS: f64 = 16_384.0;
+
+/// Measures on that many nodes.
+///
+/// # Errors
+/// When the cluster does not come up, or the member does not come to what is asked for.
+pub async fn run(nodes: u16, progress: Progress) -> Result<Report, Error> {
+    let program = built::program("simulated-operator", "SIMULATED_OPERATOR_BIN")?;
+    let cluster = Simulated::start(OPERATOR, progress).await?;
+    progress.say(format!("logs are in {}", cluster.folder().display()));
+    fill(&cluster, nodes, progress).await?;
+    let operator = Operator::start(&cluster, &program)?;
+    let client = &cluster.client;
+    let statuses = Statuses::watch(client);
+    let log = cluster.audit_log();
+
+    let clock = Instant::now();
+    for release in RELEASES {
+        cluster.apply(&objects::release(release)).await?;
+    }
+    cluster.apply(&objects::root_certificate()).await?;
+    let spec = json!({"upgrade": {"version": RELEASES[0], "strategy": strategy()}});
+    cluster.apply(&Stage::member(MEMBER, &spec)).await?;
+    let patience = PATIENCE + Duration::from_millis(600) * u32::from(nodes);
+    until_runs(client, RELEASES[0], patience).await?;
+    let install = clock.elapsed();
+    progress.say(format!("installed in {:.1} s", install.as_secs_f64()));
+    settle(&log, PATIENCE).await?;
+    let installed = operator.process.memory()?;
+    let cpu_before = operator.process.cpu()?;
+    let since = Timestamp::now();
+
+    let asked = asked_for(usize::from(nodes));
+    progress.say(format!(
+        "the upgrade begins; soaks and drains alone take {} s",
+        asked.as_secs()
+    ));
+    let clock = Instant::now();
+    let move_on = json!({"spec": {"upgrade": {"version": RELEASES[1]}}});
+    let api: Api<MeshMember> = Api::all(client.clone());
+    api.patch(MEMBER, &PatchParams::default(), &Patch::Merge(&move_on))
+        .await
+        .map_err(refused("move the member on"))?;
+    until_runs(client, RELEASES[1], asked * 3 + patience).await?;
+    let upgrade = clock.elapsed();
+    progress.say(format!("upgraded in {:.1} s", upgrade.as_secs_f64()));
+    settle(&log, PATIENCE).await?;
+    until_settled(client, nodes).await?;
+    let (memory, cpu) = (operator.process.memory()?, operator.process.cpu()?);
+    let reads = operator.stop().await?;
+
+    let entries: Vec<audit::Entry> = audit::entries(&log, OPERATOR)?
+        .into_iter()
+        .filter(|entry| entry.at > since && is_work_or_lease(entry))
+        .collect();
+    let idle_writes = idle(&entries);
+    let work: Vec<audit::Entry> = entries.iter().filter(|one| is_work(one)).cloned().collect();
+    let writes = work.iter().filter(|entry| is_write(entry)).count();
+    let per_node = by_node(&work);
+    let most = per_node.values().max().copied().unwrap_or_default();
+    let seconds = |time: Duration| time.as_secs_f64();
+    let beside = upgrade.saturating_sub(asked);
+    let figure = Figure::new;
+    let mut notes = vec![
+        (
+            "beside the figures",
+            vec![
+                format!(
+                    "{:>8.1} s    install until Ready and UpToDate",
+                    seconds(install)
+                ),
+                format!("{:>8.1} s    upgrade", seconds(upgrade)),
+                format!(
+                    "{:>8.1} MB   RSS after the install",
+                    megabytes(installed.rss)
+                ),
+                format!("{:>8.1} MB   RSS after the upgrade", megabytes(memory.rss)),
+                format!("{:>8.1} MB   PSS after the upgrade", megabytes(memory.pss)),
+                format!(
+                    "{:>8.1} s    CPU of the upgrade",
+                    seconds(cpu.saturating_sub(cpu_before))
+                ),
+                format!("{:>8}      nodes written about", per_node.len()),
+                format!("{:>8}      statuses seen", statuses.seen()),
+                format!(
+                    "{:>8}      questions answered, by {} reads",
+                    reads.questions, reads.all
+                ),
+            ],
+        ),
+        ("requests of the upgrade", by_kind(&work)),
+    ];
+    if !idle_writes.is_empty() {
+        let first = idle_writes.iter().take(10).map(ToString::to_string);
+        notes.push(("writes that changed nothing, the first", first.collect()));
+    }
+    Ok(Report {
+        title: format!("{nodes} simulated nodes: install, and one upgrade in waves"),
+        figures: vec![
+            figure("RSS at its peak", megabytes(memory.peak), 80.0, "MB", 1),
+            figure(
+                "writes of the upgrade per node",
+                count(writes) / f64::from(nodes),
+                8.0,
+                "",
+                2,
+            ),
+            figure("writes about one node, most", f64::from(most), 8.0, "", 0),
+            figure(
+                "reads for one gate, most",
+                f64::from(reads.most),
+                6.0,
+                "",
+                0,
+            ),
+            figure(
+                "writes that changed nothing",
+                count(idle_writes.len()),
+                0.0,
+                "",
+                0,
+            ),
+            figure("status, largest", count(statuses.largest()), STATUS, "B", 0),
+            figure(
+                "upgrade beside the soaks asked for",
+                seconds(beside),
+                seconds(asked),
+                "s",
+                1,
+            ),
+        ],
+        notes,
+    })
+}
+
+/// The Lease's renewals say how far versions had come.
+fn is_work_or_lease(entry: &audit::Entry) -> bool {
+    entry.verb != "watch"
+}
+
+fn strategy() -> Value {
+    let soak = format!("{}s", SOAK.as_secs());
+    json!({
+        "canary": {"type": "Count", "count": CANARY, "soak": soak},
+        "batch": {"size": format!("{BATCH_PERCENT}%"), "soak": soak},
+        "drain": {"timeout": format!("{}s", DRAIN.as_secs())},
+    })
+}
+
+/// How long the waves are to be watched: the canary, then batches, each once its connections have had their time.
+fn asked_for(nodes: usize) -> Duration {
+    let batch = (nodes * BATCH_PERCENT).div_ceil(100).max(1);
+    let waves = 1 + nodes.saturating_sub(CANARY).div_ceil(batch);
+    (SOAK + DRAIN) * u32::try_from(waves).unwrap_or(u32::MAX)
+}
+
+fn refused(doing: &str) -> impl FnOnce(kube::Error) -> Error {
+    let doing = doing.to_owned();
+    move |error| Error::Api {
+        doing,
+        source: Box::new(error),
+    }
+}
+
+/// The operator's objects, nodes, and workloads that run on each of them.
+async fn fill(cluster: &Simulated, nodes: u16, progress: Progress) -> Result<(), Error> {
+    let choice = manifests::Choice::default();
+    for mut object in manifests::objects(&choice).map_err(Error::Manifests)? {
+        if object["kind"] == "Deployment" {
+            // It runs here, not in a pod that only says so.
+            object["spec"]["replicas"] = json!(0);
+        }
+        let what = format!("{} {}", object["kind"], object["metadata"]["name"]);
+        eventually(&what, PATIENCE, || async {
+            cluster
+                .apply(&object)
+                .await
+                .map_err(|error| command::chain(&error))
+        })
+        .await?;
+    }
+    let api: Api<Node> = Api::all(cluster.client.clone());
+    stream::iter(0..nodes)
+        .map(|number| {
+            let api = api.clone();
+            async move {
+                let node = serde_json::from_value(objects::node(number))
+                    .map_err(|error| kube::Error::SerdeError(error))?;
+                api.create(&PostParams::default(), &node).await.map(drop)
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<()>()
+        .await
+        .map_err(refused("create nodes"))?;
+    for object in objects::workloads(WORKLOADS) {
+        cluster.apply(&object).await?;
+    }
+    let sets: Api<DaemonSet> = Api::namespaced(cluster.client.clone(), objects::SHOP);
+    let patience = PATIENCE + Duration::from_millis(300) * u32::from(nodes);
+    eventually("workloads run on every node", patience, || async {
+        let list = sets.list(&ListParams::default()).await;
+        let list = list.map_err(|error| error.to_string())?;
+        let ready: Vec<i32> = list
+            .iter()
+            .map(|set| set.status.as_ref().map_or(0, |status| status.number_ready))
+            .collect();
+        let is_there = ready.len() == usize::from(WORKLOADS)
+            && ready.iter().all(|ready| *ready == i32::from(nodes));
+        is_there
+            .then_some(())
+            .ok_or(format!("{ready:?} of {nodes}"))
+    })
+    .await?;
+    progress.say(format!("{nodes} nodes are Ready, workloads run on them"));
+    Ok(())
+}
+
+/// Waits until a version runs everywhere and nothing is left to do.
+async fn until_runs(client: &Client, version: &str, within: Duration) -> Result<(), Error> {
+    let api: Api<MeshMember> = Api::all(client.clone());
+    eventually(&format!("{version} runs"), within, || async {
+        let found = api.get(MEMBER).await.map_err(|error| error.to_string())?;
+        let status = found.status.unwrap_or_default();
+        let current = status.version.as_ref().and_then(|one| one.current.clone());
+        let holds = |condition: &str| {
+            (status.conditions.iter()).any(|one| {
+                one.type_ == condition
+                    && one.status == "True"
+                    && one.observed_generation == found.metadata.generation
+            })
+        };
+        if current.as_deref() == Some(version) && holds("UpToDate") && holds("Ready") {
+            return Ok(());
+        }
+        Err(format!(
+            "{current:?}: {:?} {:#?}",
+            status.rollout, status.conditions
+        ))
+    })
+    .await?;
+    Ok(())
+}
+
+/// Nothing of the upgrade is left on nodes, and each runs one proxy of the newest release.
+async fn until_settled(client: &Client, nodes: u16) -> Result<(), Error> {
+    let api: Api<Node> = Api::all(client.clone());
+    let pods: Api<Pod> = Api::namespaced(client.clone(), names::SYSTEM_NAMESPACE);
+    let params = ListParams::default().labels(&format!("app={}", names::ZTUNNEL));
+    let revision = format!("{}-", RELEASES[1].replace('.', "-"));
+    eventually("every node is settled", PATIENCE, || async {
+        let marked = ListParams::default().labels(names::NODE_ZTUNNEL_LABEL);
+        let marked = api.list_metadata(&marked).await;
+        let marked = marked.map_err(|error| error.to_string())?.items.len();
+        let proxies = pods.list_metadata(&params).await;
+        let proxies = proxies.map_err(|error| error.to_string())?.items;
+        let labels = proxies.iter().flat_map(|pod| &pod.metadata.labels);
+        let moved = labels
+            .filter_map(|labels| labels.get(names::REVISION_LABEL))
+            .filter(|one| one.starts_with(&revision))
+            .count();
+        let all = proxies.len();
+        if marked == 0 && all == usize::from(nodes) && moved == all {
+            return Ok(());
+        }
+        Err(format!(
+            "{marked} nodes carry a label, {moved} of {all} proxies are of {}",
+            RELEASES[1]
+        ))
+    })
+    .await?;
+    Ok(())
+}
+
+/// The member's statuses as they were written.
+struct Statuses {
+    seen: Arc<(AtomicUsize, AtomicUsize)>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Statuses {
+    fn watch(client: &Client) -> Self {
+        let seen = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+        let api: Api<MeshMember> = Api::all(client.clone());
+        let shared = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            let mut events = watcher(api, watcher::Config::default()).boxed();
+            while let Some(event) = events.next().await {
+                let Ok(Event::Apply(member) | Event::InitApply(member)) = event else {
+                    continue;
+                };
+                let size = serde_json::to_vec(&member.status).map_or(0, |text| text.len());
+                shared.0.fetch_max(size, Ordering::Relaxed);
+                shared.1.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self { seen, task }
+    }
+
+    /// Bytes of JSON.
+    fn largest(&self) -> usize {
+        self.seen.0.load(Ordering::Relaxed)
+    }
+
+    fn seen(&self) -> usize {
+        self.seen.1.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Statuses {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The operator's process.
+struct Operator {
+    child: Child,
+    input: ChildStdin,
+    process: Process,
+}
+
+impl Operator {
+    fn start(cluster: &Simulated, program: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::Operator {
+            what: format!("does not start from {}", program.display()),
+            source,
+        };
+        let crds = cluster.folder().join("crds");
+        files::create_dir(&crds)?;
+        Published::find()?.write(&crds)?;
+        let group = Some("system:masters");
+        let log = cluster.folder().join("operator.log");
+        let log = std::fs::File::create(log).map_err(failed)?;
+        let mut child = tokio::process::Command::new(program)
+            .env("KUBECONFIG", cluster.kubeconfig_as(OPERATOR, None)?)
+            .arg("--simulation")
+            .arg(cluster.kubeconfig_as(SIMULATION, group)?)
+            .arg("--crds")
+            .arg(&crds)
+            .args(["--admin", "127.0.0.1:0", "--log-format", "text"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        let input = child.stdin.take();
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+        let (Some(input), Some(pid)) = (input, pid) else {
+            return Err(failed(io::ErrorKind::NotFound.into()));
+        };
+        Ok(Self {
+            child,
+            input,
+            process: Process::of(pid),
+        })
+    }
+
+    /// Ends it in order; what its questions took.
+    async fn stop(mut self) -> Result<Reads, Error> {
+        let failed = |source| Error::Operator {
+            what: "did not end well".to_owned(),
+            source,
+        };
+        drop(self.input);
+        let mut said = String::new();
+        if let Some(mut output) = self.child.stdout.take() {
+            output.read_to_string(&mut said).await.map_err(failed)?;
+        }
+        let status = self.child.wait().await.map_err(failed)?;
+        if !status.success() {
+            return Err(failed(io::Error::other(status.to_string())));
+        }
+        serde_json::from_str(&said).map_err(|error| failed(error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_the_canary_and_as_many_batches_as_the_rest_takes() {
+        let wave = SOAK + DRAIN;
+        assert_eq!(asked_for(1000), wave * 11);
+        assert_eq!(asked_for(1001), wave * 11);
+        assert_eq!(asked_for(3), wave * 3);
+    }
+}
