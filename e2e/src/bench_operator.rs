@@ -4,6 +4,8 @@
 //! Two real nodes show an install and five minutes in which nothing happens; a thousand simulated ones show an upgrade in
 //! waves.
 
+use std::time::Duration;
+
 use crate::audit;
 use crate::cluster::{self, Options};
 use crate::progress::Progress;
@@ -78,6 +80,9 @@ pub struct Parts {
     /// How many nodes are simulated.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(3..=5000))]
     pub nodes: u16,
+    /// How many seconds the upgrade of simulated nodes is asked to watch each wave.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub soak: u64,
 }
 
 /// A part of the measurement.
@@ -104,7 +109,7 @@ pub async fn run(
         all.push(real::run(options, progress).await?);
     }
     if parts.only != Some(Part::Real) {
-        all.push(fleet::run(parts.nodes, progress).await?);
+        all.push(fleet::run(parts.nodes, Duration::from_secs(parts.soak), progress).await?);
     }
     Ok(all)
 }

@@ -1,7 +1,7 @@
 //! A real Kubernetes cluster on one Linux machine without Docker, and the scenarios run on it.
 //!
-//! From the top, imports point down: `cluster` and `control_plane` (what tests and the binary
-//! use), `node`, `images`, `apiserver`, `programs`, then `certificates`, `network`, `process`,
+//! From the top, imports point down: `cluster`, `simulated` and `control_plane` (what tests and the binaries
+//! use), `node`, `images`, `controllers`, `apiserver`, `programs`, then `certificates`, `network`, `process`,
 //! `command`, `files`, `built`, `progress`.
 
 pub mod apiserver;

@@ -34,7 +34,7 @@ const PACE: Pace = Pace {
     requests: 5000,
     daemon_sets: 4,
     look: Duration::from_secs(10),
-    silence: Duration::from_secs(600),
+    silence: Duration::from_mins(10),
 };
 
 /// A simulated cluster could not be started, or refused something.

@@ -35,7 +35,7 @@ impl Operator {
         match act {
             Act::Define(wanted) => self.define(wanted).await,
             Act::Ask(question) => {
-                self.ask(question, facts, target);
+                self.ask(question, target);
                 Ok(())
             }
             Act::Exclude {
@@ -70,19 +70,18 @@ impl Operator {
         self.worked = true;
         match act {
             Act::Apply(object) => {
-                let facts = self.world.facts();
-                let is_ours = facts
-                    .object(&object.key)
+                let known = self.world.object(&object.key);
+                let is_ours = known
+                    .as_ref()
                     .is_some_and(|live| live.label(names::MEMBER_LABEL).is_some());
-                if let Some(live) = facts.object(&object.key) {
+                if let Some(live) = &known {
                     let at = difference(&live.body, &object.manifest.body);
                     info!(object = %object.key, at = at.as_deref(), "differs");
                 }
                 if object.key.kind == "Deployment"
                     && object.manifest.body.pointer(REPLICAS).is_none()
-                    && let Some(replicas) = facts
-                        .object(&object.key)
-                        .and_then(|live| live.body.pointer(REPLICAS)?.as_i64())
+                    && let Some(replicas) =
+                        known.and_then(|live| live.body.pointer(REPLICAS)?.as_i64())
                 {
                     apply::hand_over(&self.client, object, replicas).await?;
                 }
@@ -196,7 +195,7 @@ impl Operator {
     }
 
     /// Asks in the background; the answer wakes the loop.
-    fn ask(&mut self, question: &Question, facts: &Facts, target: &Arc<Target>) {
+    fn ask(&mut self, question: &Question, target: &Arc<Target>) {
         let asked = self.asked.clone();
         let new = asked
             .asking
@@ -209,7 +208,7 @@ impl Operator {
         let signals = Arc::clone(&self.signals);
         let wake = Arc::clone(&self.world.wake);
         let metrics = self.metrics.clone();
-        let namespaces = facts.namespaces.clone();
+        let world = Arc::clone(&self.world);
         let mesh = self.mesh(target);
         let question = question.clone();
         let asked_again = asked.is_bad(&question);
@@ -238,7 +237,7 @@ impl Operator {
                         pod,
                         *reconnect || asked_again,
                         &mesh,
-                        |name| namespaces.get(name).cloned(),
+                        |name| world.namespace(name),
                     )
                     .await
                 }
@@ -252,7 +251,7 @@ impl Operator {
                 } => signals.room(node, *millicores, *bytes).await,
                 Question::Sandboxes { node, .. } => serving::sandboxes(&*signals, node).await,
                 Question::Vacant { node, .. } => {
-                    serving::vacant(&*signals, node, |name| namespaces.get(name).cloned()).await
+                    serving::vacant(&*signals, node, |name| world.namespace(name)).await
                 }
                 Question::Probe { pods, .. } => probe::probe(&*signals, pods).await,
             };

@@ -88,6 +88,11 @@ impl<Key: Ord + Clone + Send + 'static, V: Fact> Mirror<Key, V> {
         lock(&self.map).clone()
     }
 
+    /// One fact, as of now.
+    pub fn get(&self, key: &Key) -> Option<Arc<V>> {
+        lock(&self.map).get(key).cloned()
+    }
+
     /// The first list is complete, or refused.
     pub fn is_synced(&self) -> bool {
         self.synced.load(Ordering::Acquire) || lock(&self.denied).is_some()

@@ -253,6 +253,16 @@ impl World {
         }
     }
 
+    /// An object of ours as of now.
+    pub fn object(&self, key: &ObjectKey) -> Option<Arc<Live>> {
+        self.own_of(&key.kind)?.get(key)
+    }
+
+    /// A namespace as of now.
+    pub fn namespace(&self, name: &str) -> Option<Arc<NamespaceFact>> {
+        self.namespaces.get(&name.to_owned())
+    }
+
     fn own_of(&self, kind: &str) -> Option<M<ObjectKey, Live>> {
         self.own
             .iter()

@@ -283,7 +283,7 @@ fn seats<'a>(facts: &Facts, passages: &[Passage<'a>]) -> Vec<(Role, &'a str)> {
         .iter()
         .filter(|one| !matches!(one.flight, Flight::Aside(_)))
         .collect();
-    places.sort_by_key(|one| {
+    places.sort_by_cached_key(|one| {
         let name = &one.node.name;
         let has_peer =
             (0..PEERS).any(|number| facts.probes.contains_key(&Role::Peer(number).pod(name)));
