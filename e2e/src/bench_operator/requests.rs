@@ -130,6 +130,7 @@ mod tests {
             namespace: String::new(),
             name: String::new(),
             code,
+            agent: String::new(),
             answered: Timestamp::UNIX_EPOCH,
             answer: Answer::default(),
         }
