@@ -60,8 +60,8 @@ pub fn by_metrics(body: &[u8]) -> Option<Connections> {
             opened = opened.saturating_add(count);
         } else if let Some((labels, count)) = sample(line, FAILED) {
             // A quotation mark within a value is escaped, so this is the label itself.
-            let is_blamed = |flag: &&str| labels.contains(&format!("response_flags=\"{flag}\""));
-            if BLAMED.iter().any(|flag| is_blamed(&flag)) {
+            let is_blamed = |flag: &str| labels.contains(&format!("response_flags=\"{flag}\""));
+            if BLAMED.into_iter().any(is_blamed) {
                 failed = failed.saturating_add(count);
             }
         }

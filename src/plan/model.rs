@@ -18,14 +18,16 @@ use serde_json::{Value, json};
 use super::{Act, Bundle, Object, Orders, Phase, Plan, Targets, plan, planes};
 use crate::api::v1alpha1::OnFailure;
 use crate::facts::{
-    Accepted, Answer, Connections, Definition, Evidence, Facts, Live, NamespaceFact, ObjectKey,
-    Pod, Question, Replicas, Trouble, fingerprint,
+    Accepted, Answer, Definition, Evidence, Facts, Live, NamespaceFact, ObjectKey, Pod, Question,
+    Replicas, Trouble, fingerprint,
 };
 use crate::names;
 pub use fixtures::blueprint;
 use fixtures::definition;
 use gateways::Gateways;
 use mesh::Mesh;
+pub use traffic::Telling;
+use traffic::Traffic;
 
 /// The model.
 #[derive(Clone)]
@@ -53,12 +55,8 @@ pub struct Model {
     pub lost: BTreeSet<String>,
     /// Revisions whose proxies get ready and refuse connections.
     pub refusing: BTreeSet<String>,
-    /// Connections that each node makes in a step, and revisions whose proxies fail one in ten of them.
-    pub busy: u64,
-    /// See `busy`.
-    pub failing: BTreeSet<String>,
-    /// What proxies have counted, by uid; none where nobody can be asked.
-    pub counted: Option<BTreeMap<String, Connections>>,
+    /// What users do, and what proxies count of it.
+    pub traffic: Traffic,
     /// Nodes on which a pod of the probe does not start, and what keeps it; nothing known where it is empty.
     pub unprobed: BTreeMap<String, Option<Trouble>>,
     /// `DaemonSets` and Deployments of which no pod can be made.
@@ -96,9 +94,7 @@ impl Model {
             replicas: BTreeMap::new(),
             crowded: BTreeSet::new(),
             refusing: BTreeSet::new(),
-            busy: 0,
-            failing: BTreeSet::new(),
-            counted: Some(BTreeMap::new()),
+            traffic: Traffic::default(),
             unprobed: BTreeMap::new(),
             refused: BTreeSet::new(),
             stuck: BTreeSet::new(),
@@ -388,11 +384,7 @@ impl Model {
                     .find(is_refused)
                     .is_none())
             }
-            Question::Counts { .. } => self
-                .counted
-                .as_ref()
-                .map(|_| true)
-                .ok_or_else(|| "nobody answers".to_owned()),
+            Question::Counts { .. } => self.traffic.answers(),
             Question::Vacant { node, .. } => Ok(self.mesh.is_vacant(node)),
             Question::Room { node, .. } => Ok(!self.full.contains(node)),
             Question::Sandboxes { node, .. } => Ok(!self.crowded.contains(node)),

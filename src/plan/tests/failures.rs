@@ -4,13 +4,14 @@ use super::*;
 use crate::facts::{Connections, Question};
 use crate::names;
 use crate::plan::Gate;
+use crate::plan::model::Telling;
 
 const BASELINE: &str = names::BASELINE_ANNOTATION;
 
 /// A mesh whose users make connections, and have for a while.
 fn busy(nodes: usize) -> Model {
     let mut model = installed(nodes);
-    model.busy = 50;
+    model.traffic.busy = 50;
     for _ in 0..20 {
         model.step(7);
     }
@@ -50,7 +51,10 @@ fn looks(model: &Model) -> Vec<&str> {
 fn a_release_that_fails_a_part_of_the_connections_is_caught_on_the_canary_and_taken_back() {
     let mut model = busy(3);
     let arriving = arriving();
-    model.failing.insert(arriving.target.revision.to_string());
+    model
+        .traffic
+        .failing
+        .insert(arriving.target.revision.to_string());
     assert!(settle_at(&mut model, &arriving, &plain(), Phase::Installed));
     let reason = model.orders.failed.clone().unwrap();
     let start = format!("gate {} on node node-0, pod ztunnel-", Gate::Failures);
@@ -69,7 +73,7 @@ fn a_release_that_fails_a_part_of_the_connections_is_caught_on_the_canary_and_ta
     assert_eq!(baselines(&model), [None; 3], "nothing of it is left");
     // Another release is well.
     model.orders.failed = None;
-    model.failing.clear();
+    model.traffic.failing.clear();
     assert!(settle(&mut model, &arriving, Phase::Installed));
     assert_eq!(baselines(&model), [None; 3]);
 }
@@ -79,9 +83,15 @@ fn a_release_is_not_blamed_for_what_failed_before_as_well_or_for_what_may_fail()
     for is_before in [true, false] {
         let mut model = busy(2);
         let arriving = arriving();
-        model.failing.insert(arriving.target.revision.to_string());
+        model
+            .traffic
+            .failing
+            .insert(arriving.target.revision.to_string());
         if is_before {
-            model.failing.insert(plain().target.revision.to_string());
+            model
+                .traffic
+                .failing
+                .insert(plain().target.revision.to_string());
             for _ in 0..200 {
                 model.step(7);
             }
@@ -105,41 +115,48 @@ fn a_release_is_not_blamed_for_what_failed_before_as_well_or_for_what_may_fail()
 #[test]
 fn few_connections_and_silent_proxies_leave_it_to_the_other_gates() {
     let arriving = arriving();
-    // Nobody uses it; somebody does, and no proxy can be asked.
-    for is_silent in [false, true] {
-        let mut model = if is_silent { busy(2) } else { installed(2) };
-        model.failing.insert(arriving.target.revision.to_string());
-        if is_silent {
-            model.counted = None;
-        } else {
-            model.counted.as_mut().unwrap().clear();
-            model.busy = 0;
-        }
+    // Nobody uses it; somebody does, and no proxy tells anything of it.
+    for telling in [Telling::Counts, Telling::Nothing, Telling::Silence] {
+        let is_told = telling == Telling::Counts;
+        let mut model = if is_told { installed(2) } else { busy(2) };
+        model
+            .traffic
+            .failing
+            .insert(arriving.target.revision.to_string());
+        model.traffic.telling = telling;
         assert!(
             settle(&mut model, &arriving, Phase::Installed),
-            "{is_silent}"
+            "{telling:?}"
         );
     }
     // The one that leaves tells, the one that stays does not.
-    let mut model = busy(1);
-    until_alone(&mut model, &arriving);
-    assert!(baselines(&model)[0].is_some());
-    model.counted = None;
-    let mut told = None;
-    for round in 0..100_u8 {
-        let plan = model.operate(&arriving, Phase::Installed, usize::MAX);
-        told = told.or_else(|| plan.unproved.get("node-0").cloned());
-        model.step(round % 7);
+    for (telling, words) in [
+        (Telling::Nothing, "well"),
+        (Telling::Silence, "nobody answers"),
+    ] {
+        let mut model = busy(1);
+        until_alone(&mut model, &arriving);
+        assert!(baselines(&model)[0].is_some());
+        model.traffic.telling = telling;
+        let mut told = None;
+        for round in 0..100_u8 {
+            let plan = model.operate(&arriving, Phase::Installed, usize::MAX);
+            told = told.or_else(|| plan.unproved.get("node-0").cloned());
+            model.step(round % 7);
+        }
+        assert_eq!(told.unwrap(), format!("its connections: {words}"));
+        assert!(settle(&mut model, &arriving, Phase::Installed));
     }
-    assert!(told.unwrap().contains("nobody answers"));
-    assert!(settle(&mut model, &arriving, Phase::Installed));
 }
 
 #[test]
 fn the_baseline_goes_with_the_label_in_one_patch_and_outlives_the_operator() {
     let mut model = busy(2);
     let arriving = arriving();
-    model.failing.insert(arriving.target.revision.to_string());
+    model
+        .traffic
+        .failing
+        .insert(arriving.target.revision.to_string());
     until_alone(&mut model, &arriving);
     let with_label = model.acts.iter().filter(|act| {
         matches!(act, Act::MarkNode { label: Some(Some(label)), baseline: Some(_), .. }
@@ -167,7 +184,10 @@ fn what_somebody_else_wrote_in_its_place_is_no_baseline() {
     let other = r#"{"to":"1-9-0-ffffff","tried":9120,"failed":0}"#;
     for foreign in ["", "{", other, "[1,2]", "\u{1F}"] {
         let mut model = busy(1);
-        model.failing.insert(arriving.target.revision.to_string());
+        model
+            .traffic
+            .failing
+            .insert(arriving.target.revision.to_string());
         until_alone(&mut model, &arriving);
         model.annotate("node-0", BASELINE, Some(foreign));
         assert!(settle(&mut model, &arriving, Phase::Installed), "{foreign}");
@@ -180,14 +200,17 @@ fn proxies_that_start_anew_are_judged_by_what_they_have_counted_since() {
     let arriving = arriving();
     // The one that leaves has just started: it has no rate.
     let mut model = busy(1);
-    model.failing.insert(arriving.target.revision.to_string());
+    model
+        .traffic
+        .failing
+        .insert(arriving.target.revision.to_string());
     let name = format!("{}.node-0", plain().target.daemon_set);
     let uid = model.facts.pods[&name].uid.clone();
     let few = Connections::new(19, 0);
-    model.busy = 0;
-    model.counted.as_mut().unwrap().insert(uid, few);
+    model.traffic.busy = 0;
+    model.traffic.counted.insert(uid, few);
     until_alone(&mut model, &arriving);
-    model.busy = 50;
+    model.traffic.busy = 50;
     assert!(settle(&mut model, &arriving, Phase::Installed));
     // The one that stays starts again while it is watched: what it counted before is gone, what it fails is seen again.
     let mut model = busy(1);
@@ -197,9 +220,12 @@ fn proxies_that_start_anew_are_judged_by_what_they_have_counted_since() {
     let name = format!("{}.node-0", arriving.target.daemon_set);
     let mut pod = model.facts.pods[&name].as_ref().clone();
     pod.restarts += 1;
-    model.counted.as_mut().unwrap().remove(&pod.uid);
+    model.traffic.counted.remove(&pod.uid);
     model.facts.pods.insert(name, pod.into());
-    model.failing.insert(arriving.target.revision.to_string());
+    model
+        .traffic
+        .failing
+        .insert(arriving.target.revision.to_string());
     assert!(settle_at(&mut model, &arriving, &plain(), Phase::Installed));
     assert!(model.orders.failed.unwrap().contains("gate Failures"));
 }
@@ -238,11 +264,14 @@ fn a_node_that_was_done_long_ago_is_not_judged_anew() {
     model.full.insert("node-1".to_owned());
     work(&mut model, &arriving, 250, |_| false);
     assert!(
-        model.facts.probes.get("node-node-0").is_none(),
+        !model.facts.probes.contains_key("node-node-0"),
         "it is done"
     );
     // What fails now is not the rollout's, and another operator does not make it so.
-    model.failing.insert(arriving.target.revision.to_string());
+    model
+        .traffic
+        .failing
+        .insert(arriving.target.revision.to_string());
     model.now = model
         .now
         .checked_add(SignedDuration::from_hours(2))
@@ -254,6 +283,6 @@ fn a_node_that_was_done_long_ago_is_not_judged_anew() {
     work(&mut model, &arriving, 100, |_| false);
     assert_eq!(model.orders.failed, None);
     model.full.clear();
-    model.failing.clear();
+    model.traffic.failing.clear();
     assert!(settle(&mut model, &arriving, Phase::Installed));
 }

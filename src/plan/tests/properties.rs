@@ -49,7 +49,7 @@ proptest! {
         busy in 0_u64..200,
     ) {
         let mut model = Model::new(nodes);
-        model.busy = busy;
+        model.traffic.busy = busy;
         let first = plain();
         for (choice, most) in &choices {
             model.operate(&first, Phase::Installing, *most);
@@ -97,9 +97,9 @@ proptest! {
             model.broken.insert(arriving.target.istiod.clone());
         }
         if breaks == 3 {
-            model.failing.insert(arriving.target.revision.to_string());
+            model.traffic.failing.insert(arriving.target.revision.to_string());
         }
-        model.busy = busy;
+        model.traffic.busy = busy;
         for (choice, what, pick, most) in &choices {
             let target = if minds && *what == 77 { &first } else { &arriving };
             model.operate(target, Phase::Installed, *most);
