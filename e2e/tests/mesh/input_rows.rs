@@ -142,10 +142,10 @@ pub async fn told(stage: &Stage, row: &Row) -> String {
     uid
 }
 
-/// Waits for an Event on that member that says all the words.
-pub async fn event(stage: &Stage, member: &str, uid: &str, reason: &str, words: &[&str]) {
+/// Waits for an Event on the object of that name and uid that says all the words.
+pub async fn event(stage: &Stage, name: &str, uid: &str, reason: &str, words: &[&str]) {
     let events: Api<Event> = Api::namespaced(stage.client.clone(), "default");
-    stage::eventually(&format!("{member}: an Event {reason}"), PATIENT, || async {
+    stage::eventually(&format!("{name}: an Event {reason}"), PATIENT, || async {
         let list = events
             .list(&ListParams::default())
             .await
