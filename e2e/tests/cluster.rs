@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use e2e::cluster::{Cluster, Options};
 use e2e::command::{command, output};
+use e2e::images::Image;
 use e2e::process::Record;
 use e2e::progress::Progress;
 use e2e::{dns, network, process};
@@ -18,6 +19,9 @@ use tokio::sync::{Mutex, MutexGuard};
 
 /// Two cores carry one start at a time.
 static TURN: Mutex<()> = Mutex::const_new(());
+
+/// How long a start of two nodes may take once the programs are built.
+const START: Duration = Duration::from_secs(20);
 
 /// A cluster's options, and the promise that it is taken down at the end, also of a failed test.
 struct Site {
@@ -56,13 +60,27 @@ impl Site {
         self.options.home.join(&self.options.name)
     }
 
-    fn program(&self) -> Command {
-        let mut up = command(env!("CARGO_BIN_EXE_e2e"), ["up", "--nodes=1"]);
-        up.arg(format!("--name={}", self.options.name))
-            .arg("--home")
+    /// The program as one types it.
+    fn e2e(&self, words: &str) -> Command {
+        let which = format!("--name={}", self.options.name);
+        let mut e2e = command(env!("CARGO_BIN_EXE_e2e"), [which]);
+        e2e.arg("--home")
             .arg(&self.options.home)
+            .args(words.split(' '))
             .stderr(Stdio::null());
-        up
+        e2e
+    }
+
+    /// What the program prints, and its code.
+    fn says(&self, words: &str) -> (String, Option<i32>) {
+        let output = self.e2e(words).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        (text, output.status.code())
+    }
+
+    /// The cluster as its files tell of it now.
+    fn open(&self) -> Cluster {
+        Cluster::open(&self.options, Progress::silent()).unwrap()
     }
 }
 
@@ -134,6 +152,19 @@ fn own_mounts() -> String {
     fs::read_to_string("/proc/self/mountinfo").unwrap()
 }
 
+/// The host's network links, named network namespaces and control groups, but for those that are named as other clusters'
+/// are: they may come and go meanwhile. That this cluster's own are gone is asked by their names.
+fn surroundings() -> BTreeSet<String> {
+    let links = output(&mut command("ip", ["-o", "link"])).unwrap();
+    let links = links.lines().filter_map(|line| line.split(": ").nth(1));
+    let namespaces = output(&mut command("ip", ["netns"])).unwrap();
+    let groups = output(Command::new("find").args(["/sys/fs/cgroup", "-type", "d"])).unwrap();
+    (links.chain(namespaces.lines()).chain(groups.lines()))
+        .filter(|name| !name.starts_with("applink") && !name.contains("/applink-e2e-"))
+        .map(str::to_owned)
+        .collect()
+}
+
 fn cgroups(cluster: &Cluster) -> String {
     output(Command::new("find").args(["/sys/fs/cgroup", "-name", &cluster.network().cgroup()]))
         .unwrap()
@@ -142,8 +173,24 @@ fn cgroups(cluster: &Cluster) -> String {
 #[tokio::test]
 async fn a_cluster_that_went_down_leaves_nothing_behind() {
     let site = Site::new("nothing", 2).await;
+    // What takes minutes on a cold machine is no part of a start.
+    for image in [Image::Pause, Image::Coredns] {
+        image.build(None, Progress::silent()).unwrap();
+    }
     let (firewall_before, mounts_before) = (firewall(), own_mounts());
-    let cluster = site.up().await;
+    let surroundings_before = surroundings();
+    let clock = Instant::now();
+    let mut cluster = site.up().await;
+    let mut took = clock.elapsed();
+    if took > START {
+        // Once more, in case that the machine was busy with something else.
+        site.down();
+        let clock = Instant::now();
+        cluster = site.up().await;
+        took = clock.elapsed();
+    }
+    eprintln!("two nodes Ready and DNS after {:.1} s", took.as_secs_f64());
+    assert!(took <= START, "two nodes Ready and DNS after {took:?}");
     let used = namespaces_of(&cluster);
     assert_eq!(
         used.len(),
@@ -174,6 +221,11 @@ async fn a_cluster_that_went_down_leaves_nothing_behind() {
     assert!(!is_mounted(&site.folder()) && own_mounts() == mounts_before);
     assert!(!network::has_host_link(cluster.network()) && cgroups(&cluster).is_empty());
     assert!(!site.folder().exists() && firewall() == firewall_before);
+    let left: Vec<_> = surroundings()
+        .difference(&surroundings_before)
+        .cloned()
+        .collect();
+    assert_eq!(left, [""; 0]);
     site.down();
 }
 
@@ -181,21 +233,26 @@ async fn a_cluster_that_went_down_leaves_nothing_behind() {
 async fn a_running_cluster_is_kept_and_a_crashed_one_is_replaced() {
     let site = Site::new("crash", 1).await;
 
-    // The program dies in the middle of a start.
-    let mut start = site.program().spawn().unwrap();
-    let booted = site.folder().join("nodes/node-1/init.pid");
-    within(120, "half a start", || booted.exists());
-    start.kill().unwrap();
-    start.wait().unwrap();
-    assert!(
-        Cluster::open(&site.options, Progress::silent())
-            .unwrap()
-            .state()
-            .nodes[0]
-            .init()
-            .is_none()
-    );
-    assert!(!process::marked(&site.folder()).is_empty());
+    // The program dies in the middle of a start, at one moment after the other; each begins with what the last one left.
+    for mark in [
+        "etcd.log",
+        "nodes/node-1/init.pid",
+        "kube-controller-manager.log",
+        "nodes/node-1/logs/kubelet.log",
+    ] {
+        let begun = SystemTime::now();
+        let mut start = site.e2e("up --nodes=1").spawn().unwrap();
+        let path = site.folder().join(mark);
+        within(120, mark, || {
+            let changed = fs::metadata(&path).and_then(|file| file.modified());
+            changed.is_ok_and(|changed| changed >= begun)
+        });
+        start.kill().unwrap();
+        start.wait().unwrap();
+        assert!(!site.open().state().is_running(), "{mark}");
+        assert!(!process::marked(&site.folder()).is_empty(), "{mark}");
+        assert_eq!(site.says("status").1, Some(1), "{mark}");
+    }
     let first = site.up().await;
 
     // A second start changes nothing.
@@ -224,20 +281,19 @@ async fn two_clusters_live_side_by_side() {
     let first = Site::new("first", 1).await;
     let second = Site::beside("second", 1);
     let mut starts = [
-        first.program().spawn().unwrap(),
-        second.program().spawn().unwrap(),
+        first.e2e("up --nodes=1").spawn().unwrap(),
+        second.e2e("up --nodes=1").spawn().unwrap(),
     ];
     for start in &mut starts {
         assert!(start.wait().unwrap().success());
     }
-    let open = |site: &Site| Cluster::open(&site.options, Progress::silent()).unwrap();
-    let networks = [open(&first).network(), open(&second).network()];
+    let networks = [first.open().network(), second.open().network()];
     assert_ne!(networks[0].range(), networks[1].range());
     assert!(networks.iter().all(|network| dns::answers(network.dns())));
 
     first.down();
     assert!(!network::has_host_link(networks[0]));
-    assert!(open(&second).state().is_running() && dns::answers(networks[1].dns()));
+    assert!(second.open().state().is_running() && dns::answers(networks[1].dns()));
 }
 
 /// A page served by a pod on one node, and a client on the other.
@@ -287,14 +343,39 @@ async fn nodes_come_and_go_and_pods_on_them_talk() {
         cluster.kubectl(&fetch).is_ok_and(|page| page.len() > 1000)
     });
     assert_eq!(cluster.kubectl(&["logs", "server"]).unwrap(), "");
+
+    // What runs, and where, as the program tells it.
+    let (text, code) = site.says("status");
+    assert_eq!(code, Some(0), "{text}");
+    for word in ["kube-apiserver", "node-2", "kubelet"] {
+        assert!(text.contains(word), "{word} is missing:\n{text}");
+    }
+    let kubeconfig = cluster.kubeconfig().display().to_string();
+    assert_eq!(site.says("kubeconfig").0.trim_end(), kubeconfig);
+    let entry = format!("{}\trunning", site.folder().display());
+    let (list, _) = site.says("list");
+    assert!(list.lines().any(|line| line == entry), "{list}");
+    assert!(site.says("logs").0.contains("node-2/kubelet"));
+    assert!(!site.says("logs kube-apiserver").0.is_empty());
+    assert_eq!(
+        site.says("exec node-2 hostname"),
+        ("node-2\n".into(), Some(0))
+    );
+    assert_eq!(site.says("up --nodes=6").1, Some(2), "five at most");
     assert_eq!(cluster.run_on("node-2", &["hostname"]).unwrap(), "node-2\n");
 
     // Power cut: the API server notices by silence. The pods come back with the node's disk.
-    cluster.halt_node("node-2", false).unwrap();
+    assert_eq!(site.says("node kill node-2").1, Some(0));
+    let (text, code) = site.says("status");
+    let stopped = text
+        .lines()
+        .any(|line| line.starts_with("node-2") && line.ends_with("stopped"));
+    assert!(stopped && code == Some(0), "{text}");
     within(60, "node-2 NotReady", || {
         nodes(&cluster).contains("node-2   NotReady")
     });
-    cluster.start_node("node-2").await.unwrap();
+    assert_eq!(site.says("node start node-2").1, Some(0));
+    let mut cluster = site.open();
     cluster.kubectl(&wait).unwrap();
     within(20, "the page again", || {
         cluster.kubectl(&fetch).is_ok_and(|page| page.len() > 1000)
