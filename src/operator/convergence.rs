@@ -57,7 +57,7 @@ impl Operator {
         // A target that is not gone for is no measure of what runs.
         if let Some(heading) = heading
             .as_ref()
-            .filter(|_| !is_lost && !(blocks && installed))
+            .filter(|_| !(is_lost || blocks && installed))
         {
             outcome.components = Some(survey::components(
                 seen.facts,

@@ -91,8 +91,7 @@ fn a_support_bundle_has_what_helps_and_nothing_secret() {
         for secret in &secrets {
             assert!(
                 !bundle.contains(secret.as_str()),
-                "it contains a secret: {:.4}...",
-                secret
+                "it contains a secret: {secret:.4}..."
             );
         }
         // Tokens begin with the header that they all share.

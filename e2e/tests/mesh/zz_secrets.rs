@@ -27,10 +27,6 @@ fn needles(pem: &str) -> Vec<String> {
     let body: String = pem.lines().filter(|line| !line.contains("-----")).collect();
     assert!(body.starts_with(PREFIX), "another form of key");
     let der = STANDARD.decode(&body).unwrap();
-    let hex: String = der[36..66]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
     // A Secret is written as base64 of the PEM: whole groups of three bytes from the second line on.
     let from = (pem.find('\n').unwrap() + 1 + LINE + 1).next_multiple_of(3);
     let twice = STANDARD.encode(&pem.as_bytes()[from..from + 18]);
@@ -38,9 +34,16 @@ fn needles(pem: &str) -> Vec<String> {
         body[NUMBER].to_owned(),
         body[NUMBER.start..LINE].to_owned(),
         body[LINE..NUMBER.end].to_owned(),
-        hex,
+        hex(&der[36..66]),
         twice,
     ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let halves = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    halves
+        .filter_map(|half| char::from_digit(half.into(), 16))
+        .collect()
 }
 
 /// What no private key can be written without.
@@ -146,13 +149,12 @@ fn a_key_is_found_in_each_form_it_may_be_written_in() {
     let wanted = needles(&pem);
     let body: String = pem.lines().filter(|line| !line.contains("-----")).collect();
     let der = STANDARD.decode(&body).unwrap();
-    let hex: String = der.iter().map(|byte| format!("{byte:02x}")).collect();
     for text in [
         pem.clone(),
         format!("{pem:?}"),
         body.clone(),
         STANDARD.encode(&pem),
-        hex,
+        hex(&der),
     ] {
         assert!(found(&text, &wanted).is_some(), "{text}");
     }
