@@ -44,6 +44,7 @@ mod input_rights;
 mod input_rows;
 mod input_versions;
 mod install;
+mod keys;
 mod leave;
 mod nodes_lost;
 mod operator_lost;
