@@ -38,6 +38,12 @@ impl Asked {
         });
     }
 
+    /// Forgets what proxies have counted: somebody asks to try again, and nothing of before is held against them.
+    pub fn forget_counts(&self) {
+        self.answers()
+            .retain(|question, _| !matches!(question, Question::Counts { .. }));
+    }
+
     /// Forgets pods and nodes that are gone.
     pub fn forget_gone(&self, facts: &Facts) {
         self.answers().retain(|question, _| match question {
@@ -57,5 +63,32 @@ impl Asked {
                 facts.nodes.get(node).is_some_and(|node| node.uid == *uid)
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::facts::{Answer, Evidence};
+
+    #[test]
+    fn who_tries_again_hears_nothing_of_what_was_counted_before() {
+        let asked = Asked::default();
+        let (node, uid) = ("node-1".to_owned(), "u".to_owned());
+        let counts = Question::Counts {
+            node: node.clone(),
+            pod: "p".to_owned(),
+            uid: uid.clone(),
+        };
+        let vacant = Question::Vacant { node, uid };
+        for question in [&counts, &vacant] {
+            let answer = Answer::after(None, Timestamp::UNIX_EPOCH, Ok(Evidence::default()));
+            asked.answers().insert(question.clone(), answer);
+        }
+        asked.forget_counts();
+        let left: Vec<Question> = asked.answers().keys().cloned().collect();
+        assert_eq!(left, [vacant]);
     }
 }

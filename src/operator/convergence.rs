@@ -143,7 +143,8 @@ impl Operator {
         }
         let settings = decide::settings(&seen.member.spec).unwrap_or_default();
         outcome.rollout = rollout(&plan, orders, target, settings);
-        let is_new = outcome.rollout.failed.is_some() || outcome.rollout.halted.is_some();
+        let halts = outcome.rollout.halted.is_some() && orders.halted.is_none();
+        let is_new = outcome.rollout.failed.is_some() || halts;
         if let (Some(failed), true) = (&plan.failed, is_new) {
             self.metrics.gate_failed(failed.gate.to_string());
         }

@@ -87,6 +87,7 @@ impl Operator {
         if requests.retry.is_some() {
             outcome.steering.retries = true;
             ground.failed.clear();
+            self.asked.forget_counts();
         }
         let heading = match (ground.running(), flight) {
             (None, _) => self.install(&ground, outcome)?,

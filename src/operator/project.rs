@@ -159,7 +159,18 @@ pub fn pod(object: K8sPod) -> Option<(String, Pod)> {
         })
     };
     // The DaemonSet controller binds a pod to its node by affinity before the scheduler has.
-    let node = spec.node_name.unwrap_or_default();
+    let bound = || {
+        let affinity = spec.affinity.as_ref()?.node_affinity.as_ref()?;
+        let required = (affinity.required_during_scheduling_ignored_during_execution).as_ref()?;
+        let fields = required
+            .node_selector_terms
+            .first()?
+            .match_fields
+            .as_ref()?;
+        let name = fields.iter().find(|field| field.key == "metadata.name")?;
+        name.values.as_ref()?.first().cloned()
+    };
+    let node = spec.node_name.clone().or_else(bound).unwrap_or_default();
     let pod = Pod {
         uid: meta.uid.unwrap_or_default(),
         node,
@@ -277,6 +288,22 @@ mod tests {
         );
         assert_eq!(seen(json!([others])), None);
         assert_eq!(seen(json!([])), None);
+    }
+
+    #[test]
+    fn a_pod_that_is_not_scheduled_yet_belongs_to_the_node_that_it_is_bound_to() {
+        let seen =
+            |spec: serde_json::Value| of(json!({"metadata": {"name": "p"}, "spec": spec})).node;
+        let field = json!({"key": "metadata.name", "operator": "In", "values": ["node-1"]});
+        let terms = json!([{"matchFields": [field]}]);
+        let required = json!({"nodeSelectorTerms": terms});
+        let affinity =
+            json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}});
+        assert_eq!(
+            seen(json!({"containers": [], "affinity": affinity})),
+            "node-1"
+        );
+        assert_eq!(seen(json!({"containers": []})), "");
     }
 
     #[test]

@@ -34,7 +34,8 @@ impl<'a> Tour<'a> {
                 break;
             }
             let one = &mut passages[at];
-            if !share.has_place(one.node) {
+            // One patch at a time: what is due on it comes first.
+            if one.mark.is_some() || !share.has_place(one.node) {
                 continue;
             }
             let room = self.room(way, one, plan);

@@ -16,8 +16,6 @@ use crate::names;
 
 /// How often a proxy that leaves is asked to stand down before it leaves without.
 const MOST_CALLS: u32 = 3;
-/// After how many comparisons an agent is started again for a proxy that cannot be told to reconnect.
-const MOST_COMPARISONS: u32 = 3;
 /// How long pods that wait for their sandbox hold the replacement of their node's agent.
 const SANDBOXES: SignedDuration = SignedDuration::from_secs(30);
 
@@ -92,6 +90,7 @@ impl<'a> Judge<'a, '_> {
             && (here.new_agent.is_none() || here.survivor.is_none())
         {
             passage.flight = Flight::Aside(NOT_COVERED);
+            passage.mark = passage.tainted.then(untaint);
             passage.told = lack;
             return passage;
         }
@@ -404,38 +403,6 @@ impl<'a> Judge<'a, '_> {
         None
     }
 
-    /// A proxy that cannot be told to reconnect gets the full list from an agent that starts: beside those that leave, so
-    /// that nobody is without a proxy meanwhile, or alone.
-    fn restart_agent(
-        &self,
-        passage: &mut Passage<'a>,
-        survivor: &Pod,
-        agent: &'a Pod,
-        leavers: &[&Pod],
-    ) {
-        let question = alone(passage.node, survivor, agent, leavers);
-        let answer = self.facts.answers.get(&question);
-        let is_lasting = answer
-            .is_some_and(|answer| !answer.is_unknown() && answer.failures >= MOST_COMPARISONS);
-        if !self.is_foreign(survivor) || !is_lasting || passage.failed.is_some() {
-            return;
-        }
-        passage.mark = (!passage.tainted).then_some(Mark {
-            taint: Some(true),
-            ..Mark::default()
-        });
-        if passage.tainted {
-            passage.stale.push(agent);
-            // The template that it is made from again has to be in place.
-            passage.lacks_agent = true;
-        }
-    }
-
-    /// Its program is not ours: it cannot be told anything.
-    fn is_foreign(&self, pod: &Pod) -> bool {
-        revision(pod).is_some_and(|revision| self.foreign.contains(&revision.as_str()))
-    }
-
     /// Whether a proxy serves every enrolled pod of its node. Nobody answering for too long sets the node aside; a bad
     /// answer for too long fails the gate.
     fn serves(
@@ -446,10 +413,7 @@ impl<'a> Judge<'a, '_> {
         leavers: &[&Pod],
         plan: &mut Plan,
     ) -> bool {
-        let mut question = alone(passage.node, proxy, agent, leavers);
-        if let (Place::Middle, Question::Proxy { reconnect, .. }) = (passage.place, &mut question) {
-            *reconnect = true;
-        }
+        let question = question(passage, proxy, agent, leavers);
         let (proof, told) = prove(self.facts, &question, plan, self.now);
         passage.told = format!("{}: {told}", proxy.name);
         match proof {
@@ -483,6 +447,20 @@ struct Here<'a> {
     leavers: Vec<&'a Pod>,
 }
 
+/// What a proxy is asked beside those that leave, or alone.
+pub(super) fn question(
+    passage: &Passage<'_>,
+    proxy: &Pod,
+    agent: &Pod,
+    leavers: &[&Pod],
+) -> Question {
+    let mut question = alone(passage.node, proxy, agent, leavers);
+    if let (Place::Middle, Question::Proxy { reconnect, .. }) = (passage.place, &mut question) {
+        *reconnect = true;
+    }
+    question
+}
+
 fn alone(node: &Node, proxy: &Pod, agent: &Pod, leavers: &[&Pod]) -> Question {
     let mut leavers: Vec<String> = leavers.iter().map(|pod| pod.incarnation()).collect();
     leavers.sort();
@@ -503,6 +481,6 @@ fn untaint() -> Mark {
     }
 }
 
-fn revision(pod: &Pod) -> Option<&String> {
+pub(super) fn revision(pod: &Pod) -> Option<&String> {
     pod.labels.get(names::REVISION_LABEL)
 }

@@ -16,6 +16,7 @@ mod drift;
 mod finish;
 mod fleet;
 mod forecast;
+mod foreign;
 mod gate;
 mod judge;
 mod nodes;
@@ -33,6 +34,7 @@ mod share;
 mod target;
 mod targets;
 mod telling;
+mod tidy;
 mod wave;
 mod way;
 mod waypoints;
@@ -141,7 +143,7 @@ fn trouble(pod: &crate::facts::Pod, text: String, reason: Reason) -> Wait {
 fn first_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Timestamp) -> Plan {
     apply(facts, &target.agent, &mut plan);
     apply(facts, &target.proxy, &mut plan);
-    rollout::tidy(facts, &mut plan);
+    tidy::tidy(facts, &mut plan);
     for (key, live) in fleet::daemon_sets(facts) {
         if key.name != target.daemon_set && !live.deleting {
             plan.acts.push(Act::delete(key, live));

@@ -175,6 +175,12 @@ impl Model {
             }
             self.orders.halted.get_or_insert_with(|| failed.to_string());
         }
+        let mut marked = BTreeSet::new();
+        for act in &plan.acts {
+            if let Act::MarkNode { name, .. } = act {
+                assert!(marked.insert(name), "marked twice: {:?}", plan.acts);
+            }
+        }
         for act in plan.acts.iter().take(most) {
             self.act(act);
             self.note_flight();

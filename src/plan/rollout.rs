@@ -17,6 +17,7 @@ use super::probe::{self, Probes};
 use super::safe;
 use super::target::{NodeRules, Object, Target};
 use super::targets::Targets;
+use super::tidy;
 use super::wave;
 use super::way::{Place, Way};
 use super::{Orders, origin, retire};
@@ -122,7 +123,11 @@ pub(super) fn go_on(
             // What was begun needs one that serves, no more.
             Standing::Serves(wait) if was_whole && plan.failed.is_none() => tour.short = Some(wait),
             Standing::Serves(wait) | Standing::Lacking(wait) => {
-                return plan.waiting_or_failed(Step::ControlPlane, wait);
+                return if orders.halted.is_some() {
+                    plan.waiting(Step::ControlPlane, wait)
+                } else {
+                    plan.waiting_or_failed(Step::ControlPlane, wait)
+                };
             }
         }
     }
@@ -168,7 +173,7 @@ fn stay(
         super::apply(facts, &target.proxy, &mut plan);
         origin::replace(facts, target, &mut plan);
     }
-    tidy(facts, &mut plan);
+    tidy::tidy(facts, &mut plan);
     plan
 }
 
@@ -185,28 +190,6 @@ fn agent_of(target: &Target) -> Option<&Object> {
         .agent
         .iter()
         .find(|object| object.key == agent::key())
-}
-
-/// Labels and taints that mean nothing once only one `DaemonSet` is left.
-pub(super) fn tidy(facts: &Facts, plan: &mut Plan) {
-    if daemon_sets(facts).count() > 1 {
-        return;
-    }
-    plan.acts
-        .extend(facts.nodes.values().filter_map(|node| clean(node)));
-}
-
-/// Takes the taint and the label off a node.
-fn clean(node: &Node) -> Option<Act> {
-    let label = node.labels.get(names::NODE_ZTUNNEL_LABEL).map(|_| None);
-    let taint = node.is_moving().then_some(false);
-    (label.is_some() || taint.is_some()).then(|| Act::MarkNode {
-        name: node.name.clone(),
-        label,
-        baseline: None,
-        taint,
-        resource_version: node.resource_version.clone(),
-    })
 }
 
 /// How long after a proxy is ready a node is watched. Where a soak is asked for, it begins when the connections of the proxy
@@ -268,19 +251,6 @@ impl<'a> Tour<'a> {
             plan.acts.extend(live.map(|live| Act::delete(key, live)));
         }
         None
-    }
-
-    /// The taint of nodes that have left the mesh on their way.
-    fn strangers(&self, plan: &mut Plan) {
-        let left = (self.facts.nodes.values())
-            .filter(|node| node.is_moving() && !self.target.rules.supports(node));
-        plan.acts.extend(left.map(|node| Act::MarkNode {
-            name: node.name.clone(),
-            label: None,
-            baseline: None,
-            taint: Some(false),
-            resource_version: node.resource_version.clone(),
-        }));
     }
 
     fn look(
@@ -347,7 +317,7 @@ impl<'a> Tour<'a> {
                 .facts
                 .nodes
                 .values()
-                .filter_map(|node| clean(node))
+                .filter_map(|node| tidy::clean(node))
                 .collect();
             if !stale.is_empty() {
                 plan.acts.extend(stale);
@@ -391,7 +361,7 @@ impl<'a> Tour<'a> {
             agent::replace(self.facts, templates, &passages, &self.pods, &mut plan);
         }
         marks(&passages, &mut plan);
-        self.strangers(&mut plan);
+        tidy::strangers(self.facts, &mut plan);
         self.tend(&probes, &passages, &mut plan);
         plan.wave = Some(wave::number(&passages, strategy, canary_passed));
         if !self.finishing {
@@ -453,7 +423,7 @@ impl<'a> Tour<'a> {
             agent::replace(self.facts, templates, &passages, &self.pods, &mut plan);
         }
         marks(&passages, &mut plan);
-        self.strangers(&mut plan);
+        tidy::strangers(self.facts, &mut plan);
         // What a gate said holds nobody who goes back from it.
         if !self.orders.paused && self.short.is_none() {
             let wave = wave::back(&passages, &self.orders.strategy);
@@ -471,7 +441,7 @@ impl<'a> Tour<'a> {
             if let Some(arriving) = arriving {
                 plan.acts.push(Act::delete(arriving.key, arriving.live));
             } else {
-                tidy(self.facts, &mut plan);
+                tidy::tidy(self.facts, &mut plan);
                 plan.step = Step::Verify;
                 plan.done = plan.acts.is_empty();
             }

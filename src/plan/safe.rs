@@ -1,6 +1,6 @@
 //! Where a node on its way may stay for as long as somebody likes.
 
-use super::passage::{Flight, Mark, Passage};
+use super::passage::{Flight, Mark, Passage, Stage};
 use super::way::{Place, Way};
 
 /// Stops nodes at the next point at which nothing of them is half done: before their network agent is replaced; and after
@@ -16,7 +16,9 @@ pub(super) fn stop(passages: &mut [Passage<'_>], way: &Way, canary_passed: bool)
             Place::Middle => false,
             Place::End => !way.agent_first,
         };
-        let has_agent_of_before = !one.other_agents.is_empty() || !one.stale.is_empty();
+        // One that is only started again for its proxy is no change.
+        let has_agent_of_before =
+            one.stage == Stage::Agent && (!one.other_agents.is_empty() || !one.stale.is_empty());
         let begins_with_proxy = canary_passed
             && one.place == Place::Start
             && (one.mark.as_ref()).is_some_and(|mark| mark.label.is_some());

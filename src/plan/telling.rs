@@ -23,7 +23,8 @@ impl<'a> Tour<'a> {
             return plan;
         };
         let message = match (&first.failed, &first.trouble) {
-            (Some(failed), _) => failed.to_string(),
+            // Status has the cause of a halt already: how long it lasts would be another text in every pass.
+            (Some(failed), _) if self.orders.halted.is_none() => failed.to_string(),
             (None, Some((pod, text))) if pod.trouble.is_some() => format!("{}: {text}", pod.name),
             _ => first.told.clone(),
         };

@@ -55,7 +55,11 @@ fn the_canary_does_not_pass_with_an_agent_of_the_settled_template() {
 
 /// A release with tolerations of its own, as a member lists them: none for anybody's taints.
 fn strict(log_level: LogLevel) -> Targets {
-    let mut blueprint = blueprint(log_level, LogLevel::Info);
+    strict_of(log_level, LogLevel::Info)
+}
+
+fn strict_of(proxy: LogLevel, agent: LogLevel) -> Targets {
+    let mut blueprint = blueprint(proxy, agent);
     blueprint.tolerations.clear();
     Targets::one(Target::of(&blueprint).unwrap().into())
 }
@@ -187,4 +191,25 @@ fn on_the_way_back_a_node_keeps_the_proxy_it_has_until_the_settled_one_has_a_pla
     );
     model.untaint(canary, TAINT);
     assert!(settle_at(&mut model, &second, &first, Phase::Installed));
+}
+
+#[test]
+fn a_node_that_is_covered_no_longer_does_not_keep_our_taint() {
+    let mut model = installed(3);
+    assert!(settle(
+        &mut model,
+        &strict(LogLevel::Info),
+        Phase::Installed
+    ));
+    model.acts.clear();
+    let second = strict_of(LogLevel::Info, LogLevel::Debug);
+    let is_ours = |model: &Model| model.facts.nodes["node-0"].is_moving();
+    work(&mut model, &second, 60, is_ours);
+    assert!(is_ours(&model));
+    model.taint("node-0", TAINT, "NoExecute");
+    for round in 0..40 {
+        model.operate(&second, Phase::Installed, usize::MAX);
+        model.step(round % 7);
+    }
+    assert!(!is_ours(&model));
 }

@@ -39,7 +39,10 @@ fn a_failed_gate_that_is_to_pause_begins_nothing_and_takes_nothing_back() {
         told(&model)
     );
     let (cause, before) = (told(&model).to_owned(), labels(&model, |_| true));
+    let waits = |model: &mut Model| model.operate(&arriving, Phase::Installed, 0).wait;
+    let first = waits(&mut model);
     work(&mut model, &arriving, 200, |_| false);
+    assert_eq!(waits(&mut model), first, "status has nothing new to say");
     assert_eq!(labels(&model, |_| true), before, "nobody is touched");
     assert_eq!(told(&model), cause, "the first cause is kept");
     assert_eq!((model.most_silent, model.orders.failed.clone()), (0, None));

@@ -1,0 +1,42 @@
+//! Labels and taints of ours on nodes that are not on their way, or not any longer.
+
+use super::act::{Act, Plan};
+use super::fleet::daemon_sets;
+use super::target::NodeRules;
+use crate::facts::{Facts, Node};
+use crate::names;
+
+/// Labels and taints that mean nothing once only one `DaemonSet` is left.
+pub(super) fn tidy(facts: &Facts, plan: &mut Plan) {
+    if daemon_sets(facts).count() > 1 {
+        return;
+    }
+    plan.acts
+        .extend(facts.nodes.values().filter_map(|node| clean(node)));
+}
+
+/// Takes the taint and the label off a node.
+pub(super) fn clean(node: &Node) -> Option<Act> {
+    let label = node.labels.get(names::NODE_ZTUNNEL_LABEL).map(|_| None);
+    let taint = node.is_moving().then_some(false);
+    (label.is_some() || taint.is_some()).then(|| Act::MarkNode {
+        name: node.name.clone(),
+        label,
+        baseline: None,
+        taint,
+        resource_version: node.resource_version.clone(),
+    })
+}
+
+/// The taint of nodes that have left the mesh on their way: nothing of ours runs there, so no tour comes past them.
+pub(super) fn strangers(facts: &Facts, plan: &mut Plan) {
+    let left =
+        (facts.nodes.values()).filter(|node| node.is_moving() && !NodeRules::can_carry(node));
+    plan.acts.extend(left.map(|node| Act::MarkNode {
+        name: node.name.clone(),
+        label: None,
+        baseline: None,
+        taint: Some(false),
+        resource_version: node.resource_version.clone(),
+    }));
+}
