@@ -242,7 +242,8 @@ impl Operator {
             .iter()
             .any(|object| object.key.kind == ATTACHMENT_KIND.2);
         let wanted = [
-            (is_served && !target.policy.is_empty(), Late::Policy),
+            // Also where none is wanted: one that the network asks for no longer goes.
+            (is_served, Late::Policy),
             (attaches, Late::Attachment),
         ];
         let mut all = true;

@@ -63,7 +63,8 @@ use jiff::Timestamp;
 use planes::Planes;
 
 use crate::api::conditions::{Reason, Step};
-use crate::facts::Facts;
+use crate::desired;
+use crate::facts::{Facts, ObjectKey};
 use crate::names;
 use crate::status::Wait;
 
@@ -102,7 +103,7 @@ pub fn plan(
     if let Some(wait) = planes::gate(facts, target, &mut plan, now) {
         return plan.waiting(Step::ControlPlane, wait);
     }
-    apply(facts, &target.policy, &mut plan);
+    policy(facts, target, &mut plan);
     first_nodes(facts, target, plan, now)
 }
 
@@ -115,6 +116,17 @@ fn apply<'a>(facts: &Facts, objects: impl IntoIterator<Item = &'a Object>, plan:
             .cloned()
             .map(|object| Act::Apply(Box::new(object))),
     );
+}
+
+/// The mesh-wide policy is as the network asks for; one that it asks for no longer goes.
+fn policy(facts: &Facts, target: &Target, plan: &mut Plan) {
+    apply(facts, &target.policy, plan);
+    let kind = desired::mesh::peer_authentication().kind;
+    let is_wanted = |key: &ObjectKey| target.policy.iter().any(|object| object.key == *key);
+    let stale = (facts.objects.iter())
+        .filter(|(key, live)| key.kind == kind && !live.deleting && !is_wanted(key));
+    plan.acts
+        .extend(stale.map(|(key, live)| Act::delete(key, live)));
 }
 
 /// A wait for a pod that does not run.

@@ -131,7 +131,7 @@ pub(super) fn go_on(
             }
         }
     }
-    super::apply(facts, &holder.policy, &mut plan);
+    super::policy(facts, holder, &mut plan);
     let rights = holder.agent.iter().filter(|one| one.key != agent::key());
     super::apply(facts, rights, &mut plan);
     match course {
@@ -167,7 +167,7 @@ fn stay(
     probe::clear(facts, &mut plan);
     plan.done = retire::control_planes(facts, targets, plan.is_held, &mut plan, now);
     plan.is_rolling = !plan.done && targets.settled.is_some();
-    super::apply(facts, &targets.left(&plan).policy, &mut plan);
+    super::policy(facts, targets.left(&plan), &mut plan);
     if !plan.is_held {
         super::apply(facts, &target.agent, &mut plan);
         super::apply(facts, &target.proxy, &mut plan);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::conditions::{Reason, Step};
+use crate::api::v1alpha1::Mtls;
 use crate::facts::Trouble;
 use crate::plan::restored;
 
@@ -213,4 +214,22 @@ fn drift_is_repaired_at_once_and_needs_no_rollout() {
     );
     assert_eq!(plan.acts.len(), removed.len() + 1);
     assert!(settle(&mut model, &target, Phase::Installed));
+}
+
+#[test]
+fn the_policy_of_a_strict_network_goes_when_it_is_permissive_again() {
+    let mut blueprint = blueprint(LogLevel::Info, LogLevel::Info);
+    blueprint.mtls = Mtls::Strict;
+    let strict = Targets::one(Target::of(&blueprint).unwrap().into());
+    let policies = |model: &Model| {
+        let keys = model.facts.objects.keys();
+        keys.filter(|key| key.kind == "PeerAuthentication").count()
+    };
+    let mut model = Model::new(2);
+    assert!(settle(&mut model, &strict, Phase::Installing));
+    assert_eq!(policies(&model), 1);
+    assert!(settle(&mut model, &plain(), Phase::Installed));
+    assert_eq!(policies(&model), 0);
+    assert!(settle(&mut model, &strict, Phase::Installed));
+    assert_eq!(policies(&model), 1);
 }
