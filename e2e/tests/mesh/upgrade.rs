@@ -251,7 +251,13 @@ fn a_release_whose_images_or_control_plane_are_broken_touches_no_node() {
             assert_eq!(differences, [""; 0], "{broken:?}");
             assert_eq!(figures.cut, 0, "{broken:?}: {figures}");
             assert_unnoticed(&figures, &caught.seen);
-            until_event(stage, since, "ReleaseFailed", &["1.6.0 runs again", "gate "]).await;
+            until_event(
+                stage,
+                since,
+                "ReleaseFailed",
+                &["1.6.0 runs again", "gate "],
+            )
+            .await;
             let failures = events(stage, since, "ReleaseFailed").await.unwrap();
             assert_eq!(failures.len(), 1, "{failures:?}");
             if number == 0 {
