@@ -197,10 +197,7 @@ async fn istiod_starts_signs_with_our_authority_and_renders_waypoints_with_the_r
     let cacerts = Intermediate::mint("edge-1", &root, now)
         .unwrap()
         .secret_data();
-    plane.client_as(USER, None).await.unwrap();
-    let kubeconfig = plane
-        .kubeconfig()
-        .with_file_name(format!("kubeconfig-{USER}"));
+    let kubeconfig = plane.kubeconfig_as(USER, None).unwrap();
     let deployment = objects
         .iter()
         .find(|object| object.resource.kind == "Deployment")
