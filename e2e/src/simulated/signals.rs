@@ -195,7 +195,9 @@ impl Signals for Simulation {
             self.answered(1, |seen| {
                 let here = seen.workloads.get(seen.node_of(pod)?);
                 let all = here.into_iter().flatten();
-                Ok(all.map(|(_, pod)| pod.uid.clone()).collect())
+                // What is in the mesh: the data plane itself is not.
+                let meshed = all.filter(|((namespace, _), _)| namespace != names::SYSTEM_NAMESPACE);
+                Ok(meshed.map(|(_, pod)| pod.uid.clone()).collect())
             })
         })
     }
