@@ -276,33 +276,39 @@ impl Tour<'_> {
     }
 }
 
-/// Where the peers are to be: on nodes that do not move, on two where there are two; where they are already, and where
-/// they may stay for long.
+/// Where the peers are to be, on nodes that do not move: each where it is already, or else where it may stay for long, and
+/// the other is not.
 fn seats<'a>(facts: &Facts, passages: &[Passage<'a>]) -> Vec<(Role, &'a str)> {
-    let mut places: Vec<&Passage<'_>> = passages
+    let mut nodes: Vec<&Passage<'a>> = passages
         .iter()
         .filter(|one| !matches!(one.flight, Flight::Aside(_)))
         .collect();
-    places.sort_by_cached_key(|one| {
-        let name = &one.node.name;
-        let has_peer =
-            (0..PEERS).any(|number| facts.probes.contains_key(&Role::Peer(number).pod(name)));
-        (
-            one.flight == Flight::Moving,
-            !has_peer,
-            one.flight != Flight::Done,
-            std::cmp::Reverse(name),
-        )
+    if nodes.iter().any(|one| one.flight != Flight::Moving) {
+        nodes.retain(|one| one.flight != Flight::Moving);
+    }
+    nodes.sort_by_key(|one| {
+        let name = one.node.name.as_str();
+        (one.flight != Flight::Done, std::cmp::Reverse(name))
     });
-    let Some(first) = places.first() else {
-        return Vec::new();
+    let nodes: Vec<&'a str> = nodes.iter().map(|one| one.node.name.as_str()).collect();
+    let host = |role: Role| {
+        let is_there = |node: &&str| {
+            let pod = facts.probes.get(&role.pod(node));
+            pod.is_some_and(|pod| !pod.deleting)
+        };
+        nodes.iter().copied().find(is_there)
     };
-    let second = places
-        .get(1)
-        .filter(|one| one.flight == first.flight || one.flight != Flight::Moving)
-        .unwrap_or(first);
-    vec![
-        (Role::Peer(0), first.node.name.as_str()),
-        (Role::Peer(1), second.node.name.as_str()),
-    ]
+    let seats: Vec<(Role, Option<&'a str>)> = (0..PEERS)
+        .map(Role::Peer)
+        .map(|role| (role, host(role)))
+        .collect();
+    let is_free = |node: &&str| !seats.iter().any(|(_, seat)| *seat == Some(*node));
+    let mut free = nodes
+        .iter()
+        .copied()
+        .filter(is_free)
+        .chain(nodes.iter().copied());
+    let mut sit =
+        |(role, seat): &(Role, Option<&'a str>)| Some((*role, seat.or_else(|| free.next())?));
+    seats.iter().filter_map(&mut sit).collect()
 }

@@ -25,7 +25,7 @@ use tokio::process::{Child, ChildStdin};
 
 use super::figure::{Figure, Report, count, megabytes};
 use super::process::Process;
-use super::requests::{by_kind, by_node, idle, is_work, is_write, settle};
+use super::requests::{by_kind, by_node, by_time, idle, is_peer, is_work, is_write, settle};
 use super::{Error, MEMBER, OPERATOR};
 use crate::images::definitions::Published;
 use crate::progress::Progress;
@@ -117,6 +117,10 @@ pub async fn run(nodes: u16, soak: Duration, progress: Progress) -> Result<Repor
     let idle_writes = idle(&entries);
     let work: Vec<audit::Entry> = entries.iter().filter(|one| is_work(one)).cloned().collect();
     let writes = work.iter().filter(|entry| is_write(entry)).count();
+    let peers = work
+        .iter()
+        .filter(|one| is_write(one) && is_peer(one))
+        .count();
     let about = by_node(&work);
     let most = about.values().max().copied().unwrap_or_default();
     let seconds = |time: Duration| time.as_secs_f64();
@@ -143,6 +147,7 @@ pub async fn run(nodes: u16, soak: Duration, progress: Progress) -> Result<Repor
                     1000.0 * seconds(cpu) / passes.max(1.0)
                 ),
                 format!("{:>8}      nodes written about", about.len()),
+                format!("{peers:>8}      writes about peers of the probe"),
                 format!("{:>8}      statuses seen", statuses.seen()),
                 format!(
                     "{:>8}      questions answered, by {} reads",
@@ -152,6 +157,11 @@ pub async fn run(nodes: u16, soak: Duration, progress: Progress) -> Result<Repor
         ),
         ("requests of the upgrade", by_kind(&work)),
     ];
+    let most_written = about.iter().max_by_key(|(_, count)| **count);
+    if let Some((node, _)) = most_written {
+        let title = "writes about the node with the most";
+        told.push((title, by_time(&work, node)));
+    }
     if !idle_writes.is_empty() {
         let first = idle_writes.iter().take(10).map(ToString::to_string);
         told.push(("writes that changed nothing, the first", first.collect()));

@@ -65,25 +65,54 @@ pub fn by_kind(entries: &[Entry]) -> Vec<String> {
         .collect()
 }
 
-/// Writes about each node: to the node, and to the pods on it.
+/// Writes about each node: to the node, and to the pods on it that its own move is about.
 pub fn by_node(entries: &[Entry]) -> BTreeMap<&str, u32> {
     let mut all = BTreeMap::new();
-    for entry in entries.iter().filter(|entry| is_write(entry)) {
-        let node = match entry.resource.as_str() {
-            "nodes" => Some(entry.name.as_str()),
-            // A pod that is created is on no node yet; that of the probe is called after the one it goes to.
-            "pods" => entry
-                .answer
-                .node
-                .as_deref()
-                .or_else(|| entry.name.strip_prefix("node-")),
-            _ => None,
-        };
-        if let Some(node) = node {
-            *all.entry(node).or_default() += 1;
-        }
+    for node in entries.iter().filter_map(written_about) {
+        *all.entry(node).or_default() += 1;
     }
     all
+}
+
+/// Those about one node as they came, one line each.
+pub fn by_time(entries: &[Entry], node: &str) -> Vec<String> {
+    entries
+        .iter()
+        .filter(|entry| written_about(entry) == Some(node))
+        .map(|entry| {
+            let Entry {
+                at,
+                verb,
+                resource,
+                name,
+                ..
+            } = entry;
+            format!("{at:.1}  {verb} {resource}/{name} -> {}", entry.code)
+        })
+        .collect()
+}
+
+/// The node that a write is about.
+fn written_about(entry: &Entry) -> Option<&str> {
+    if !is_write(entry) {
+        return None;
+    }
+    match entry.resource.as_str() {
+        "nodes" => Some(entry.name.as_str()),
+        "pods" if is_peer(entry) => None,
+        // A pod that is created is on no node yet; that of the probe is called after the one it goes to.
+        "pods" => entry
+            .answer
+            .node
+            .as_deref()
+            .or_else(|| entry.name.strip_prefix("node-")),
+        _ => None,
+    }
+}
+
+/// It is about a peer of the probe, which stands by while others move: two at a time for all nodes.
+pub fn is_peer(entry: &Entry) -> bool {
+    entry.resource == "pods" && entry.name.starts_with("peer-")
 }
 
 /// Writes that changed nothing: their answer carries a version no newer than one that the operator had been answered
@@ -171,6 +200,8 @@ mod tests {
             of("get", "nodes", "a", None),
             of("delete", "pods", "istio-cni-node-x", Some("a")),
             of("patch", "pods", "node-b", None),
+            of("patch", "pods", "peer-0-b", None),
+            of("delete", "pods", "peer-0-b", Some("b")),
             of("patch", "meshmembers/status", "a", None),
         ];
         assert_eq!(by_node(&all), BTreeMap::from([("a", 2), ("b", 1)]));

@@ -84,6 +84,22 @@ fn peers_are_on_nodes_that_do_not_move_where_there_are_any() {
 }
 
 #[test]
+fn a_peer_stays_where_it_is_until_its_node_moves() {
+    for nodes in 3..9 {
+        let mut model = installed(nodes);
+        model.orders.strategy = strategy(1, 2);
+        let arriving = target(LogLevel::Debug, LogLevel::Info);
+        assert!(settle(&mut model, &arriving, Phase::Installed));
+        let mut all = placed(&model, "peer-");
+        // Two at first, and one more for each of them when its node moves, on a node that is done.
+        assert!(all.len() <= 4, "{nodes} nodes: {all:?}");
+        all.sort();
+        all.dedup_by_key(|name| name.split_once("node-").map(|(_, node)| node.to_owned()));
+        assert!(all.len() >= 3, "on different nodes: {all:?}");
+    }
+}
+
+#[test]
 fn what_keeps_a_probe_from_running_and_is_not_the_mesh_fails_nothing() {
     let arriving = target(LogLevel::Debug, LogLevel::Info);
     let trouble = |reason: &str| {
