@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::signals::Signals;
 use crate::facts::{Connections, Evidence};
+use crate::names;
 
 /// Reasons that are told by the label `response_flags`, and that a proxy may be the cause of: it could not reach the other
 /// end, or could not agree with it. What a policy denies is meant; what has no name is an end of either side.
@@ -51,17 +52,21 @@ pub fn by_reason(body: &[u8]) -> Result<Connections, String> {
     Ok(Connections::new(opened, failed))
 }
 
-/// Reads metrics; none where failures are not counted: then nothing that is held against this would mean anything.
+/// Reads metrics, the probe's own connections left out; none where failures are not counted: then nothing that is held
+/// against this would mean anything.
 pub fn by_metrics(body: &[u8]) -> Option<Connections> {
     let (mut opened, mut failed, mut is_counted) = (0_u64, 0_u64, false);
+    // Of either end.
+    let probe = format!("_workload_namespace=\"{}\"", names::PROBE_NAMESPACE);
+    let is_users = |labels: &str| !labels.contains(&probe);
     for line in String::from_utf8_lossy(body).lines() {
         is_counted |= line.contains(FAMILY);
-        if let Some((_, count)) = sample(line, OPENED) {
+        if let Some((_, count)) = sample(line, OPENED).filter(|(labels, _)| is_users(labels)) {
             opened = opened.saturating_add(count);
         } else if let Some((labels, count)) = sample(line, FAILED) {
             // A quotation mark within a value is escaped, so this is the label itself.
             let is_blamed = |flag: &str| labels.contains(&format!("response_flags=\"{flag}\""));
-            if BLAMED.into_iter().any(is_blamed) {
+            if is_users(labels) && BLAMED.into_iter().any(is_blamed) {
                 failed = failed.saturating_add(count);
             }
         }
@@ -99,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_of_all_label_sets_are_added_up() {
+    fn samples_of_all_label_sets_but_the_probes_are_added_up() {
         let text = concat!(
             "# HELP istio_tcp_connections_opened The total number of TCP connections opened.\n",
             "# TYPE istio_tcp_connections_opened counter\n",
@@ -111,6 +116,8 @@ mod tests {
             "istio_tcp_connections_failed_total{reporter=\"source\",response_flags=\"TLS_FAILURE\"} 1\n",
             "istio_tcp_connections_failed_total{source_app=\"response_flags=\\\"CONNECT\\\"\",response_flags=\"DENY\"} 8\n",
             "istio_tcp_connections_failed_total{reporter=\"source\",response_flags=\"CONNECT\"} much\n",
+            "istio_tcp_connections_opened_total{source_workload_namespace=\"applink-probe\",response_flags=\"-\"} 10\n",
+            "istio_tcp_connections_failed_total{destination_workload_namespace=\"applink-probe\",response_flags=\"CONNECT\"} 10\n",
             "# EOF\n",
         );
         assert_eq!(by_metrics(text.as_bytes()), Some(Connections::new(90, 3)));

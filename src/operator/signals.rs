@@ -263,7 +263,9 @@ impl Signals for PortForward {
     fn counted<'a>(&'a self, pod: &'a str) -> BoxFuture<'a, Result<Option<Connections>, String>> {
         Box::pin(limited(async move {
             let port = names::ZTUNNEL_ADMIN_PORT;
-            let (status, body) = self.get(pod, port, "/connections").await?;
+            // The probe has a gate of its own, and its failures are told by that.
+            let path = format!("/connections?without={}", names::PROBE_NAMESPACE);
+            let (status, body) = self.get(pod, port, &path).await?;
             if status == 200 {
                 return counts::by_reason(&body).map(Some);
             }

@@ -47,7 +47,7 @@ const INDEX: &str = "<html><head><title>applink ztunnel</title></head><body><h1>
 <li><a href=\"config_dump\">config_dump</a>: everything this proxy knows, as JSON</li>\
 <li><a href=\"pods\">pods</a>: uids of the pods it serves, as JSON</li>\
 <li><a href=\"certificates\">certificates</a>: identities and the state, end and root of their certificates, as JSON</li>\
-<li><a href=\"connections\">connections</a>: how many were opened and failed since the start, as JSON</li>\
+<li><a href=\"connections\">connections</a>: how many were opened and failed since the start, as JSON; ?without=namespace leaves out those from or to it</li>\
 <li>POST logging?level=...: the log filter; ?reset for the one of the start</li>\
 <li>POST reconnect: take a new connection and a full list from the node agent</li>\
 <li>POST stand-down: keep the connection to the node agent, never make another</li>\
@@ -62,7 +62,7 @@ impl Admin {
             "/config_dump" => dump::respond(self),
             "/pods" => self.served(),
             "/certificates" => self.certificates(),
-            "/connections" => self.connections(),
+            "/connections" => self.connections(request.uri().query().unwrap_or_default()),
             "/logging" if post => self.logging(request.uri().query().unwrap_or_default()),
             "/reconnect" if post => {
                 self.agent.reconnect();
@@ -108,8 +108,15 @@ impl Admin {
 
     /// Connections opened and failed since the start, failed ones by why: what the operator holds against the proxy before.
     /// The metrics say the same by label sets, which may be many megabytes.
-    fn connections(&self) -> Response<Body> {
-        let totals = self.connections.totals();
+    fn connections(&self, query: &str) -> Response<Body> {
+        let mut without = None;
+        for (key, value) in parameters(query) {
+            if key != "without" || without.is_some() {
+                return server::text(StatusCode::BAD_REQUEST, "use ?without=namespace\n");
+            }
+            without = Some(value);
+        }
+        let totals = self.connections.totals(without.as_deref());
         let failed: std::collections::BTreeMap<&str, u64> = totals
             .failed()
             .map(|(flag, count)| (flag.as_str(), count))

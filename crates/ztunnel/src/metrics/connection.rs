@@ -119,12 +119,17 @@ impl Connections {
         self.socket(reporter).fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Every label set together.
+    /// Every label set together, but those with an end in the namespace `without`.
     #[must_use]
-    pub fn totals(&self) -> Totals {
+    pub fn totals(&self, without: Option<&str>) -> Totals {
         let table = self.series.read().unwrap_or_else(PoisonError::into_inner);
         let mut totals = Totals::default();
-        for series in table.values() {
+        let is_left_out = |labels: &Labels| {
+            let ends = [&labels.source, &labels.destination];
+            let mut namespaces = ends.into_iter().filter_map(|end| end.namespace.as_deref());
+            namespaces.any(|namespace| without == Some(namespace))
+        };
+        for (_, series) in table.iter().filter(|(labels, _)| !is_left_out(labels)) {
             totals.opened += series.opened.load(Ordering::Relaxed);
             for (sum, count) in totals.failed.iter_mut().zip(&series.failed) {
                 *sum += count.load(Ordering::Relaxed);
@@ -303,12 +308,33 @@ mod tests {
             connections.open(Reporter::Source, &series);
             series.fail(flag);
         }
-        let totals = connections.totals();
+        let totals = connections.totals(None);
         assert_eq!(totals.opened, 3);
         assert_eq!(
             totals.failed().collect::<Vec<_>>(),
             [(Flag::Deny, 2), (Flag::Connect, 1)]
         );
+    }
+
+    #[test]
+    fn who_has_an_end_in_a_namespace_that_is_left_out_is_not_in_the_totals() {
+        let connections = Connections::default();
+        let mut from = labels("a");
+        from.source.namespace = Some("probe".into());
+        let mut to = labels("b");
+        to.destination.namespace = Some("probe".into());
+        for one in [from, to, labels("c")] {
+            let series = connections.series(one);
+            connections.open(Reporter::Source, &series);
+            series.fail(Flag::Connect);
+        }
+        let told = |without| {
+            let totals = connections.totals(without);
+            (totals.opened, totals.failed().collect::<Vec<_>>())
+        };
+        assert_eq!(told(Some("probe")), (1, vec![(Flag::Connect, 1)]));
+        assert_eq!(told(Some("shop")), (1, vec![(Flag::Connect, 1)]));
+        assert_eq!(told(Some("")), (3, vec![(Flag::Connect, 3)]));
     }
 
     #[test]

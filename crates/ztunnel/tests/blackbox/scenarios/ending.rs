@@ -83,6 +83,9 @@ pub fn deleted(mesh: &mut Mesh) {
         let counted = node.proxy.admin("/connections");
         assert_eq!(counted["opened"], opened, "{counted}");
         assert!(counted["failed"].is_object(), "{counted}");
+        let without = |name: &str| node.proxy.admin(&format!("/connections?without={name}"));
+        assert_eq!(without("nobodys"), counted);
+        assert_eq!(without("shop")["opened"], 0);
     }
     node.agent.add(neighbour.entry());
     assert!(ask(&client.netns, neighbour.server(), "back").is_ok());
