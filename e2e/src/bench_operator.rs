@@ -13,6 +13,7 @@ use crate::{built, images, simulated, stage};
 
 mod figure;
 mod fleet;
+mod operator;
 mod process;
 mod real;
 mod requests;

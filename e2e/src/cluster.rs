@@ -20,7 +20,7 @@ use crate::{cgroup, control_plane, dns, files, prerequisites, slot};
 
 mod error;
 mod ground;
-mod nodes;
+pub(crate) mod nodes;
 
 pub use error::Error;
 

@@ -150,6 +150,11 @@ fn silence(component: &Component) -> String {
     )
 }
 
+/// What the last rollout was to.
+fn tried(status: &MeshMemberStatus) -> Option<&str> {
+    status.history.first().map(|entry| entry.to.as_str())
+}
+
 /// What runs is what was asked for.
 fn up_to_date(status: &MeshMemberStatus, outcome: &Outcome) -> Option<Verdict> {
     let steering = &outcome.steering;
@@ -187,7 +192,14 @@ fn up_to_date(status: &MeshMemberStatus, outcome: &Outcome) -> Option<Verdict> {
         Progress::Settled { version, .. } => match (&outcome.rollout.ended, &steering.verdict) {
             (Some(Ending::RolledBack { reason }), _) => Some(Verdict::is_false(
                 Reason::ReleaseFailed,
-                format!("{version} runs again; what was tried failed and was taken back: {reason}"),
+                match tried(status).filter(|tried| *tried != version.to_string()) {
+                    Some(tried) => {
+                        format!("{tried} failed and was taken back, {version} runs again: {reason}")
+                    }
+                    None => format!(
+                        "the new template of {version} failed and was taken back, the one before runs again: {reason}"
+                    ),
+                },
             )),
             // What comes after it is decided next: there may be another hop.
             (Some(_), _) => None,

@@ -1,9 +1,5 @@
 //! A thousand simulated nodes: install, and one upgrade in waves.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -19,31 +15,23 @@ use kube::Client;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStdin};
 
 use super::figure::{Figure, Report, count, megabytes};
-use super::process::Process;
+use super::operator::Operator;
 use super::requests::{by_kind, by_node, by_time, idle, is_peer, is_work, is_write, settle};
 use super::{Error, MEMBER, OPERATOR};
-use crate::images::definitions::Published;
+use crate::cluster::nodes::is_ready;
 use crate::progress::Progress;
-use crate::simulated::signals::Reads;
 use crate::simulated::{Simulated, objects};
 use crate::stage::{Stage, eventually};
-use crate::{audit, built, command, files};
+use crate::{audit, built, command};
 
-/// As whom the simulation knows which pods there are.
-const SIMULATION: &str = "simulation";
 /// What runs first, and what follows.
 const RELEASES: [&str; 2] = ["1.6.0", "1.6.1"];
 /// Enrolled pods on each node.
 const WORKLOADS: u8 = 2;
 /// Longest wait for anything short; what takes longer is broken rather than slow.
 const PATIENCE: Duration = Duration::from_mins(3);
-/// The metric that counts passes over members.
-const PASSES: &str = "applink_reconcile_duration_seconds_count";
 /// How many objects are written at a time while the cluster is filled.
 const AT_ONCE: usize = 16;
 
@@ -264,11 +252,21 @@ async fn fill(cluster: &Simulated, nodes: u16, progress: Progress) -> Result<(),
         .try_collect::<()>()
         .await
         .map_err(refused("create nodes"))?;
+    let patience = PATIENCE + Duration::from_millis(300) * u32::from(nodes);
+    // A pod on a node that kwok does not know yet may be passed over.
+    eventually("every node is Ready", patience, || async {
+        let list = api.list(&ListParams::default()).await;
+        let list = list.map_err(|error| error.to_string())?;
+        let ready = list.iter().filter(|node| is_ready(node)).count();
+        (ready == usize::from(nodes))
+            .then_some(())
+            .ok_or_else(|| format!("{ready} of {nodes}"))
+    })
+    .await?;
     for object in objects::workloads(WORKLOADS) {
         cluster.apply(&object).await?;
     }
     let sets: Api<DaemonSet> = Api::namespaced(cluster.client.clone(), objects::SHOP);
-    let patience = PATIENCE + Duration::from_millis(300) * u32::from(nodes);
     eventually("workloads run on every node", patience, || async {
         let list = sets.list(&ListParams::default()).await;
         let list = list.map_err(|error| error.to_string())?;
@@ -381,91 +379,6 @@ impl Statuses {
 impl Drop for Statuses {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-/// The operator's process.
-struct Operator {
-    child: Child,
-    input: ChildStdin,
-    process: Process,
-    admin: SocketAddr,
-}
-
-impl Operator {
-    fn start(cluster: &Simulated, program: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::Operator {
-            what: format!("does not start from {}", program.display()),
-            source,
-        };
-        let crds = cluster.folder().join("crds");
-        files::create_dir(&crds)?;
-        Published::find()?.write(&crds)?;
-        let group = Some("system:masters");
-        // Free a moment ago.
-        let admin = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|listener| listener.local_addr())
-            .map_err(failed)?;
-        let log = cluster.folder().join("operator.log");
-        let log = std::fs::File::create(log).map_err(failed)?;
-        let mut child = tokio::process::Command::new(program)
-            .env("KUBECONFIG", cluster.kubeconfig_as(OPERATOR, None)?)
-            .arg("--simulation")
-            .arg(cluster.kubeconfig_as(SIMULATION, group)?)
-            .arg("--crds")
-            .arg(&crds)
-            .args(["--admin", &admin.to_string(), "--log-format", "text"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(failed)?;
-        let input = child.stdin.take();
-        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
-        let (Some(input), Some(pid)) = (input, pid) else {
-            return Err(failed(io::ErrorKind::NotFound.into()));
-        };
-        Ok(Self {
-            child,
-            input,
-            process: Process::of(pid),
-            admin,
-        })
-    }
-
-    /// How many passes it has made over the member, by its own count.
-    async fn passes(&self) -> Result<f64, Error> {
-        let failed = |source| Error::Operator {
-            what: "does not tell its metrics".to_owned(),
-            source,
-        };
-        let mut stream = TcpStream::connect(self.admin).await.map_err(failed)?;
-        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).await.map_err(failed)?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.map_err(failed)?;
-        text.lines()
-            .find_map(|line| line.strip_prefix(PASSES)?.trim().parse().ok())
-            .ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))
-    }
-
-    /// Ends it in order; what its questions took.
-    async fn stop(mut self) -> Result<Reads, Error> {
-        let failed = |source| Error::Operator {
-            what: "did not end well".to_owned(),
-            source,
-        };
-        drop(self.input);
-        let mut said = String::new();
-        if let Some(mut output) = self.child.stdout.take() {
-            output.read_to_string(&mut said).await.map_err(failed)?;
-        }
-        let status = self.child.wait().await.map_err(failed)?;
-        if !status.success() {
-            return Err(failed(io::Error::other(status.to_string())));
-        }
-        serde_json::from_str(&said).map_err(|error| failed(error.into()))
     }
 }
 

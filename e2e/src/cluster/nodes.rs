@@ -150,7 +150,8 @@ pub(super) fn boot(
         .try_for_each(|image| node.import(image).map_err(failed))
 }
 
-fn is_ready(node: &ApiNode) -> bool {
+/// Its kubelet says so.
+pub(crate) fn is_ready(node: &ApiNode) -> bool {
     let conditions = node
         .status
         .as_ref()

@@ -264,7 +264,10 @@ fn what_failed_is_marked_for_what_was_followed_and_what_ran_before_runs_again() 
     );
     let (reason, message) = said(&back, ConditionType::UpToDate);
     assert_eq!(reason, "False/ReleaseFailed");
-    assert!(message.contains("node a: it restarted"), "{message}");
+    assert_eq!(
+        message,
+        "1.6.0 failed and was taken back, 1.5.4 runs again: node a: it restarted"
+    );
     assert_eq!(said(&back, ConditionType::Ready).0, "True/Serving");
 }
 
