@@ -203,6 +203,10 @@ fn watched<T>(module: Module, progress: Progress, work: impl FnOnce() -> T) -> T
     })
 }
 
+/// How far the compiler's heap may grow before it is collected, in percent: a sixth less CPU than with Go's 100 for the
+/// programs that are built here, at some hundred megabytes more.
+const COMPILER_GOGC: &str = "300";
+
 fn compile(module: Module, place: &Path) -> Result<(), Error> {
     let main = (".", module.name());
     for (package, name) in std::iter::once(&main).chain(module.others()) {
@@ -213,6 +217,9 @@ fn compile(module: Module, place: &Path) -> Result<(), Error> {
             .arg(package)
             .current_dir(module.source())
             .env("CGO_ENABLED", "0");
+        if std::env::var_os("GOGC").is_none() {
+            go.env("GOGC", COMPILER_GOGC);
+        }
         command::output(&mut go).map_err(|source| Error::Build {
             module: module.name(),
             source,
