@@ -46,6 +46,12 @@ pub enum Malformed {
         /// The last day.
         end: Date,
     },
+    /// There are too many of them.
+    #[error(
+        "{} MeshReleases before this one, in the order of their names, are read, and no more; delete some that nobody needs",
+        super::MAX_OBJECTS
+    )]
+    TooMany,
     /// A channel is listed twice.
     #[error("channels: {0} is listed twice")]
     DuplicateChannel(&'static str),

@@ -26,7 +26,7 @@ pub use version::{Minor, NotAVersion, Pin, Version};
 
 use crate::api::v1alpha1::{AvailableUpgrade, MAX_AVAILABLE_UPGRADES, MeshRelease, ReleaseChannel};
 
-/// Most `MeshRelease` objects that are read; the others are refused by name.
+/// Most `MeshRelease` objects that are read, in the order they are given; the others are refused by name.
 pub const MAX_OBJECTS: usize = 500;
 
 /// All releases a member can take.
@@ -53,8 +53,13 @@ impl Catalogue {
     /// An object that cannot be read changes nothing and is kept in [`Catalogue::refused`].
     pub fn overlaid<'a>(objects: impl IntoIterator<Item = &'a MeshRelease>) -> Self {
         let mut catalogue = Self::embedded();
-        for object in objects.into_iter().take(MAX_OBJECTS) {
-            match Release::read(object) {
+        for (number, object) in objects.into_iter().enumerate() {
+            let read = if number < MAX_OBJECTS {
+                Release::read(object)
+            } else {
+                Err(Malformed::TooMany)
+            };
+            match read {
                 Ok(release) => {
                     catalogue.releases.insert(release.version, release);
                 }

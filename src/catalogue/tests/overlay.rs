@@ -94,6 +94,23 @@ fn a_malformed_object_is_named_and_the_others_still_work() {
 }
 
 #[test]
+fn more_objects_than_are_read_are_refused_by_name() {
+    let objects: Vec<_> = (0..=MAX_OBJECTS)
+        .map(|patch| object(&format!("1.6.{}", 100 + patch)))
+        .collect();
+    let catalogue = Catalogue::overlaid(&objects);
+    let (last, read) = (v("1.6.600"), v("1.6.599"));
+    assert!(catalogue.get(read).is_some() && catalogue.get(last).is_none());
+    let refused: Vec<(&String, &Malformed)> = catalogue.refused().iter().collect();
+    assert_eq!(refused, [(&"1.6.600".to_owned(), &Malformed::TooMany)]);
+    let told = Malformed::TooMany.to_string();
+    assert!(
+        told.starts_with("500 MeshReleases before this one"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_pin_on_a_refused_object_says_why_it_was_refused() {
     let mut broken = object("1.6.5");
     broken.spec.istio_version = "1.40.0".into();
