@@ -281,7 +281,7 @@ pub struct Gauges {
     pub pods: [i64; 2],
     /// Last answers of what was asked: the gate and what came of it.
     pub answers: Vec<(&'static str, Heard)>,
-    /// Nodes that the probe could not prove.
+    /// Nodes that the probe, or their connections, could not prove.
     pub unproved: i64,
     /// Certificates: what and when they end.
     pub certificates: Vec<(&'static str, i64)>,

@@ -44,7 +44,7 @@ pub enum Error {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Amount {
     /// Broken releases that are tried first, without users; all unless given.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "RELEASE", default_values_t = Broken::ALL, hide_default_value = true)]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "RELEASE", default_values_t = Broken::WITHOUT_USERS, hide_default_value = true)]
     pub broken: Vec<Broken>,
     /// Try no broken release without users.
     #[arg(long, conflicts_with = "broken")]
@@ -258,10 +258,10 @@ mod tests {
     #[test]
     fn all_of_it_is_asked_for_unless_a_part_is_named() {
         let all = amount("");
-        assert_eq!(all.releases(), Broken::ALL);
+        assert_eq!(all.releases(), Broken::WITHOUT_USERS);
         assert!(all.has_rounds() && !all.is_part());
         let releases = amount("--runs 0 --random 0");
-        assert!(releases.releases().len() == Broken::ALL.len() && !releases.has_rounds());
+        assert!(releases.releases().len() == Broken::WITHOUT_USERS.len() && !releases.has_rounds());
         let one = amount("--broken mute-proxy,missing-image");
         assert_eq!(one.releases(), [Broken::MuteProxy, Broken::MissingImage]);
         let writes = amount("--no-broken --runs 2 --random 0");

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -92,7 +91,7 @@ impl Reporter {
         }
         let version = write(client, member, &next).await?;
         self.members.insert(
-            name.clone(),
+            name,
             Written {
                 uid: member.metadata.uid.clone(),
                 version,
@@ -100,30 +99,16 @@ impl Reporter {
                 at: now,
             },
         );
-        for change in changes {
-            info!(
-                member = name,
-                condition = change.condition,
-                reason = change.reason,
-                "{}",
-                change.message
-            );
-            let words = Words {
-                is_warning: change.is_warning,
-                reason: change.reason,
-                note: change.message,
-            };
-            self.say(member, words).await;
-        }
+        self.changed(member, changes).await;
         Ok(None)
     }
 
-    /// Tells in Events what a network or a release is at fault for, and that it is no more.
-    async fn faults<K>(&mut self, object: &K, old: &[Condition], new: &[Condition])
+    /// Tells changes in the log and in Events.
+    async fn changed<K>(&mut self, object: &K, changes: Vec<status::Change>)
     where
         K: Resource<DynamicType = ()>,
     {
-        for change in status::faults(old, new) {
+        for change in changes {
             info!(
                 kind = &*K::kind(&()),
                 name = object.meta().name,
@@ -181,7 +166,8 @@ impl Reporter {
         }
         let old = known.map_or_else(Vec::new, |known| known.conditions.clone());
         tell(client, network, next, &mut self.networks).await?;
-        self.faults(network, &old, &next.conditions).await;
+        let faults = status::faults(&old, &next.conditions);
+        self.changed(network, faults).await;
         Ok(())
     }
 
@@ -198,7 +184,8 @@ impl Reporter {
         }
         let old = known.map_or_else(Vec::new, |known| known.conditions.clone());
         tell(client, release, next, &mut self.releases).await?;
-        self.faults(release, &old, &next.conditions).await;
+        let faults = status::faults(&old, &next.conditions);
+        self.changed(release, faults).await;
         Ok(())
     }
 }
