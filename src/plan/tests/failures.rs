@@ -23,6 +23,12 @@ fn arriving() -> Targets {
     target(LogLevel::Debug, LogLevel::Info)
 }
 
+/// The proxies of this revision fail a part of the connections.
+fn fails(model: &mut Model, targets: &Targets) {
+    let revision = targets.target.revision.to_string();
+    model.traffic.failing.insert(revision);
+}
+
 fn baselines(model: &Model) -> Vec<Option<&String>> {
     let nodes = model.facts.nodes.values();
     nodes.map(|node| node.annotations.get(BASELINE)).collect()
@@ -51,10 +57,7 @@ fn looks(model: &Model) -> Vec<&str> {
 fn a_release_that_fails_a_part_of_the_connections_is_caught_on_the_canary_and_taken_back() {
     let mut model = busy(3);
     let arriving = arriving();
-    model
-        .traffic
-        .failing
-        .insert(arriving.target.revision.to_string());
+    fails(&mut model, &arriving);
     assert!(settle_at(&mut model, &arriving, &plain(), Phase::Installed));
     let reason = model.orders.failed.clone().unwrap();
     let start = format!("gate {} on node node-0, pod ztunnel-", Gate::Failures);
@@ -83,15 +86,9 @@ fn a_release_is_not_blamed_for_what_failed_before_as_well_or_for_what_may_fail()
     for is_before in [true, false] {
         let mut model = busy(2);
         let arriving = arriving();
-        model
-            .traffic
-            .failing
-            .insert(arriving.target.revision.to_string());
+        fails(&mut model, &arriving);
         if is_before {
-            model
-                .traffic
-                .failing
-                .insert(plain().target.revision.to_string());
+            fails(&mut model, &plain());
             for _ in 0..200 {
                 model.step(7);
             }
@@ -119,10 +116,7 @@ fn few_connections_and_silent_proxies_leave_it_to_the_other_gates() {
     for telling in [Telling::Counts, Telling::Nothing, Telling::Silence] {
         let is_told = telling == Telling::Counts;
         let mut model = if is_told { installed(2) } else { busy(2) };
-        model
-            .traffic
-            .failing
-            .insert(arriving.target.revision.to_string());
+        fails(&mut model, &arriving);
         model.traffic.telling = telling;
         assert!(
             settle(&mut model, &arriving, Phase::Installed),
@@ -153,10 +147,7 @@ fn few_connections_and_silent_proxies_leave_it_to_the_other_gates() {
 fn the_baseline_goes_with_the_label_in_one_patch_and_outlives_the_operator() {
     let mut model = busy(2);
     let arriving = arriving();
-    model
-        .traffic
-        .failing
-        .insert(arriving.target.revision.to_string());
+    fails(&mut model, &arriving);
     until_alone(&mut model, &arriving);
     let with_label = model.acts.iter().filter(|act| {
         matches!(act, Act::MarkNode { label: Some(Some(label)), baseline: Some(_), .. }
@@ -184,10 +175,7 @@ fn what_somebody_else_wrote_in_its_place_is_no_baseline() {
     let other = r#"{"to":"1-9-0-ffffff","tried":9120,"failed":0}"#;
     for foreign in ["", "{", other, "[1,2]", "\u{1F}"] {
         let mut model = busy(1);
-        model
-            .traffic
-            .failing
-            .insert(arriving.target.revision.to_string());
+        fails(&mut model, &arriving);
         until_alone(&mut model, &arriving);
         model.annotate("node-0", BASELINE, Some(foreign));
         assert!(settle(&mut model, &arriving, Phase::Installed), "{foreign}");
@@ -200,10 +188,7 @@ fn proxies_that_start_anew_are_judged_by_what_they_have_counted_since() {
     let arriving = arriving();
     // The one that leaves has just started: it has no rate.
     let mut model = busy(1);
-    model
-        .traffic
-        .failing
-        .insert(arriving.target.revision.to_string());
+    fails(&mut model, &arriving);
     let name = format!("{}.node-0", plain().target.daemon_set);
     let uid = model.facts.pods[&name].uid.clone();
     let few = Connections::new(19, 0);
@@ -222,10 +207,7 @@ fn proxies_that_start_anew_are_judged_by_what_they_have_counted_since() {
     pod.restarts += 1;
     model.traffic.counted.remove(&pod.uid);
     model.facts.pods.insert(name, pod.into());
-    model
-        .traffic
-        .failing
-        .insert(arriving.target.revision.to_string());
+    fails(&mut model, &arriving);
     assert!(settle_at(&mut model, &arriving, &plain(), Phase::Installed));
     assert!(model.orders.failed.unwrap().contains("gate Failures"));
 }
@@ -268,10 +250,7 @@ fn a_node_that_was_done_long_ago_is_not_judged_anew() {
         "it is done"
     );
     // What fails now is not the rollout's, and another operator does not make it so.
-    model
-        .traffic
-        .failing
-        .insert(arriving.target.revision.to_string());
+    fails(&mut model, &arriving);
     model.now = model
         .now
         .checked_add(SignedDuration::from_hours(2))
