@@ -102,6 +102,10 @@ async fn a_running_mesh_cannot_be_pulled_out_from_under_its_users() {
     }
     let member = json!({"apiVersion": "applink.dev/v1alpha1", "kind": "MeshMember", "metadata": {"name": "east"}, "spec": {}});
     apply(&client, &member).await;
+    for name in ["default", "other"] {
+        let network = json!({"apiVersion": "applink.dev/v1alpha1", "kind": "ApplicationNetwork", "metadata": {"name": name}, "spec": {}});
+        apply(&client, &network).await;
+    }
     let bystander =
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bystander"}});
     apply(&client, &bystander).await;
@@ -115,6 +119,7 @@ async fn a_running_mesh_cannot_be_pulled_out_from_under_its_users() {
     )
     .await;
     let roles = api(&client, "rbac.authorization.k8s.io", "v1", "ClusterRole").await;
+    let networks = api(&client, "applink.dev", "v1alpha1", "ApplicationNetwork").await;
 
     // While a member exists, what it stands on stays; what is not ours is nobody's business here.
     for (api, name) in [
@@ -124,6 +129,8 @@ async fn a_running_mesh_cannot_be_pulled_out_from_under_its_users() {
         (&kinds, "meshmembers.applink.dev"),
         (&kinds, "meshreleases.applink.dev"),
         (&roles, "applink-istiod"),
+        // The one that it belongs to, though it does not say so.
+        (&networks, "default"),
     ] {
         let message = eventually(api, name, Option::is_some).await.unwrap();
         assert!(
@@ -133,6 +140,7 @@ async fn a_running_mesh_cannot_be_pulled_out_from_under_its_users() {
     }
     assert_eq!(refusal(&namespaces, "bystander").await, None);
     assert_eq!(refusal(&roles, "view").await, None);
+    assert_eq!(refusal(&networks, "other").await, None);
 
     // A member without enrolled namespaces may go; with some it may not, and they are named.
     assert_eq!(refusal(&members, "east").await, None);
@@ -171,6 +179,7 @@ async fn a_running_mesh_cannot_be_pulled_out_from_under_its_users() {
         (&namespaces, "applink-system"),
         (&kinds, "meshmembers.applink.dev"),
         (&roles, "applink-istiod"),
+        (&networks, "default"),
     ] {
         eventually(api, name, Option::is_none).await;
     }

@@ -161,7 +161,8 @@ fn assert_as_asked(stage: &Stage) {
     assert_eq!(copy["type"], "kubernetes.io/dockerconfigjson");
 }
 
-/// The network is deleted and made again by its owner: the mesh runs on, and nothing is made anew.
+/// A network that has a member is kept. Somebody insists, and its owner makes it again: the mesh runs on, and nothing is made
+/// anew.
 async fn network_comes_and_goes(stage: &Stage, namespace: &str) {
     let before = data_plane(stage);
     let root = || {
@@ -173,7 +174,19 @@ async fn network_comes_and_goes(stage: &Stage, namespace: &str) {
     };
     let held = root();
     let status = stage.read_member(MEMBER).await.unwrap().status.unwrap();
-    kubectl(stage, &["delete", "applicationnetwork", NETWORK]);
+    let delete = || (stage.cluster).kubectl(&["delete", "applicationnetwork", NETWORK]);
+    let refused = delete().unwrap_err().to_string();
+    assert!(
+        refused.contains("The network guarded is in use by MeshMember local"),
+        "{refused}"
+    );
+    let binding = "validatingadmissionpolicybinding";
+    kubectl(stage, &["delete", binding, "applink-keep-networks"]);
+    stage::eventually("nothing keeps the network", SOON, || async {
+        delete().map_err(|error| error.to_string())
+    })
+    .await
+    .unwrap();
     stage::eventually("the network is asked for", SOON, || async {
         let member = stage
             .read_member(MEMBER)
@@ -210,6 +223,8 @@ async fn network_comes_and_goes(stage: &Stage, namespace: &str) {
     );
     assert_eq!(root(), held, "the root is the same");
     assert_eq!(data_plane(stage), before, "nobody was disturbed");
+    // With what keeps it.
+    operator(stage).await;
 }
 
 fn policies(stage: &Stage) -> usize {

@@ -50,7 +50,25 @@ pub fn objects() -> Vec<Value> {
             "cluster role",
         ),
         binding("applink-keep-roles", true),
+        networks(),
+        binding("applink-keep-networks", true),
     ]
+}
+
+/// Refuses to delete a network that a MeshMember belongs to: its trust domain and its mode, strict perhaps, are what the
+/// mesh runs by.
+fn networks() -> Value {
+    let of_member = format!(
+        "has(params.spec.applicationNetwork) ? params.spec.applicationNetwork : '{}'",
+        names::DEFAULT_NETWORK
+    );
+    refusal(
+        "applink-keep-networks",
+        &json!({"apiGroups": [names::GROUP], "apiVersions": ["*"], "operations": ["DELETE"], "resources": ["applicationnetworks"]}),
+        None,
+        &format!("params == null || ({of_member}) != oldObject.metadata.name"),
+        "network",
+    )
 }
 
 /// Refuses to delete a member that has enrolled namespaces, by the names in its own status.
@@ -91,18 +109,30 @@ fn keep(name: &str, rule: &Value, objects: &[String], word: &str) -> Value {
         .map(|object| format!("'{object}'"))
         .collect::<Vec<_>>()
         .join(", ");
-    json!({
+    // Not resourceNames alone: a rule with names does not see the deletion of a whole collection.
+    let is_ours =
+        json!({"name": "is-ours", "expression": format!("oldObject.metadata.name in [{list}]")});
+    refusal(name, rule, Some(is_ours), "params == null", word)
+}
+
+/// Refuses a deletion unless this holds, of each MeshMember or, where there is none, of nothing.
+fn refusal(
+    name: &str,
+    rule: &Value,
+    condition: Option<Value>,
+    is_allowed: &str,
+    word: &str,
+) -> Value {
+    let mut policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicy",
         "metadata": {"name": name, "labels": labels()},
         "spec": {
             "failurePolicy": "Fail",
             "paramKind": {"apiVersion": format!("{}/v1alpha1", names::GROUP), "kind": "MeshMember"},
-            // Not resourceNames alone: a rule with names does not see the deletion of a whole collection.
-            "matchConditions": [{"name": "is-ours", "expression": format!("oldObject.metadata.name in [{list}]")}],
             "matchConstraints": {"resourceRules": [rule]},
             "validations": [{
-                "expression": "params == null",
+                "expression": is_allowed,
                 "messageExpression": format!(
                     "'The {word} ' + oldObject.metadata.name + ' is in use by MeshMember ' + params.metadata.name + \
                      '. Delete that first and wait until it is gone: kubectl delete meshmember ' + params.metadata.name"
@@ -110,7 +140,11 @@ fn keep(name: &str, rule: &Value, objects: &[String], word: &str) -> Value {
                 "reason": "Forbidden",
             }],
         },
-    })
+    });
+    if let Some(condition) = condition {
+        policy["spec"]["matchConditions"] = json!([condition]);
+    }
+    policy
 }
 
 fn binding(policy: &str, with_params: bool) -> Value {
