@@ -34,6 +34,8 @@ pub const WEB_VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 80);
 pub const WEB_VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0x80);
 /// Port of the line servers.
 pub const PORT: u16 = 8080;
+/// A port of the service that is called by a name in its pods.
+pub const NAMED: u32 = 81;
 /// Host name of the service `web`.
 pub const WEB: &str = "web.shop.svc.cluster.local";
 /// How long live connections may go on after SIGTERM.
@@ -138,11 +140,12 @@ impl Pod {
         };
         let mut services = std::collections::HashMap::new();
         if self.service_account == "web" {
-            let ports = vec![Port {
-                service_port: 80,
+            let port = |service_port| Port {
+                service_port,
                 target_port: u32::from(PORT),
                 ..Port::default()
-            }];
+            };
+            let ports = vec![port(80), port(NAMED)];
             services.insert(format!("shop/{WEB}"), PortList { ports });
         }
         Workload {
@@ -384,11 +387,18 @@ pub fn web() -> Service {
                 ..NetworkAddress::default()
             })
             .into(),
-        ports: vec![Port {
-            service_port: 80,
-            target_port: u32::from(PORT),
-            ..Port::default()
-        }],
+        ports: vec![
+            Port {
+                service_port: 80,
+                target_port: u32::from(PORT),
+                ..Port::default()
+            },
+            // Which port of a pod a name stands for is told by each pod.
+            Port {
+                service_port: NAMED,
+                ..Port::default()
+            },
+        ],
         ..Service::default()
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 
-use crate::mesh::{Family, Mesh, PORT};
+use crate::mesh::{Family, Mesh, NAMED, PORT, WEB};
 use crate::traffic::Talk;
 use crate::tunnel::request;
 
@@ -33,6 +33,10 @@ pub fn refused(mesh: &mut Mesh, family: Family) {
             "nobody.shop.svc.cluster.local:80".to_owned(),
             503,
         ),
+        // By the name of a service the pod belongs to: a port with a number, one with a name, and one that it has not.
+        (Method::CONNECT, format!("{WEB}:80"), 200),
+        (Method::CONNECT, format!("{WEB}:{NAMED}"), 200),
+        (Method::CONNECT, format!("{WEB}:82"), 503),
         // Nothing listens there.
         (Method::CONNECT, at(9), 503),
     ];
