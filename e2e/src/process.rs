@@ -164,14 +164,20 @@ fn logged(command: &mut Command, log: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Field 22 of `/proc/<pid>/stat`; nothing for a process that is gone or a zombie.
+/// When a process started; nothing for one that is gone or a zombie.
 fn start_time(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    started(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Field 22 of `/proc/<pid>/stat`; nothing for a zombie whose threads have all ended (fields 3 and 20). One that is killed
+/// keeps its files and ports until the last of them has.
+fn started(stat: &str) -> Option<u64> {
     // The name in parentheses may hold anything, so fields are counted from its end.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
-    let started = fields.nth(18)?.parse().ok()?;
-    (state != "Z").then_some(started)
+    let threads: u32 = fields.nth(16)?.parse().ok()?;
+    let started = fields.nth(1)?.parse().ok()?;
+    (state != "Z" || threads > 1).then_some(started)
 }
 
 /// Every living process that carries `owner`'s mark, this one and its ancestors excepted.
@@ -320,6 +326,18 @@ pub fn temporary_folder(purpose: &str) -> Result<PathBuf, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_has_ended_when_its_last_thread_has() {
+        let stat = |state: &str, threads: u32| {
+            let middle = ["1"; 16].join(" ");
+            format!("7 (kube (api) server) {state} {middle} {threads} 0 4711 1 1")
+        };
+        assert_eq!(started(&stat("S", 1)), Some(4711));
+        assert_eq!(started(&stat("Z", 3)), Some(4711), "others still end");
+        assert_eq!(started(&stat("Z", 1)), None);
+        assert_eq!(started("7 (half"), None);
+    }
 
     #[test]
     fn a_tethered_program_dies_with_the_value() {
