@@ -33,6 +33,7 @@ pub mod rollouts;
 pub mod served;
 pub mod simulated;
 pub mod slot;
+pub mod sniff;
 pub mod stage;
 pub mod state;
 pub mod sweep;

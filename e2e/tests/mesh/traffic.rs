@@ -2,10 +2,12 @@
 
 mod upstream;
 
+use e2e::network;
+use e2e::sniff::{Seen, Tap};
 use e2e::stage::{self, Stage};
 use serde_json::json;
 
-use crate::fixture::{SOON, on_stage, remove_namespace, shop};
+use crate::fixture::{SOON, cluster, on_stage, remove_namespace, shop};
 
 /// Asks a URL from a pod until `wanted` holds of the answer.
 pub async fn until_answer(
@@ -108,6 +110,33 @@ fn an_authorization_policy_denies_one_caller_and_no_other() {
     });
 }
 
+/// What crossed the links of the nodes until a pod's request was answered in the way that is wanted; the words are in its path.
+async fn on_the_wire(
+    stage: &Stage,
+    (namespace, pod): (&str, &str),
+    url: &str,
+    is_wanted: impl Fn(bool, &str) -> bool,
+) -> Seen {
+    const WORDS: &str = "anybody-may-read-this";
+    let cluster = cluster();
+    let nodes = cluster.state().nodes.iter();
+    let taps: Vec<Tap> = nodes
+        .map(|node| {
+            let namespace = network::namespace(node.init().unwrap());
+            Tap::open(&namespace, "eth0", 8080, WORDS).unwrap()
+        })
+        .collect();
+    until_answer(stage, namespace, pod, &format!("{url}{WORDS}"), is_wanted).await;
+    let mut all = Seen::default();
+    for tap in taps {
+        let seen = tap.close().unwrap();
+        all.tunnel += seen.tunnel;
+        all.plain += seen.plain;
+        all.marker += seen.marker;
+    }
+    all
+}
+
 #[test]
 fn strict_mode_refuses_plain_text_from_outside_the_mesh() {
     on_stage(|stage| async move {
@@ -119,7 +148,12 @@ fn strict_mode_refuses_plain_text_from_outside_the_mesh() {
             .unwrap();
         stage.until_pods_ready(outside, "app", SOON).await.unwrap();
         let url = format!("http://cart.{inside}:8080/");
-        until_answer(stage, outside, "stranger", &url, |success, _| success).await;
+        // From outside anybody between the nodes can read it, in the mesh nobody can.
+        let open = on_the_wire(stage, (outside, "stranger"), &url, |success, _| success).await;
+        assert!(open.plain > 0 && open.marker > 0, "{open:?}");
+        let closed = on_the_wire(stage, (inside, "web"), &url, |success, _| success).await;
+        assert!(closed.tunnel > 0, "{closed:?}");
+        assert_eq!((closed.plain, closed.marker), (0, 0), "{closed:?}");
         stage
             .apply(&json!({
                 "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication",

@@ -9,7 +9,6 @@ mod observed;
 mod releases;
 mod screen;
 mod shop;
-mod sniff;
 mod telling;
 mod traffic;
 mod upgrade;
@@ -127,7 +126,7 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         marker,
     }) = &arguments.inner
     {
-        return Ok(sniff::run(interface, *port, marker)?);
+        return Ok(e2e::sniff::run(interface, *port, marker)?);
     }
     let screen = Screen::new();
     if arguments.down {

@@ -3,10 +3,11 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 
+use e2e::sniff::Seen;
+
 use crate::ground::Ground;
 use crate::objects::{MARKER, PORT, SHOP};
 use crate::screen::Screen;
-use crate::sniff::Seen;
 use crate::{Error, claim, shop};
 
 /// Requests that are sent while the wire is watched.

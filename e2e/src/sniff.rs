@@ -1,17 +1,20 @@
-//! Counts what crosses an interface, in the network namespace it is started in, until standard input ends.
+//! Counts what crosses an interface of a network namespace: tunnels between nodes, plain text, words that can be read.
 
-use std::io::{Read, Result};
-use std::os::fd::AsRawFd;
-use std::sync::Arc;
+use std::fs::File;
+use std::io::{Error, Read as _, Result};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
     AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, socket,
 };
 use serde::{Deserialize, Serialize};
-use std::os::fd::AsFd;
 
 /// The port of the tunnels between nodes.
 const TUNNEL: u16 = 15008;
@@ -25,14 +28,36 @@ pub struct Seen {
     pub frames: u64,
     /// TCP segments of tunnels between nodes.
     pub tunnel: u64,
-    /// TCP segments with data from or to the shop's own port.
+    /// TCP segments with data from or to the workload's own port.
     pub plain: u64,
-    /// Frames in which the shop's marker can be read.
+    /// Frames in which the marker can be read.
     pub marker: u64,
 }
 
 /// Counts until standard input ends, then prints one line of JSON. The first line says that it has begun.
+///
+/// # Errors
+/// When there is no such interface, or this may not be watched (as root it may).
 pub fn run(interface: &str, port: u16, marker: &str) -> Result<()> {
+    let ended = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&ended);
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        flag.store(true, Ordering::Release);
+    });
+    let seen = capture(interface, port, marker, &ended, || println!("listening"))?;
+    println!("{}", serde_json::to_string(&seen)?);
+    Ok(())
+}
+
+/// Counts until it is told that it has ended.
+fn capture(
+    interface: &str,
+    port: u16,
+    marker: &str,
+    ended: &AtomicBool,
+    begun: impl FnOnce(),
+) -> Result<Seen> {
     let index = usize::try_from(if_nametoindex(interface)?).unwrap_or_default();
     let socket = socket(
         AddressFamily::Packet,
@@ -40,13 +65,7 @@ pub fn run(interface: &str, port: u16, marker: &str) -> Result<()> {
         SockFlag::SOCK_NONBLOCK,
         SockProtocol::EthAll,
     )?;
-    println!("listening");
-    let ended = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&ended);
-    std::thread::spawn(move || {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        flag.store(true, Ordering::Release);
-    });
+    begun();
     let mut seen = Seen::default();
     let mut frame = vec![0; FRAME];
     while !ended.load(Ordering::Acquire) {
@@ -60,8 +79,56 @@ pub fn run(interface: &str, port: u16, marker: &str) -> Result<()> {
             }
         }
     }
-    println!("{}", serde_json::to_string(&seen)?);
-    Ok(())
+    Ok(seen)
+}
+
+/// A capture that runs in a thread of its own.
+pub struct Tap {
+    ended: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Seen>>,
+}
+
+impl Tap {
+    /// Begins to count what crosses an interface in a network namespace.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered, or as for [`run`].
+    pub fn open(namespace: &Path, interface: &str, port: u16, marker: &str) -> Result<Self> {
+        let namespace = File::open(namespace)?;
+        let (interface, marker) = (interface.to_owned(), marker.to_owned());
+        let ended = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&ended);
+        let (begun, waits) = mpsc::channel();
+        // The thread ends with the namespace it has entered.
+        let thread = std::thread::Builder::new()
+            .name("tap".to_owned())
+            .spawn(move || {
+                setns(&namespace, CloneFlags::CLONE_NEWNET)?;
+                capture(&interface, port, &marker, &flag, || {
+                    // Whoever waits may be gone.
+                    let _ = begun.send(());
+                })
+            })?;
+        let tap = Self { ended, thread };
+        // One that has not begun has ended, and says why.
+        match waits.recv() {
+            Ok(()) => Ok(tap),
+            Err(_) => Err(tap
+                .close()
+                .err()
+                .unwrap_or_else(|| Error::other("the capture has not begun"))),
+        }
+    }
+
+    /// Ends it; what it saw.
+    ///
+    /// # Errors
+    /// What kept it from seeing.
+    pub fn close(self) -> Result<Seen> {
+        self.ended.store(true, Ordering::Release);
+        let ended = self.thread.join();
+        ended.unwrap_or_else(|_| Err(Error::other("the capture has panicked")))
+    }
 }
 
 impl Seen {
