@@ -12,6 +12,8 @@ use crate::sweep::{Course, Phase, Standing, Sweep, inventory};
 
 pub(super) const MEMBER: &str = "local";
 pub(super) const NAMESPACE: &str = "chaos";
+/// The release that is installed: see [`Course::install`].
+const FIRST: &str = "1.6.0";
 /// The release that is upgraded to.
 const NEXT: &str = "1.7.0";
 /// Releases that are tried from there and fail: at the agent or at the proxy of the first node.
@@ -106,7 +108,8 @@ pub(super) async fn once(
     })
 }
 
-/// Takes away what stays when a member leaves: definitions, the network and its root.
+/// Takes away what stays when a member leaves: definitions, the network and its root, and the release that is installed,
+/// which has been told what became of it.
 fn forget(stage: &Stage) -> Result<(), Error> {
     let defined = stage
         .cluster
@@ -131,5 +134,7 @@ fn forget(stage: &Stage) -> Result<(), Error> {
         .cluster
         .kubectl(&[&network[..], &[names::DEFAULT_NETWORK]].concat())?;
     stage.cluster.kubectl(&[&secret[..], &[&root]].concat())?;
+    let release = ["delete", "--ignore-not-found", "meshrelease", FIRST];
+    stage.cluster.kubectl(&release)?;
     Ok(())
 }
