@@ -12,8 +12,8 @@ use crate::command;
 use crate::load::{self, Load};
 use crate::stage::eventually;
 
-/// How long a pod may take, before it is given up: much longer than is right.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a pod may take, before it is given up: much longer than is right, and than a node can be without an agent.
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Set by the network agent on a pod that it has captured.
 const CAPTURED: &str = "ambient.istio.io/redirection";
 

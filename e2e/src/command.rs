@@ -111,12 +111,23 @@ fn conclude(command: &Command, output: &std::process::Output) -> Result<String, 
     })
 }
 
-fn line(command: &Command) -> String {
+/// The command line, as one would type it in a shell.
+pub fn line(command: &Command) -> String {
     std::iter::once(command.get_program())
         .chain(command.get_args())
-        .map(OsStr::to_string_lossy)
+        .map(|word| quoted(&word.to_string_lossy()))
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// A word as a shell reads it: in quotes where it would read something else.
+fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"%+,-./:=@_".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// The last lines of a text.
@@ -148,6 +159,14 @@ mod tests {
             "cannot run \"no-such-program a\"; is the program installed?"
         );
         assert!(!exists("no-such-program") && exists("sh"));
+    }
+
+    #[test]
+    fn a_shell_reads_a_line_as_the_words_that_it_is_made_of() {
+        let words = ["a-b=c", "", "two words", "it's", "$HOME", "~"];
+        let typed = line(&command("printf", ["%s|"].into_iter().chain(words)));
+        let read = output(&mut command("sh", ["-c", &typed])).unwrap();
+        assert_eq!(read, words.join("|") + "|");
     }
 
     #[test]

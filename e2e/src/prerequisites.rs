@@ -254,6 +254,48 @@ mod tests {
         );
     }
 
+    /// What the script prints where there is no program at all, and whether it fails.
+    fn script() -> (String, Option<i32>) {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut script = command("/bin/sh", ["scripts/prerequisites.sh"]);
+        let output = (script.current_dir(repository).env_clear().env("PATH", ""))
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        (told, output.status.code())
+    }
+
+    #[test]
+    fn a_host_without_anything_is_told_every_command_that_it_takes() {
+        let (told, code) = script();
+        assert_eq!(code, Some(1), "{told}");
+        let mut lines = told.lines();
+        let packages = "missing: programs of the Debian packages build-essential make git curl";
+        assert!(lines.next().unwrap().starts_with(packages), "{told}");
+        let machine = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let archive = format!("go{}.{}.0.linux-{machine}.tar.gz", GO.0, GO.1);
+        let go = format!(
+            "  run: curl -fsSL https://go.dev/dl/{archive} -o /tmp/{archive} && sudo rm -rf /usr/local/go && \
+             sudo tar -C /usr/local -xzf /tmp/{archive} && export PATH=/usr/local/go/bin:$PATH"
+        );
+        let expected = [
+            "  run: your system's package manager, for the same programs",
+            "missing: rustup, which brings the pinned toolchain",
+            "  run: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y",
+            &format!(
+                "missing: Go {}.{}.0 or newer, for the programs of the local cluster",
+                GO.0, GO.1
+            ),
+            &go,
+        ];
+        assert_eq!(lines.collect::<Vec<_>>(), expected);
+    }
+
     #[test]
     fn the_go_that_is_asked_for_is_the_newest_that_a_module_asks_for() {
         let newest = crate::programs::Module::ALL.iter().filter_map(|module| {

@@ -6,8 +6,17 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::images::Image;
 use crate::images::broken::Broken;
+use crate::programs::ISTIO;
 use crate::progress::Progress;
 use crate::stage::{self, Error, Stage};
+
+/// What a MeshRelease says of itself here, for whoever looks at it.
+pub const NOTE: &str = "e2e.applink.dev/note";
+
+/// The annotations of a release whose version is a test label: which upstream version it is in truth.
+pub fn labelled(version: &str) -> Value {
+    json!({NOTE: format!("Istio {ISTIO} under the test label {version}")})
+}
 
 /// Gives the nodes every image of broken releases.
 ///
@@ -33,6 +42,7 @@ impl Stage {
     /// When a node does not take the names.
     pub fn tagged_release(&self, version: &str, channels: &[&str]) -> Result<Value, Error> {
         let mut release = Self::release(version, channels);
+        release["metadata"]["annotations"] = labelled(version);
         for component in ["pilot", "install-cni", "applink"] {
             let image = &mut release["spec"]["images"][component];
             let name = |tag: &str| {

@@ -315,10 +315,25 @@ fn page(server: &str, client: &str) -> String {
 #[tokio::test]
 async fn nodes_come_and_go_and_pods_on_them_talk() {
     let site = Site::new("nodes", 1).await;
-    let mut cluster = site.up().await;
-    assert_eq!(cluster.add_node().await.unwrap(), "node-2");
-    let nodes = |cluster: &Cluster| cluster.kubectl(&["get", "nodes", "--no-headers"]).unwrap();
-    assert_eq!(nodes(&cluster).matches(" Ready").count(), 2);
+    site.up().await;
+    // Verbs as one types them.
+    assert_eq!(site.says("node add"), ("node-2\n".into(), Some(0)));
+    let cluster = site.open();
+    let nodes = || site.says("kubectl get nodes --no-headers").0;
+    assert_eq!(nodes().matches(" Ready").count(), 2);
+
+    // An image that the new node has lost is given to it again.
+    let pause = e2e::node::settings::PAUSE;
+    let has_pause = || {
+        let (images, code) = site.says("exec node-2 ctr -n k8s.io images ls -q");
+        assert_eq!(code, Some(0), "{images}");
+        images.lines().any(|image| image == pause)
+    };
+    let lose = format!("exec node-2 ctr -n k8s.io images rm --sync {pause}");
+    assert_eq!(site.says(&lose).1, Some(0));
+    assert!(!has_pause());
+    assert_eq!(site.says("load pause").1, Some(0));
+    assert!(has_pause());
 
     // Pods of different nodes, by a service's name; logs and exec by way of the API server.
     cluster.apply(&page("node-2", "node-1")).unwrap();
@@ -342,7 +357,7 @@ async fn nodes_come_and_go_and_pods_on_them_talk() {
     within(20, "a page from the other node", || {
         cluster.kubectl(&fetch).is_ok_and(|page| page.len() > 1000)
     });
-    assert_eq!(cluster.kubectl(&["logs", "server"]).unwrap(), "");
+    assert_eq!(site.says("kubectl logs server"), (String::new(), Some(0)));
 
     // What runs, and where, as the program tells it.
     let (text, code) = site.says("status");
@@ -372,20 +387,21 @@ async fn nodes_come_and_go_and_pods_on_them_talk() {
         .any(|line| line.starts_with("node-2") && line.ends_with("stopped"));
     assert!(stopped && code == Some(0), "{text}");
     within(60, "node-2 NotReady", || {
-        nodes(&cluster).contains("node-2   NotReady")
+        nodes().contains("node-2   NotReady")
     });
     assert_eq!(site.says("node start node-2").1, Some(0));
-    let mut cluster = site.open();
+    let cluster = site.open();
     cluster.kubectl(&wait).unwrap();
     within(20, "the page again", || {
         cluster.kubectl(&fetch).is_ok_and(|page| page.len() > 1000)
     });
 
     // An orderly stop, and away.
-    cluster.halt_node("node-2", true).unwrap();
-    assert!(cluster.run_on("node-2", &["true"]).is_err());
-    cluster.remove_node("node-2").unwrap();
-    assert!(!nodes(&cluster).contains("node-2"));
+    assert_eq!(site.says("node stop node-2").1, Some(0));
+    assert_eq!(site.says("exec node-2 true").1, Some(1));
+    assert_eq!(site.says("node remove node-2").1, Some(0));
+    assert!(!nodes().contains("node-2"));
+    let mut cluster = site.open();
     let unknown = cluster.start_node("node-2").await.unwrap_err().to_string();
     assert!(
         unknown.contains("has no node node-2; it has node-1"),

@@ -1,4 +1,4 @@
-//! Two real nodes: one install, and five minutes in which nothing happens.
+//! Two real nodes: one install, five minutes in which nothing happens, and the way from one release to the next.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,15 @@ use super::{Error, MEMBER, OPERATOR};
 use crate::audit;
 use crate::cluster::{Cluster, Options};
 use crate::progress::Progress;
+use crate::rollouts::swift;
 use crate::stage::{self, Stage};
 
 /// Longest wait for anything; what takes longer is broken rather than slow.
 const PATIENCE: Duration = Duration::from_mins(3);
 /// How long the operator is watched doing nothing: longer than the tests do, so that watches end and are begun again in it.
 const QUIET: Duration = Duration::from_mins(5);
+/// The release that follows: the same programs under another name.
+const NEXT: &str = "1.7.0";
 
 /// Measures on a cluster of its own, named after `options`, which is removed again whatever happens.
 ///
@@ -54,10 +57,7 @@ async fn measure(options: &Options, progress: Progress) -> Result<Report, Error>
     progress.say(format!("the operator runs as process {}", process.pid()));
 
     stage.apply(&Stage::release("1.6.0", &["Rapid"]))?;
-    stage.apply(&Stage::member(
-        MEMBER,
-        &json!({"upgrade": {"version": "1.6"}}),
-    ))?;
+    stage.apply(&pinned("1.6"))?;
     let clock = Instant::now();
     for condition in ["Ready", "UpToDate"] {
         stage
@@ -80,6 +80,11 @@ async fn measure(options: &Options, progress: Progress) -> Result<Report, Error>
         .filter(|entry| entry.at > since && is_work(entry))
         .map(ToString::to_string)
         .collect();
+    let upgrade = upgrade(&stage).await?;
+    progress.say(format!(
+        "{NEXT} runs everywhere after {:.1} s",
+        upgrade.as_secs_f64()
+    ));
     leave(&stage).await?;
 
     let figure = Figure::new;
@@ -90,7 +95,8 @@ async fn measure(options: &Options, progress: Progress) -> Result<Report, Error>
     let writes = install.iter().filter(|entry| is_write(entry)).count();
     let seconds = |time: Duration| time.as_secs_f64();
     Ok(Report {
-        title: "two nodes: install, and five quiet minutes".to_owned(),
+        title: "two nodes: install, five quiet minutes, and an upgrade (soak 0 s, drain 5 s)"
+            .to_owned(),
         figures: vec![
             figure("time to Ready and UpToDate", seconds(time), 10.0, "s", 1),
             figure(
@@ -120,12 +126,34 @@ async fn measure(options: &Options, progress: Progress) -> Result<Report, Error>
                 "",
                 0,
             ),
+            figure(
+                "from one release to the next",
+                seconds(upgrade),
+                60.0,
+                "s",
+                1,
+            ),
         ],
         notes: vec![
             ("requests of the install", by_kind(&install)),
             ("in the quiet minutes", quiet),
         ],
     })
+}
+
+/// A member that moves without watching a node for long, and gives connections five seconds to end.
+fn pinned(version: &str) -> serde_json::Value {
+    let upgrade = json!({"version": version, "strategy": swift()});
+    Stage::member(MEMBER, &json!({"upgrade": upgrade}))
+}
+
+/// How long the whole of one takes, from when it is asked for until nothing of it is left to do.
+async fn upgrade(stage: &Stage) -> Result<Duration, Error> {
+    stage.apply(&stage.tagged_release(NEXT, &[])?)?;
+    let clock = Instant::now();
+    stage.apply(&pinned("1.7"))?;
+    stage.until_runs(MEMBER, NEXT, PATIENCE).await?;
+    Ok(clock.elapsed())
 }
 
 async fn leave(stage: &Stage) -> Result<(), Error> {

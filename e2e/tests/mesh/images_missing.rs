@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::fixture::{MEMBER, installed, left, on_stage, operator, until_left};
 use crate::running::assert_nothing_left;
-use crate::told::{until_event, until_healed, until_stalled};
+use crate::told::{until_event, until_healed, until_metric, until_stalled};
 
 /// Nobody listens there: a pull is refused at once.
 const NOWHERE: &str = "localhost:1/nowhere/pilot";
@@ -38,6 +38,13 @@ fn an_image_that_cannot_be_pulled_is_named_with_its_node_and_a_corrected_release
         until_stalled(stage, "ImageUnavailable", &words).await;
         until_event(stage, since, "ImageUnavailable", &words).await;
         assert_eq!(sets(stage), "", "nothing follows that needs it");
+        for line in [
+            r#"applink_member_waiting{reason="ImageUnavailable"} 1"#,
+            r#"applink_member_step{step="ControlPlane"} 1"#,
+            "applink_members_ready 0",
+        ] {
+            until_metric(stage, line).await;
+        }
 
         let members: Api<applink::api::v1alpha1::MeshMember> = Api::all(stage.client.clone());
         let parameters = DeleteParams::default();
@@ -52,6 +59,7 @@ fn an_image_that_cannot_be_pulled_is_named_with_its_node_and_a_corrected_release
         // The same member, and the release as it should be.
         installed(stage).await;
         until_healed(stage).await;
+        until_metric(stage, "applink_members_ready 1").await;
         let pods = stage
             .cluster
             .kubectl(&["get", "pods", "-n", "applink-system", "-o", "yaml"])

@@ -2,16 +2,28 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
 use serde_json::json;
 
-use crate::fixture::{MEMBER, installed, installed_with, on_stage};
+use crate::fixture::{MEMBER, installed, installed_with, left, on_stage, operator};
+use crate::told::until_event;
 
 #[test]
 fn one_member_brings_up_the_mesh_and_its_status_tells_what_runs() {
     on_stage(|stage| async move {
-        let clock = Instant::now();
+        operator(stage).await;
+        left(stage).await;
+        let (since, clock) = (Timestamp::now(), Instant::now());
         installed(stage).await;
         eprintln!("installed in {:.1} s", clock.elapsed().as_secs_f64());
+        for (reason, words) in [
+            ("Installing", "Ready is False: "),
+            ("Progressing", "UpToDate is False: "),
+            ("Serving", "Ready is True: every component serves"),
+            ("Current", "UpToDate is True: "),
+        ] {
+            until_event(stage, since, reason, &[words]).await;
+        }
         let member = stage.read_member(MEMBER).await.unwrap();
         let status = member.status.unwrap();
         let version = status.version.unwrap();

@@ -16,9 +16,16 @@
 //! | retries on what only the user can fix | `images_missing::...`, `trust_lost::...`: Stalled at once; growing delays: `applink::operator::backoff`, its tests |
 //! | a vague error where the reason is known | `images_missing::...` (image and node), `trust_lost::...` (Secret and fingerprint); refusals of the API server: `applink::operator::error`, its tests |
 //! | no precondition is named at the join | `input`; `applink::preflight`, its tests |
-//! | two owners fight for the Gateway API | `e2e::desired`, `applink::desired::crds`, their tests |
+//! | two owners fight for the Gateway API | `input_definitions::definitions_of_somebody_else_...`; which version wins: `applink::desired::crds`, its tests |
 //! | leftovers after leaving | `leave::...`, `images_missing::...`, `nodes_lost::...` by `running::assert_nothing_left` |
 //! | a lost or new authority takes the mesh down | `trust_lost::...`, `operator_lost::a_lost_namespace_...` |
+//! | what was applied before is applied again, without a pin, and a minor upgrade comes of it | `versions::without_a_version_...`, `install::the_same_objects_...`; the operator's own manifests: `cli::installing_again_...` |
+//! | logs of the control plane are missing where support looks for them | `cli::a_support_bundle_...` |
+//!
+//! Not here: an update or upgrade that is refused for one way of authenticating, because a member is the cluster that the
+//! operator runs in and there is one way, its `ServiceAccount` (another type of `spec.cluster` is refused by the API server:
+//! `e2e::crd_rules`); and an east-west gateway without its network label, because there is none yet: `spec.eastWestGateway`
+//! is refused as well.
 
 #![allow(
     clippy::unwrap_used,

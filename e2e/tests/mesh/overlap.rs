@@ -97,6 +97,11 @@ fn overtaken(stage: &Stage, namespace: &str) -> String {
 pub fn assert_in_time(stage: &Stage, namespace: &str, arrivals: &[Arrival]) {
     let on = |node: &str| arrivals.iter().filter(|one| one.pod.contains(node)).count();
     assert!(NODES.iter().all(|node| on(node) >= 2), "{arrivals:#?}");
+    assert_none_late(stage, namespace, arrivals);
+}
+
+/// None of these pods was late.
+pub fn assert_none_late(stage: &Stage, namespace: &str, arrivals: &[Arrival]) {
     let overtaken = overtaken(stage, namespace);
     let is_overtaken = |pod: &str| {
         overtaken

@@ -15,6 +15,8 @@ use crate::traffic::{until_answer, until_both_proxies_saw};
 
 const NETWORK: &str = "guarded";
 const TRUST: &str = "shop.example";
+/// The Istio network of the cluster's pods, in place of the member's name.
+const CAMPUS: &str = "campus";
 const NODES: [&str; 2] = ["node-1", "node-2"];
 /// The taint that istiod takes off a node whose agent runs.
 const STARTUP: &str = "cni.istio.io/not-ready";
@@ -47,6 +49,7 @@ fn requests(memory: &str) -> Value {
 fn spec() -> Value {
     json!({
         "applicationNetwork": NETWORK,
+        "network": CAMPUS,
         "leavePolicy": "UnenrolNamespaces",
         "upgrade": {"version": "1.6", "strategy": quick()},
         "controlPlane": {"replicas": 1, "resources": requests("141Mi")},
@@ -151,6 +154,11 @@ fn assert_as_asked(stage: &Stage) {
             pod["spec"]["imagePullSecrets"],
             json!([{"name": "applink-pull"}])
         );
+        if memory == "71Mi" {
+            let mut set = container["env"].as_array().into_iter().flatten();
+            let network = set.find(|one| one["name"] == "NETWORK");
+            assert_eq!(network.unwrap()["value"], CAMPUS);
+        }
         if memory != "141Mi" {
             seen.push(format!("{} {}", pod["spec"]["nodeName"], container["name"]));
         }
@@ -159,6 +167,41 @@ fn assert_as_asked(stage: &Stage) {
     assert_eq!(seen.len(), 4, "both on both nodes: {seen:?}");
     let copy = in_system(stage, &["secret", "applink-pull"]);
     assert_eq!(copy["type"], "kubernetes.io/dockerconfigjson");
+    // Where istiod reads it.
+    let system = get(stage, &["namespace", "applink-system"]);
+    let label = &system["metadata"]["labels"]["topology.istio.io/network"];
+    assert_eq!(label, CAMPUS);
+}
+
+/// Nothing is to be pulled with credentials any more: every node gets pods without, and then the copy goes.
+async fn pull_secrets_go(stage: &Stage) {
+    let mut spec = spec();
+    spec.as_object_mut().unwrap().remove("images");
+    stage.apply(&Stage::member(MEMBER, &spec)).unwrap();
+    (stage
+        .until_condition(MEMBER, "UpToDate", "True", INSTALL)
+        .await)
+        .unwrap();
+    stage::eventually("the copy of pull secrets is gone", SOON, || async {
+        let secrets = ["get", "secrets", "-n", "applink-system", "-o", "name"];
+        let left = stage.cluster.kubectl(&secrets);
+        let left = left.map_err(|error| error.to_string())?;
+        if left.lines().any(|one| one == "secret/applink-pull") {
+            Err(left)
+        } else {
+            Ok(())
+        }
+    })
+    .await
+    .unwrap();
+    let pods = in_system(stage, &["pods", "-l", "app=ztunnel"]);
+    let pods = pods["items"].as_array().unwrap();
+    let stays = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
+    let asking: Vec<&Value> = (pods.iter().filter(stays))
+        .map(|pod| &pod["spec"]["imagePullSecrets"])
+        .filter(|secrets| !secrets.is_null())
+        .collect();
+    assert!(asking.is_empty(), "{asking:?}");
 }
 
 /// A network that has a member is kept. Somebody insists, and its owner makes it again: the mesh runs on, and nothing is made
@@ -274,6 +317,8 @@ fn what_a_member_and_its_strict_network_ask_for_is_what_runs_and_it_leaves_with_
         stage.apply(&network("Permissive")).unwrap();
         until_answer(stage, outside, "stranger", &url, |success, _| success).await;
         assert_eq!(policies(stage), 0);
+        pull_secrets_go(stage).await;
+        talks(stage, inside, "web").await;
 
         let members: Api<applink::api::v1alpha1::MeshMember> = Api::all(stage.client.clone());
         members

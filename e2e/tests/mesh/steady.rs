@@ -7,21 +7,43 @@ use e2e::stage::{self, Stage};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::fixture::{OPERATOR, PATIENT, SOON, installed, on_stage, operator};
+use crate::fixture::{OPERATOR, PATIENT, installed, on_stage, operator};
 use crate::running::data_plane;
 use crate::told::until_healed;
 
 /// How long the operator is watched doing nothing.
 const QUIET: Duration = Duration::from_mins(1);
 
+/// How long a repair may take, from the last change to be repaired.
+const REPAIR: Duration = Duration::from_secs(10);
+
 const CONFIG: &str = "configmap/istio-1-6-0";
 const ISTIOD: &str = "deployment/istiod-1-6-0";
+const VALIDATOR: &str = "validatingwebhookconfiguration/istiod-default-validator";
 
 /// What kubectl prints of the data plane's namespace.
 fn in_system(stage: &Stage, arguments: &[&str]) -> Result<String, String> {
     let arguments = [arguments, &["-n", "applink-system"]].concat();
     let answer = stage.cluster.kubectl(&arguments);
     answer.map_err(|error| e2e::command::chain(&error))
+}
+
+/// The default validator: a label of ours, and what is istiod's: the policy and the authority.
+fn validator(stage: &Stage) -> Result<String, String> {
+    let columns = r"jsonpath={.metadata.labels.app\.kubernetes\.io/part-of} {.webhooks[*].failurePolicy} {.webhooks[*].clientConfig.caBundle}";
+    in_system(stage, &["get", VALIDATOR, "-o", columns])
+}
+
+/// The default validator once istiod has shown that it refuses what is wrong.
+async fn until_it_validates(stage: &Stage) -> String {
+    stage::eventually("istiod validates", PATIENT, || async {
+        let found = validator(stage)?;
+        let bundle = found.strip_prefix("applink Fail ");
+        let is_there = bundle.is_some_and(|bundle| !bundle.is_empty());
+        is_there.then(|| found.clone()).ok_or(found)
+    })
+    .await
+    .unwrap()
 }
 
 /// Pods of both node components by node and component: their uid, and an own setting of each.
@@ -143,6 +165,7 @@ async fn others_leave(stage: &Stage) {
 fn in_a_steady_state_what_others_added_stays_and_the_operator_asks_for_nothing_but_its_lease() {
     on_stage(|stage| async move {
         installed(stage).await;
+        let validates = until_it_validates(stage).await;
         others_take_part(stage).await;
         let log = stage.cluster.audit_log();
         let busy_since = |since: Timestamp| -> Vec<String> {
@@ -168,6 +191,7 @@ fn in_a_steady_state_what_others_added_stays_and_the_operator_asks_for_nothing_b
         assert_eq!(busy_since(since), Vec::<String>::new());
         let istiod = istiod(stage).unwrap();
         assert!(is_theirs(&istiod), "{istiod}");
+        assert_eq!(validator(stage).unwrap(), validates);
         others_leave(stage).await;
     });
 }
@@ -177,8 +201,9 @@ fn what_somebody_changed_or_deleted_is_repaired_within_seconds() {
     on_stage(|stage| async move {
         installed(stage).await;
         until_healed(stage).await;
+        until_it_validates(stage).await;
         let before = data_plane(stage);
-        let look = || -> Result<[String; 5], String> {
+        let look = || -> Result<[String; 6], String> {
             let image = "jsonpath={.spec.template.spec.containers[0].image}";
             let ours = "applink.dev/member";
             Ok([
@@ -190,6 +215,7 @@ fn what_somebody_changed_or_deleted_is_repaired_within_seconds() {
                 in_system(stage, &["get", CONFIG, "-o", "jsonpath={.data.mesh}"])?,
                 in_system(stage, &["get", ISTIOD, "-o", image])?,
                 in_system(stage, &["get", "ds", "istio-cni-node", "-o", "name"])?,
+                validator(stage)?,
             ])
         };
         let wanted = look().unwrap();
@@ -204,10 +230,17 @@ fn what_somebody_changed_or_deleted_is_repaired_within_seconds() {
             &["set", "image", ISTIOD, "discovery=localhost:1/theirs"],
         )
         .unwrap();
+        let theirs = [
+            "label",
+            VALIDATOR,
+            "app.kubernetes.io/part-of=theirs",
+            "--overwrite",
+        ];
+        in_system(stage, &theirs).unwrap();
         // Its pods stay, and are taken over by the one that is made in its place.
         let orphan = ["delete", "ds", "istio-cni-node", "--cascade=orphan"];
         in_system(stage, &orphan).unwrap();
-        stage::eventually("everything is back", SOON, || async {
+        stage::eventually("everything is back", REPAIR, || async {
             let found = look()?;
             (found == wanted)
                 .then_some(())

@@ -1,4 +1,4 @@
-//! What the operator says of a fault: a condition, an Event and a message, and that they end with it.
+//! What the operator says of a fault: a condition, an Event, a message and a metric, and that they end with it.
 
 use std::time::Duration;
 
@@ -55,6 +55,25 @@ pub async fn until_event(stage: &Stage, since: Timestamp, reason: &str, words: &
             Ok(())
         } else {
             Err(format!("{notes:?}"))
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// Waits until the operator's metrics, asked by way of its Service, have this line.
+pub async fn until_metric(stage: &Stage, line: &str) {
+    let service =
+        "/api/v1/namespaces/applink-operator/services/applink-operator-metrics:http-metrics";
+    let path = format!("{service}/proxy/metrics");
+    stage::eventually(&format!("metric {line}"), PATIENCE, || async {
+        let text = (stage.cluster)
+            .kubectl(&["get", "--raw", &path])
+            .map_err(|error| e2e::command::chain(&error))?;
+        if text.lines().any(|one| one == line) {
+            Ok(())
+        } else {
+            Err(text)
         }
     })
     .await

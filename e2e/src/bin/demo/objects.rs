@@ -2,6 +2,7 @@
 
 use e2e::images::broken::Broken;
 use e2e::programs::ISTIO;
+use e2e::releases::labelled;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -43,7 +44,9 @@ pub fn next_release(references: &References, version: &str) -> Value {
     let today = now.strftime("%Y-%m-%d").to_string();
     // Whole seconds, as the API server keeps them.
     let since = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    described(version, &today, &since, images(references, Some(version)))
+    let mut release = described(version, &today, &since, images(references, Some(version)));
+    release["metadata"]["annotations"] = labelled(version);
+    release
 }
 
 /// The same, but for the node proxy.
@@ -212,4 +215,27 @@ pub fn strict() -> Value {
         "metadata": {"name": "strict", "namespace": SHOP},
         "spec": {"mtls": {"mode": "STRICT"}},
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_under_a_test_label_says_which_istio_it_is() {
+        let references = References {
+            applink: "localhost/applink/applink:dev".to_owned(),
+            shop: "localhost/applink/shop:dev".to_owned(),
+            istio: Vec::new(),
+        };
+        for release in [
+            next_release(&references, "1.6.4"),
+            bad_release(&references, "1.6.4"),
+        ] {
+            assert_eq!(
+                release["metadata"]["annotations"],
+                json!({"e2e.applink.dev/note": format!("Istio {ISTIO} under the test label 1.6.4")})
+            );
+        }
+    }
 }

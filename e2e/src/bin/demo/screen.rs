@@ -49,12 +49,20 @@ impl Screen {
     }
 
     /// A command as one would type it, and what it printed.
+    pub fn shell(self, command: &str, output: &str) {
+        self.shells(&[command.to_owned()], output);
+    }
+
+    /// The same for commands that run side by side.
     #[expect(
         clippy::unused_self,
         reason = "all that is printed goes through the screen"
     )]
-    pub fn shell(self, command: &str, output: &str) {
-        println!("\n  $ {command}");
+    pub fn shells(self, commands: &[String], output: &str) {
+        println!();
+        for command in commands {
+            println!("  $ {command}");
+        }
         for line in output.trim_end().lines() {
             println!("    {line}");
         }

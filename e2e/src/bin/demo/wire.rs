@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 
+use e2e::command::line;
 use e2e::sniff::Seen;
 
 use crate::ground::Ground;
@@ -42,15 +43,19 @@ pub fn silent(ground: &Ground, screen: Screen) -> Result<(), Error> {
 fn watch(ground: &Ground, screen: Screen) -> Result<(Seen, String), Error> {
     let own = std::env::current_exe()?.display().to_string();
     let port = PORT.to_string();
-    let mut watched = Vec::new();
+    let (mut watched, mut typed) = (Vec::new(), Vec::new());
     for node in shop::nodes(ground)? {
         let mut sniffer = ground.in_node(&node, &[&own, "sniff", INTERFACE, &port, MARKER])?;
+        typed.push(line(&sniffer));
         let child = sniffer
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         watched.push((node, Watcher::begun(child)?));
     }
+    typed.push(format!(
+        "kubectl -n {SHOP} exec deploy/web -- shop get http://web:8080/buy {REQUESTS}"
+    ));
     let said = shop::call(ground, SHOP, "web", "http://web:8080/buy", REQUESTS);
     let answered = said.lines().filter(|line| line.starts_with("200 ")).count();
     let mut table = format!(
@@ -69,7 +74,11 @@ fn watch(ground: &Ground, screen: Screen) -> Result<(Seen, String), Error> {
         all.plain += seen.plain;
         all.marker += seen.marker;
     }
-    screen.shell(&format!("capture on {INTERFACE} of every node during {answered} requests that carry the words {MARKER}"), &table);
+    screen.note("a capture in each node counts what crosses its link, until its input ends (Ctrl-D), while the shop is busy");
+    screen.shells(&typed, &table);
+    screen.note(&format!(
+        "{answered} requests that carry the words {MARKER} were answered meanwhile"
+    ));
     claim(
         "that every request is answered while the wire is watched",
         answered == usize::try_from(REQUESTS).unwrap_or_default(),

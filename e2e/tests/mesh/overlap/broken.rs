@@ -1,8 +1,10 @@
 //! Programs that are broken, under a release that runs: caught on the first node, and taken back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use e2e::caught::{Caught, Expected};
+use e2e::churn::{Arrival, Churn};
 use e2e::images::broken::Broken;
 use e2e::load::{Amount, Load};
 use e2e::progress::Progress;
@@ -11,9 +13,9 @@ use e2e::rollouts::{strict, watchful};
 use e2e::stage::Stage;
 use serde_json::{Value, json};
 
-use super::{NODES, assert_unnoticed};
+use super::{NODES, assert_in_time, assert_none_late, assert_unnoticed, longest};
 use crate::fixture::{
-    INSTALL, MEMBER, cluster, installed_with, left, on_stage, operator, remove_namespace,
+    INSTALL, MEMBER, SOON, cluster, installed_with, left, on_stage, operator, remove_namespace,
 };
 
 const NAMESPACE: &str = "broken";
@@ -60,6 +62,26 @@ async fn caught(stage: &Stage, broken: Broken) -> Caught {
     caught.unwrap()
 }
 
+/// Pods that come while a broken release is there and on the way back are in time. But for those of a node whose network agent
+/// crashes: nobody can start there, and they wait until the one of before is back.
+fn assert_pods_came(stage: &Stage, broken: Broken, caught: &Caught, arrivals: &[Arrival]) {
+    if broken != Broken::CrashingAgent {
+        assert_in_time(stage, NAMESPACE, arrivals);
+        return;
+    }
+    let touched = |one: &&Arrival| {
+        let mut ways = caught.seen.ways.iter();
+        ways.any(|(node, way)| way.is_touched() && one.pod.contains(node.as_str()))
+    };
+    let elsewhere: Vec<Arrival> = (arrivals.iter().filter(|one| !touched(one)).cloned()).collect();
+    assert!(elsewhere.len() >= 2, "{arrivals:#?}");
+    assert_none_late(stage, NAMESPACE, &elsewhere);
+    let here: Vec<Arrival> = arrivals.iter().filter(touched).cloned().collect();
+    assert!(!here.is_empty(), "{arrivals:#?}");
+    let bound = (caught.back + SOON).as_secs_f64();
+    assert!(longest(&here) < bound, "{bound} s: {here:#?}");
+}
+
 #[test]
 fn a_proxy_that_refuses_connections_is_caught_where_nobody_uses_the_mesh() {
     on_stage(|stage| async move {
@@ -89,16 +111,36 @@ fn what_is_broken_is_caught_on_the_first_node_and_taken_back() {
         let load = Load::start(stage, NAMESPACE, &NODES, Amount::FULL)
             .await
             .unwrap();
+        let load = Arc::new(load);
         for (broken, is_noticed) in ROWS {
+            let pods = load.pods().await.unwrap();
+            // Where users notice, new pods do as well.
+            let churn =
+                (!is_noticed).then(|| Churn::start(&stage.client, &load, NAMESPACE, &NODES));
             let before = load.told().await.unwrap();
             let caught = caught(stage, broken).await;
             let figures = load.since(&before).await.unwrap();
             eprintln!("{broken:?}: {caught}; {figures}");
             let differences = caught.differences(Expected::with_users(broken));
             assert_eq!(differences, [""; 0], "{broken:?}");
-            if !is_noticed {
+            if let Some(churn) = churn {
+                let arrivals = churn.end().await.unwrap();
+                eprintln!(
+                    "{} pods came, the slowest could be reached after {:.1} s",
+                    arrivals.len(),
+                    longest(&arrivals)
+                );
                 assert_unnoticed(&figures, &caught.seen);
+                assert_pods_came(stage, broken, &caught, &arrivals);
             }
+            // Whatever fails: nothing is damaged, nobody is put out, and it is never two nodes at once.
+            assert_eq!(figures.wrong, 0, "{broken:?}: {figures}");
+            assert_eq!(pods, load.pods().await.unwrap(), "{broken:?}");
+            let (moving, lacking) = (caught.seen.most_moving, caught.seen.most_lacking);
+            assert!(
+                moving <= 1 && lacking <= 1,
+                "{broken:?}: {moving} moved and {lacking} lacked something at once"
+            );
             // What ran before is what is asked for again, and whoever asks is answered.
             stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
             (stage
