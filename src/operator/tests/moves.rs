@@ -1,5 +1,6 @@
 //! Members that run and are to run something else, over the whole loop: written down first, then done; told why not.
 
+mod findings;
 mod halts;
 mod networks;
 mod placement;
