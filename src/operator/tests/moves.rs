@@ -2,6 +2,7 @@
 
 mod findings;
 mod halts;
+mod hops;
 mod networks;
 mod placement;
 mod renderings;
