@@ -238,6 +238,12 @@ impl Bench {
         ))
     }
 
+    /// This line is among the metrics.
+    fn shows(&self, line: &str) {
+        let text = self.operator.metrics.text();
+        assert!(text.lines().any(|one| one == line), "{line}: {text}");
+    }
+
     /// Changes the member's spec as its owner.
     fn edit(&self, spec: Value) {
         let mut member = self.fake.get(MEMBER).unwrap();
@@ -303,6 +309,7 @@ async fn a_pass_that_fails_is_told_once_and_tried_again_ever_more_slowly() {
     let (asked, due) = bench.pass(999).await;
     assert!(asked.is_empty(), "before its time: {asked:?}");
     assert_eq!(due, Some(1000));
+    bench.shows("applink_reconcile_failures_total{reason=\"Retrying\"} 1");
     for (millis, next) in [(1000, 3000), (3000, 7000), (7000, 15_000)] {
         let (asked, due) = bench.pass(millis).await;
         assert_eq!(writes_to(&asked, NAMESPACE).len(), 1, "after {millis} ms");
@@ -316,6 +323,8 @@ async fn a_pass_that_fails_is_told_once_and_tried_again_ever_more_slowly() {
     assert_eq!(statuses(&asked), 1);
     let (reason, message) = bench.condition("Reconciling").unwrap();
     assert_eq!(reason, "True/ControlPlane", "{message}");
+    bench.shows("applink_member_step{step=\"ControlPlane\"} 1");
+    bench.shows("applink_member_waiting{reason=\"ControlPlane\"} 1");
 }
 
 #[tokio::test]
