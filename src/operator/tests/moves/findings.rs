@@ -69,6 +69,39 @@ async fn a_move_waits_for_what_the_checks_find_says_so_counts_as_behind_and_begi
     assert_eq!(behind(&bench), Vec::<String>::new());
 }
 
+fn istiod_is_refused(asked: &Asked) -> Option<(u16, &'static str)> {
+    (asked.method == Method::PATCH && asked.path == ISTIOD).then_some((500, "etcd is away"))
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_member_stays_in_metrics_while_it_waits_to_be_tried_again() {
+    let mut bench = Bench::running(json!({"version": "1.6"}), "1.5").await;
+    bench.fake.put(FOREIGN, json!({}));
+    while !sees_foreign(&bench) {
+        tokio::task::yield_now().await;
+    }
+    bench.settled().await;
+    bench.fake.refuse(Some(istiod_is_refused));
+    bench.fake.delete(ISTIOD);
+    let key = crate::facts::ObjectKey::in_system("Deployment", "istiod-1-5-4");
+    while bench.operator.world.facts().object(&key).is_some() {
+        tokio::task::yield_now().await;
+    }
+    let (_, due) = bench.pass(3000).await;
+    let failed = bench.operator.metrics.text();
+    bench.shows("applink_reconcile_failures_total{reason=\"Retrying\"} 1");
+    bench.shows("applink_members_behind{reason=\"PreflightFailed\"} 1");
+    bench.shows("applink_nodes{what=\"total\"} 1");
+    let (asked, again) = bench.pass(3500).await;
+    assert!(asked.is_empty() && again == due, "it waits: {asked:#?}");
+    let lines = |text: &str| -> std::collections::BTreeSet<String> {
+        text.lines().map(str::to_owned).collect()
+    };
+    let (failed, waits) = (lines(&failed), lines(&bench.operator.metrics.text()));
+    let missing: Vec<&String> = failed.difference(&waits).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
 #[tokio::test]
 async fn a_member_whose_network_is_gone_is_not_on_its_way_and_counts_as_behind() {
     let mut bench = Bench::running(json!({"version": "1.5.4"}), "1.5.4").await;
