@@ -218,7 +218,9 @@ fn reference() -> String {
     }
     text.push_str(
         "\n## Events\n\nOn the MeshMember, when a condition changes, and when Stalled says something else, Accepted warns of \
-         something more or refuses for something else under the same reason: type `Normal` or `Warning`, reason and note are those of the condition. `Leftovers` is \
+         something more or refuses for something else under the same reason: type `Normal` or `Warning`, the reason is the condition's, the note says its type, status and message. \
+         None tells of a condition that is Unknown, or that goes away (Stalled, Reconciling, LeaveBlocked). `Wave`, which is the reason of no condition, is sent \
+         as `Normal` when a wave of nodes begins, once a wave, with its number and how many nodes are there. As `Warning`, `Leftovers` is \
          also sent when a member has left and something could not be removed or looked at, `CustomResources` when definitions that \
          were removed under a running mesh are put back.\n\nOn an ApplicationNetwork and a MeshRelease, when a condition tells of a \
          fault (`RootMissing`, `MalformedRelease`), of another one, and when it is over. How many members of a network serve is told by \

@@ -98,7 +98,7 @@ names! {
         Installing,
         /// Ready/False: a component does not serve.
         ComponentUnavailable,
-        /// Ready/False: the member is leaving.
+        /// Ready/False: the member is leaving; `UpToDate`/False: a move that is due does not begin for that.
         Leaving,
         /// Any/Unknown: we could not look.
         NotObserved,
@@ -149,7 +149,8 @@ names! {
         /// A temporary error; tried again by itself.
         Retrying,
 
-        /// Stalled: a check before the first act refused; the message has its code and remedy.
+        /// Stalled, and `UpToDate`/False of a mesh that runs: a check before the first act refused, and nothing begins; the
+        /// message has its code and remedy.
         PreflightFailed,
         /// Stalled: the root or `cacerts` is missing, or not the recorded one.
         RootMissing,

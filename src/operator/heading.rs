@@ -22,7 +22,7 @@ use crate::decide::{
 use crate::facts::Facts;
 use crate::names;
 use crate::plan::{Orders, Target, Targets};
-use crate::preflight;
+use crate::preflight::{self, Severity};
 use crate::status::{Beginning, Judgement, Outcome, Problem, Steering};
 
 /// Where a member goes in this pass.
@@ -323,10 +323,19 @@ impl Operator {
             } => outcome.steering.is_reached = true,
             Decision::Move(found) if may_move => {
                 ground.check(Some(&found.to), outcome);
-                if !preflight::blocks(&outcome.findings) {
-                    self.begin(ground, running, found, outcome)?;
+                let mut findings = outcome.findings.iter();
+                match findings.find(|finding| finding.severity == Severity::Block) {
+                    Some(finding) => {
+                        let why = format!("{found} waits for this to be mended: {finding}");
+                        held_back(Reason::PreflightFailed, why, &mut outcome.steering);
+                    }
+                    None => self.begin(ground, running, found, outcome)?,
                 }
                 return Ok(Some(heading));
+            }
+            Decision::Move(found) if ground.seen.member.metadata.deletion_timestamp.is_some() => {
+                let why = format!("{found} does not begin: the member leaves");
+                held_back(Reason::Leaving, why, &mut outcome.steering);
             }
             _ => {}
         }
@@ -434,6 +443,16 @@ fn stand_still(cause: String, on_failure: OnFailure, target: &Target, steering: 
             });
         }
     }
+}
+
+/// A move that is due does not begin.
+fn held_back(reason: Reason, why: String, steering: &mut Steering) {
+    steering.waiting_for = Some(why.clone());
+    steering.verdict = Some(Judgement {
+        is_true: false,
+        reason,
+        message: why,
+    });
 }
 
 fn images(release: &Release) -> String {

@@ -57,6 +57,8 @@ pub struct Operator {
     /// Something was done since memory was given back.
     pub worked: bool,
     backoff: Backoff,
+    /// What passes found that failed: it is shown until they are made again.
+    failed: BTreeMap<String, Outcome>,
 }
 
 /// What a pass over one member found.
@@ -100,6 +102,7 @@ impl Operator {
             unproved: BTreeSet::new(),
             worked: false,
             backoff: Backoff::default(),
+            failed: BTreeMap::new(),
         }
     }
 
@@ -135,11 +138,12 @@ impl Operator {
             pods: [count(found.enrolled), count(found.meshed)],
             ..Gauges::default()
         };
-        self.backoff.retain(|name| {
-            members
-                .iter()
-                .any(|member| member.metadata.name.as_deref() == Some(name))
-        });
+        let is_there = |name: &str| {
+            let mut names = members.iter().map(|one| one.metadata.name.as_deref());
+            names.any(|one| one == Some(name))
+        };
+        self.backoff.retain(is_there);
+        self.failed.retain(|name, _| is_there(name));
         for member in &members {
             let Some(name) = member.metadata.name.clone() else {
                 continue;
@@ -179,6 +183,8 @@ impl Operator {
             )
             .filter(|_| !is_deleted)
         {
+            let failed = self.failed.get(&seen.name);
+            self.show(seen, failed, gauges);
             return Some(until);
         }
         let started = Instant::now();
@@ -220,7 +226,6 @@ impl Operator {
             }
         }
         self.metrics.pass(started.elapsed().as_secs_f64(), failed);
-        gauge::show(&outcome, gauges);
         match self
             .reporter
             .member(&self.client, seen.member, &outcome, seen.now)
@@ -237,11 +242,24 @@ impl Operator {
                 earlier(&mut next, seen.now.checked_add(SOON).ok());
             }
         }
+        self.show(seen, Some(&outcome), gauges);
+        if failed.is_some() {
+            self.failed.insert(seen.name.clone(), outcome);
+        } else {
+            self.failed.remove(&seen.name);
+        }
+        next
+    }
+
+    /// Adds a member to the gauges: what a pass over it found, and what its status says.
+    fn show(&self, seen: &Seen<'_>, found: Option<&Outcome>, gauges: &mut Gauges) {
+        if let Some(outcome) = found {
+            gauge::show(outcome, gauges);
+        }
         let reported = self.reporter.newest(seen.member);
         if let Some(status) = &reported.status {
             gauge::show_status(status, gauges);
         }
-        next
     }
 }
 

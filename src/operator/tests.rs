@@ -33,8 +33,10 @@ const NAMESPACE: &str = "/api/v1/namespaces/applink-system";
 const CACERTS: &str = "/api/v1/namespaces/applink-system/secrets/cacerts";
 const PULL: &str = "/api/v1/namespaces/applink-system/secrets/applink-pull";
 
-/// Components that nobody can ask.
-struct Silence;
+/// Components that nobody can ask, but for an istiod that signs.
+struct Silence {
+    signs: bool,
+}
 
 impl Signals for Silence {
     fn control_plane<'a>(
@@ -42,7 +44,12 @@ impl Signals for Silence {
         _: &'a str,
         _: &'a Mesh,
     ) -> BoxFuture<'a, Result<Evidence, String>> {
-        Box::pin(async { Err("nobody answers".to_owned()) })
+        let signed = Evidence {
+            good: true,
+            ..Evidence::default()
+        };
+        let answer = Some(signed).filter(|_| self.signs);
+        Box::pin(async { answer.ok_or_else(|| "nobody answers".to_owned()) })
     }
     fn served<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<BTreeSet<String>, String>> {
         Box::pin(async { Err("nobody answers".to_owned()) })
@@ -231,6 +238,12 @@ impl Bench {
         ))
     }
 
+    /// This line is among the metrics.
+    fn shows(&self, line: &str) {
+        let text = self.operator.metrics.text();
+        assert!(text.lines().any(|one| one == line), "{line}: {text}");
+    }
+
     /// Changes the member's spec as its owner.
     fn edit(&self, spec: Value) {
         let mut member = self.fake.get(MEMBER).unwrap();
@@ -250,7 +263,7 @@ async fn operator(fake: &Fake, folder: &std::path::Path) -> (Operator, JoinSet<(
     let operator = Operator::new(
         client,
         world,
-        Arc::new(Silence),
+        Arc::new(Silence { signs: false }),
         Metrics::default(),
         folder.to_owned(),
         Reporter::new(events),
@@ -296,6 +309,7 @@ async fn a_pass_that_fails_is_told_once_and_tried_again_ever_more_slowly() {
     let (asked, due) = bench.pass(999).await;
     assert!(asked.is_empty(), "before its time: {asked:?}");
     assert_eq!(due, Some(1000));
+    bench.shows("applink_reconcile_failures_total{reason=\"Retrying\"} 1");
     for (millis, next) in [(1000, 3000), (3000, 7000), (7000, 15_000)] {
         let (asked, due) = bench.pass(millis).await;
         assert_eq!(writes_to(&asked, NAMESPACE).len(), 1, "after {millis} ms");
@@ -309,6 +323,8 @@ async fn a_pass_that_fails_is_told_once_and_tried_again_ever_more_slowly() {
     assert_eq!(statuses(&asked), 1);
     let (reason, message) = bench.condition("Reconciling").unwrap();
     assert_eq!(reason, "True/ControlPlane", "{message}");
+    bench.shows("applink_member_step{step=\"ControlPlane\"} 1");
+    bench.shows("applink_member_waiting{reason=\"ControlPlane\"} 1");
 }
 
 #[tokio::test]

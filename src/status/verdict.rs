@@ -161,6 +161,20 @@ fn up_to_date(status: &MeshMemberStatus, outcome: &Outcome) -> Option<Verdict> {
     let rollout = status.rollout.as_ref();
     match &outcome.progress {
         Progress::Unknown => None,
+        // What runs stays as it is, and nothing has begun.
+        Progress::Working(_)
+            if rollout.is_none()
+                && let Some(stalled) = stalled(outcome) =>
+        {
+            let is_refused =
+                accepted(outcome).is_some_and(|accepted| accepted.status == Status::False);
+            let reason = if is_refused {
+                Reason::NotAccepted
+            } else {
+                Reason::PreflightFailed
+            };
+            Some(Verdict::is_false(reason, stalled.message))
+        }
         Progress::Working(work)
             if let Some(halted) = rollout.and_then(|rollout| rollout.halted.as_ref()) =>
         {

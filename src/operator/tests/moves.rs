@@ -1,6 +1,8 @@
 //! Members that run and are to run something else, over the whole loop: written down first, then done; told why not.
 
+mod findings;
 mod halts;
+mod hops;
 mod networks;
 mod placement;
 mod renderings;

@@ -31,6 +31,8 @@ fn told(asked: &[Asked]) -> usize {
 async fn a_gate_that_is_to_pause_is_told_once_and_holds_through_a_restart_until_somebody_decides() {
     let (mut bench, asked) = halted().await;
     assert_eq!(told(&asked), 1);
+    bench.shows("applink_gate_failures_total{gate=\"Prepull\"} 1");
+    bench.shows("applink_members_behind{reason=\"GateFailed\"} 1");
     let cause = bench.status("/rollout/halted");
     assert_eq!(bench.status("/rollout/message"), cause);
     assert_eq!(bench.status("/failedReleases"), Value::Null);
