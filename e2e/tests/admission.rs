@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Applies one object; a kind that was made a moment ago is waited for.
-async fn apply(client: &Client, object: &Value) {
+/// Applies one object as somebody; a kind that was made a moment ago is waited for.
+async fn apply_as(client: &Client, object: &Value, who: &PatchParams) {
     let object: DynamicObject = serde_json::from_value(object.clone()).unwrap();
     let gvk = GroupVersionKind::try_from(object.types.as_ref().unwrap()).unwrap();
     let deadline = Instant::now() + DEADLINE;
@@ -29,13 +29,7 @@ async fn apply(client: &Client, object: &Value) {
                     None => Api::all_with(client.clone(), &resource),
                 };
                 let name = object.metadata.name.as_deref().unwrap();
-                api.patch(
-                    name,
-                    &PatchParams::apply("test").force(),
-                    &Patch::Apply(&object),
-                )
-                .await
-                .map(drop)
+                api.patch(name, who, &Patch::Apply(&object)).await.map(drop)
             }
             Err(error) => Err(error),
         };
@@ -49,6 +43,10 @@ async fn apply(client: &Client, object: &Value) {
         }
         tokio::task::yield_now().await;
     }
+}
+
+async fn apply(client: &Client, object: &Value) {
+    apply_as(client, object, &PatchParams::apply("test").force()).await;
 }
 
 async fn api(client: &Client, group: &str, version: &str, kind: &str) -> Api<DynamicObject> {
@@ -97,8 +95,13 @@ async fn set_membership(members: &Api<DynamicObject>, name: &str, membership: &V
 async fn a_running_mesh_cannot_be_pulled_out_from_under_its_users() {
     let plane = ControlPlane::start().await.unwrap();
     let client = plane.client().await.unwrap();
-    for object in objects(&Choice::default()).unwrap() {
-        apply(&client, &object).await;
+    let manifests = objects(&Choice::default()).unwrap();
+    for object in &manifests {
+        apply(&client, object).await;
+    }
+    // Who installs it in one way may update it in another: nothing is in conflict.
+    for object in &manifests {
+        apply_as(&client, object, &PatchParams::apply("another")).await;
     }
     let member = json!({"apiVersion": "applink.dev/v1alpha1", "kind": "MeshMember", "metadata": {"name": "east"}, "spec": {}});
     apply(&client, &member).await;

@@ -3,11 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use e2e::images::Image;
 use e2e::stage::Stage;
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Api, Patch, PatchParams};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::fixture::{MEMBER, installed, on_stage};
 use crate::keys::{found, private_keys};
@@ -155,40 +152,5 @@ fn commands_tell_of_the_cluster_and_work_as_a_plug_in_of_kubectl() {
             code == Some(0) && usage.contains("Usage: kubectl applink"),
             "{usage}"
         );
-    });
-}
-
-#[test]
-fn installing_again_finds_the_operator_running_and_moves_nothing() {
-    on_stage(|stage| async move {
-        installed(stage).await;
-        until_healed(stage).await;
-        let operators: Api<Deployment> = Api::namespaced(stage.client.clone(), "applink-operator");
-        let name = "applink-operator";
-        let before = operators.get(name).await.unwrap().metadata;
-        let pods = || {
-            let uids = "jsonpath={.items[*].metadata.uid}";
-            let list = ["get", "pods", "-n", "applink-operator", "-o", uids];
-            stage.cluster.kubectl(&list).unwrap()
-        };
-        let running = pods();
-        let image = Image::Applink.reference();
-        let (code, told) = applink(stage, &["install", "--apply", "--image", &image]);
-        let after = operators.get(name).await.unwrap().metadata;
-        // It shares every field now with who applies the manifests here; those that others scale are given back.
-        let nothing = json!({
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": name, "namespace": "applink-operator"},
-        });
-        let as_installer = PatchParams::apply("applink-install");
-        let left = (operators.patch(name, &as_installer, &Patch::Apply(&nothing))).await;
-        assert_eq!(code, Some(0), "{told}");
-        assert!(told.contains("the operator runs"), "{told}");
-        assert_eq!(
-            (&before.uid, before.generation),
-            (&after.uid, after.generation)
-        );
-        assert_eq!(running, pods());
-        assert_eq!(left.unwrap().metadata.generation, after.generation);
     });
 }

@@ -83,9 +83,7 @@ fn leave() -> Value {
         "metadata": {"name": "applink-member-leave", "labels": labels()},
         "spec": {
             "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [
-                {"apiGroups": [names::GROUP], "apiVersions": ["*"], "operations": ["DELETE"], "resources": ["meshmembers"]},
-            ]},
+            "matchConstraints": constraints(&json!({"apiGroups": [names::GROUP], "apiVersions": ["*"], "operations": ["DELETE"], "resources": ["meshmembers"]})),
             "variables": [
                 {"name": "enrolled", "expression": enrolled},
                 {"name": "names", "expression": names},
@@ -130,7 +128,7 @@ fn refusal(
         "spec": {
             "failurePolicy": "Fail",
             "paramKind": {"apiVersion": format!("{}/v1alpha1", names::GROUP), "kind": "MeshMember"},
-            "matchConstraints": {"resourceRules": [rule]},
+            "matchConstraints": constraints(rule),
             "validations": [{
                 "expression": is_allowed,
                 "messageExpression": format!(
@@ -145,6 +143,19 @@ fn refusal(
         policy["spec"]["matchConditions"] = json!([condition]);
     }
     policy
+}
+
+/// What a policy is asked about. Nothing is left to the API server's defaults: the field has one owner as a whole, and what
+/// lacks them is another value than what is there, so that `kubectl apply` would be in conflict with `applink install`.
+fn constraints(rule: &Value) -> Value {
+    let mut rule = rule.clone();
+    rule["scope"] = json!("*");
+    json!({
+        "matchPolicy": "Equivalent",
+        "namespaceSelector": {},
+        "objectSelector": {},
+        "resourceRules": [rule],
+    })
 }
 
 fn binding(policy: &str, with_params: bool) -> Value {

@@ -66,8 +66,8 @@ fn pod(image: &str) -> Value {
             "imagePullPolicy": "IfNotPresent",
             "args": ["operator"],
             "env": [
-                {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-                {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+                {"name": "POD_NAME", "valueFrom": field("metadata.name")},
+                {"name": "POD_NAMESPACE", "valueFrom": field("metadata.namespace")},
             ],
             "ports": [{"name": "http-metrics", "containerPort": ADMIN_PORT, "protocol": "TCP"}],
             "startupProbe": {"httpGet": {"path": "/livez", "port": "http-metrics"}, "periodSeconds": 1, "failureThreshold": 60},
@@ -81,4 +81,10 @@ fn pod(image: &str) -> Value {
             },
         }],
     })
+}
+
+/// A field of the pod, with nothing left to the API server's defaults: the reference has one owner as a whole, and what
+/// lacks them would be in conflict with what is there.
+fn field(path: &str) -> Value {
+    json!({"fieldRef": {"apiVersion": "v1", "fieldPath": path}})
 }
