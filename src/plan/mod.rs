@@ -31,6 +31,7 @@ mod retire;
 mod rollout;
 mod safe;
 mod share;
+mod silence;
 mod target;
 mod targets;
 mod telling;

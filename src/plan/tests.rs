@@ -10,6 +10,7 @@ mod probe;
 mod properties;
 mod recorded;
 mod rollout;
+mod silence;
 mod stops;
 mod unmade;
 mod upgrade;

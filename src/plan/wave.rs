@@ -12,7 +12,7 @@ use crate::facts::{Node, Replicas};
 /// Label with a node's zone. The name is Kubernetes'.
 const ZONE: &str = "topology.kubernetes.io/zone";
 /// Reasons to set a node aside that mean that it does not answer.
-const UNREACHABLE: [&str; 2] = ["NodeNotReady", "NodeUnreachable"];
+const UNREACHABLE: [&str; 2] = ["NodeNotReady", super::silence::UNREACHABLE];
 
 /// What begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
