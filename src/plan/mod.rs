@@ -53,7 +53,7 @@ pub use forecast::waves;
 pub use gate::{Failed, Gate};
 pub use nodes::NodeView;
 pub use orders::Orders;
-pub use planes::is_used;
+pub use planes::{is_past_return, is_used};
 pub use probe::remains as remains_of_probe;
 pub use target::{APPLIED_ANNOTATION, NodeRules, Object, Target};
 pub use targets::Targets;

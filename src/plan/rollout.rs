@@ -59,11 +59,12 @@ pub(super) fn go_on(
     now: Timestamp,
 ) -> Plan {
     let target = targets.target.as_ref();
-    plan.retried = orders.retried;
     // What was begun to be finished is finished, whatever happens.
     let finishing = planes::is_finishing(facts, targets);
-    let reverts = orders.reverts() && !finishing;
-    let course = course(facts, target.revision.as_str(), reverts);
+    let unstopped = finishing.then(|| orders.to_the_end());
+    let orders = unstopped.as_ref().unwrap_or(orders);
+    plan.retried = orders.retried;
+    let course = course(facts, target.revision.as_str(), orders.reverts());
     if !is_needed(facts, target, &course) {
         return stay(facts, targets, &course, plan, now);
     }

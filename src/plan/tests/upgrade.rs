@@ -228,19 +228,32 @@ fn a_node_that_is_away_holds_the_end_and_the_default_stays_where_it_is() {
 
 #[test]
 fn what_was_begun_to_be_finished_is_finished() {
-    let mut model = installed(2);
     let targets = newer();
-    let plan = until(&mut model, &targets, |plan| {
+    let mut begun = installed(2);
+    let plan = until(&mut begun, &targets, |plan| {
         plan.step == Step::Finish && !plan.acts.is_empty()
     });
     assert!(!plan.is_revertible);
-    // The operator dies after the first act, and somebody aborts.
-    model.operate(&targets, Phase::Installed, 1);
-    assert_eq!(planes::default_release(&model.facts), Some("1-7-0"));
-    model.orders.failed = Some("aborted".to_owned());
-    let plan = model.operate(&targets, Phase::Installed, 0);
-    assert!(!plan.is_revertible && plan.failed.is_none());
-    assert!(settle(&mut model, &targets, Phase::Installed));
+    let is_past_return = |model: &Model| {
+        let (from, to) = (plain().target.version, targets.target.version);
+        crate::plan::is_past_return(&model.facts, from, to)
+    };
+    assert!(!is_past_return(&begun));
+    // The operator dies after the first act, and somebody aborts, or pauses, or it had stood still at a gate.
+    begun.operate(&targets, Phase::Installed, 1);
+    assert_eq!(planes::default_release(&begun.facts), Some("1-7-0"));
+    assert!(is_past_return(&begun));
+    for what in ["aborted", "paused", "halted"] {
+        let mut model = begun.clone();
+        match what {
+            "aborted" => model.orders.failed = Some(what.to_owned()),
+            "paused" => (model.orders.paused, model.orders.stops) = (true, true),
+            _ => model.orders.halted = Some("gate Soak".to_owned()),
+        }
+        let plan = model.operate(&targets, Phase::Installed, 0);
+        assert!(!plan.is_revertible && plan.failed.is_none(), "{what}");
+        assert!(settle(&mut model, &targets, Phase::Installed), "{what}");
+    }
 }
 
 #[test]
