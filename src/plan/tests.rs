@@ -11,6 +11,7 @@ mod properties;
 mod recorded;
 mod rollout;
 mod silence;
+mod soak;
 mod stops;
 mod unmade;
 mod upgrade;
