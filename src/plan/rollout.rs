@@ -22,6 +22,7 @@ use super::wave;
 use super::way::{Place, Way};
 use super::{Orders, origin, retire};
 use crate::api::conditions::{Reason, Step};
+use crate::api::v1alpha1::MAX_ROLLOUT_NODES;
 use crate::blueprint::Strategy;
 use crate::facts::{Facts, Node, ObjectKey};
 use crate::health;
@@ -321,9 +322,15 @@ impl<'a> Tour<'a> {
                 .filter_map(|node| tidy::clean(node))
                 .collect();
             if !stale.is_empty() {
+                let names: Vec<&str> = (stale.iter().take(MAX_ROLLOUT_NODES))
+                    .filter_map(Act::marked)
+                    .collect();
+                let message = format!(
+                    "labels and taints that are of no rollout are removed first: {}",
+                    names.join(", ")
+                );
                 plan.acts.extend(stale);
-                let message = "labels that an earlier rollout left are removed first";
-                return plan.waiting(Step::Nodes, wait_for_set(target, message));
+                return plan.waiting(Step::Nodes, wait_for_set(target, &message));
             }
         }
         if let Some(wait) = make_room(target, settled, &mut plan) {
