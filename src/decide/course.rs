@@ -77,7 +77,8 @@ pub enum Because {
 
 /// What becomes of a rollout that has started.
 pub fn course(situation: &Situation<'_>, flight: &InFlight<'_>) -> Course {
-    if let Some(hold) = situation.paused() {
+    // Past the point of no return nothing stops.
+    if let Some(hold) = situation.paused().filter(|_| flight.is_revertible) {
         return Course::Stop { until: None, hold };
     }
     if let Some(because) = because(situation, flight) {

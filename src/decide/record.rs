@@ -66,15 +66,13 @@ impl Flight {
         })
     }
 
-    /// The revision that arrives, while nobody has changed the settings it was made from. Another one that is rendered now
-    /// is a later operator's, and waits until this one has ended.
-    pub fn stands_by(&self, settings: &str) -> Option<&str> {
+    /// The revision that arrives, while nobody has changed the settings it was made from, and past the point of no return
+    /// whatever has changed. Another one that is rendered now is a later operator's, or of later settings, and waits until
+    /// this one has ended.
+    pub fn stands_by(&self, settings: &str, is_finishing: bool) -> Option<&str> {
         let is_same = |before: &String| before == settings;
         let revision = self.revision.as_deref()?;
-        self.settings
-            .as_ref()
-            .is_none_or(is_same)
-            .then_some(revision)
+        (is_finishing || self.settings.as_ref().is_none_or(is_same)).then_some(revision)
     }
 
     /// Why what arrives has failed here, if it has.

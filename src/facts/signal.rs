@@ -119,6 +119,24 @@ impl Question {
         }
     }
 
+    /// The pod that is asked; of the probe the one on the node that it is about.
+    pub fn pod(&self) -> Option<&str> {
+        match self {
+            Self::ControlPlane { pod, .. }
+            | Self::Proxy { pod, .. }
+            | Self::StandDown { pod, .. }
+            | Self::Counts { pod, .. } => Some(pod),
+            Self::Probe { pods, .. } => Some(&pods[0].pod),
+            Self::Room { .. } | Self::Sandboxes { .. } | Self::Vacant { .. } => None,
+        }
+    }
+
+    /// Its answer says nothing any longer once this pod of the node is asked to take a new connection: another one of the
+    /// node has said it, and not of what it has counted.
+    pub fn is_over_by(&self, node: &str, pod: &str) -> bool {
+        self.node() == Some(node) && self.pod() != Some(pod) && !matches!(self, Self::Counts { .. })
+    }
+
     /// The node it is about.
     pub fn node(&self) -> Option<&str> {
         match self {
@@ -289,6 +307,31 @@ mod tests {
             let answer = Answer::after(before.as_ref(), Timestamp::UNIX_EPOCH, seen);
             assert_eq!(answer.earlier.map(Connections::tried), earlier);
             before = Some(answer);
+        }
+    }
+
+    #[test]
+    fn a_new_connection_of_a_pod_ends_what_others_of_its_node_said_but_not_what_they_have_counted()
+    {
+        let (node, uid) = ("node-1".to_owned(), "u".to_owned());
+        let counts = |pod: &str| Question::Counts {
+            node: node.clone(),
+            pod: pod.to_owned(),
+            uid: uid.clone(),
+        };
+        let stand_down = |pod: &str| Question::StandDown {
+            node: node.clone(),
+            pod: pod.to_owned(),
+            uid: uid.clone(),
+        };
+        for (question, node, is_over) in [
+            (stand_down("leaver"), "node-1", true),
+            (stand_down("leaver"), "node-2", false),
+            (stand_down("stays"), "node-1", false),
+            (counts("leaver"), "node-1", false),
+        ] {
+            let told = question.is_over_by(node, "stays");
+            assert_eq!(told, is_over, "{question:?} {node}");
         }
     }
 

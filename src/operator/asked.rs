@@ -31,11 +31,10 @@ impl Asked {
             .retain(|question, _| question.node() != Some(node));
     }
 
-    /// Forgets what the other pods of a node said.
+    /// Forgets what the other pods of a node said that was about this one not being the one that stays.
     pub fn forget_others(&self, node: &str, pod: &str) {
-        self.answers().retain(|question, _| {
-            question.node() != Some(node) || super::signals::pod_of(question) == Some(pod)
-        });
+        self.answers()
+            .retain(|question, _| !question.is_over_by(node, pod));
     }
 
     /// Forgets what proxies have counted: somebody asks to try again, and nothing of before is held against them.

@@ -21,7 +21,7 @@ use crate::decide::{
 };
 use crate::facts::Facts;
 use crate::names;
-use crate::plan::{Orders, Target, Targets};
+use crate::plan::{self, Orders, Target, Targets};
 use crate::preflight::{self, Severity};
 use crate::status::{Beginning, Judgement, Outcome, Problem, Steering};
 
@@ -184,7 +184,9 @@ impl Operator {
             return Ok(None);
         };
         let mut failed = None;
-        if let Some(revision) = flight.stands_by(&ground.settings) {
+        let finishing = plan::is_past_return(ground.seen.facts, flight.from, flight.to);
+        flight.is_revertible &= !finishing;
+        if let Some(revision) = flight.stands_by(&ground.settings, finishing) {
             failed = flight.failure(&ground.status.failed_releases);
             if revision != target.revision.as_str()
                 && let Some(recorded) = target.recorded(ground.seen.facts, revision)

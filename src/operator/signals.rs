@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::certified::uncertified;
 use super::signing::Mesh;
 use super::{counts, project, room, serving};
-use crate::facts::{Connections, Evidence, PodMeta, Question};
+use crate::facts::{Connections, Evidence, PodMeta};
 use crate::names;
 use crate::probe::Figures;
 
@@ -388,18 +388,6 @@ fn served_by_dump(body: &[u8]) -> Result<BTreeSet<String>, String> {
             .map(str::to_owned)
             .collect()),
         _ => Err("/config_dump holds no workloadState".to_owned()),
-    }
-}
-
-/// Who is asked, where it is a pod.
-pub fn pod_of(question: &Question) -> Option<&str> {
-    match question {
-        Question::ControlPlane { pod, .. }
-        | Question::Proxy { pod, .. }
-        | Question::StandDown { pod, .. }
-        | Question::Counts { pod, .. } => Some(pod),
-        Question::Probe { pods, .. } => Some(&pods[0].pod),
-        Question::Room { .. } | Question::Sandboxes { .. } | Question::Vacant { .. } => None,
     }
 }
 

@@ -98,6 +98,14 @@ pub enum Act {
 }
 
 impl Act {
+    /// The node whose label or taint it changes.
+    pub fn marked(&self) -> Option<&str> {
+        match self {
+            Self::MarkNode { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
     /// Deletion of an object as it was seen.
     pub fn delete(key: &ObjectKey, live: &Live) -> Self {
         Self::Delete {

@@ -116,7 +116,8 @@ pub(super) struct Compared {
     pub failed: Option<Failed>,
 }
 
-fn question(node: &Node, proxy: &Pod) -> Question {
+/// What a proxy is asked for what it has counted.
+pub(super) fn question(node: &Node, proxy: &Pod) -> Question {
     Question::Counts {
         node: node.name.clone(),
         pod: proxy.name.clone(),

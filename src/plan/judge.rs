@@ -220,6 +220,9 @@ impl<'a> Judge<'a, '_> {
                 .is_some_and(|answer| answer.failures >= MOST_CALLS);
             if proof != Proof::Good && !gave_up {
                 passage.told = format!("{} is told to stand down: {told}", leaver.name);
+                // It is told so again whenever the one that stays has been asked: meanwhile that one is as silent as before.
+                let asked = self::question(passage, survivor, agent, &leavers);
+                self.falls_silent(passage, survivor, &asked, &leavers, plan);
                 return;
             }
         }
@@ -403,8 +406,8 @@ impl<'a> Judge<'a, '_> {
         None
     }
 
-    /// Whether a proxy serves every enrolled pod of its node. Nobody answering for too long sets the node aside; a bad
-    /// answer for too long fails the gate.
+    /// Whether a proxy serves every enrolled pod of its node. A bad answer for too long fails the gate; what becomes of none
+    /// is told by who else is there.
     fn serves(
         &self,
         passage: &mut Passage<'a>,
@@ -426,10 +429,8 @@ impl<'a> Judge<'a, '_> {
                     message: told,
                 });
             }
-            Proof::Unknown(lasts) if lasts >= self.timeout => {
-                passage.flight = Flight::Aside("NodeUnreachable");
-            }
-            Proof::Bad(..) | Proof::Unknown(_) => {}
+            Proof::Unknown(_) => self.falls_silent(passage, proxy, &question, leavers, plan),
+            Proof::Bad(..) => {}
         }
         false
     }

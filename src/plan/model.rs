@@ -71,6 +71,12 @@ pub struct Model {
     pub crowded: BTreeSet<String>,
     /// What users have written on Gateways.
     pub gateways: Gateways,
+    /// Revisions whose proxies get ready and answer nobody who asks them.
+    pub silent: BTreeSet<String>,
+    /// Nodes that report themselves as ready and on which nobody can be asked.
+    pub cut: BTreeSet<String>,
+    /// What others of a node said is forgotten when a proxy is asked to take a new connection.
+    pub is_forgetful: bool,
     counter: u64,
 }
 
@@ -99,6 +105,9 @@ impl Model {
             refused: BTreeSet::new(),
             stuck: BTreeSet::new(),
             gateways: Gateways::default(),
+            silent: BTreeSet::new(),
+            cut: BTreeSet::new(),
+            is_forgetful: false,
             counter: 0,
         };
         let mode = (
@@ -370,11 +379,13 @@ impl Model {
     }
 
     fn answer(&mut self, question: &Question) {
+        self.forget(question);
         let replicas = match question {
             Question::Room { node, .. } => self.replicas.get(node).cloned().unwrap_or_default(),
             _ => Replicas::new(),
         };
         let seen = match question {
+            _ if self.is_unanswered(question) => Err("no answer within 5 s".to_owned()),
             Question::ControlPlane { pod, .. } => {
                 Ok(!self.mute.iter().any(|name| pod.starts_with(name)))
             }

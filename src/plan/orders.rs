@@ -56,6 +56,18 @@ impl Orders {
         }
     }
 
+    /// The same past the point of no return, where nothing stops.
+    pub(super) fn to_the_end(&self) -> Self {
+        Self {
+            failed: None,
+            held: false,
+            paused: false,
+            stops: false,
+            halted: None,
+            ..self.clone()
+        }
+    }
+
     /// Nothing new begins on the way to the target.
     pub(super) const fn rests(&self) -> bool {
         self.paused || self.halted.is_some()

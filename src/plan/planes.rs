@@ -15,6 +15,7 @@ use super::gate::{Failed, Gate, is_stale, overdue};
 use super::target::{Object, Target};
 use super::targets::Targets;
 use crate::api::conditions::Reason;
+use crate::catalogue::Version;
 use crate::facts::{Answer, Facts, Live, ObjectKey, Pod, Question};
 use crate::health::{self, Deployment};
 use crate::names;
@@ -114,7 +115,21 @@ pub(super) fn default_validator(target: &Target) -> Option<&Object> {
 
 /// The point of no return was passed: what is not labelled belongs to the target already, while another release ran.
 pub(super) fn is_finishing(facts: &Facts, targets: &Targets) -> bool {
-    targets.settled.is_some() && default_release(facts) == Some(slug(&targets.target).as_str())
+    targets.settled.is_some() && is_default_release(facts, targets.target.version)
+}
+
+fn is_default_release(facts: &Facts, version: Version) -> bool {
+    default_release(facts) == Some(version.dashed().as_str())
+}
+
+/// The point of no return of a rollout between these releases was passed, as the cluster has it: whoever passed it may have
+/// died before it was written down.
+pub fn is_past_return(facts: &Facts, from: Version, to: Version) -> bool {
+    if from != to {
+        return is_default_release(facts, to);
+    }
+    let proxies = daemon_sets(facts).filter(|(_, live)| !live.deleting);
+    proxies.map(Proxies::of).filter(Proxies::is_default).count() > 1
 }
 
 /// Proxies of a release run, or are to run.

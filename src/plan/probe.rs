@@ -168,7 +168,7 @@ impl<'a> Probes<'a> {
                 Verdict::Waits(told)
             });
         }
-        let Some(pods) = who(own, peers) else {
+        let Some(question) = self.question(node, proxy) else {
             let told = match &own.trouble {
                 _ if own.runs() => "its peers do not run".to_owned(),
                 Some(trouble) => format!("{}: {} {}", own.name, trouble.reason, trouble.message),
@@ -180,17 +180,22 @@ impl<'a> Probes<'a> {
                 Verdict::Waits(told)
             });
         };
-        let question = Question::Probe {
-            node: node.name.clone(),
-            proxy: proxy.incarnation(),
-            pods: Box::new(pods),
-        };
         let (proof, told) = prove(self.facts, &question, plan, now);
         Some(match proof {
             Proof::Good => Verdict::Passed(Box::new(question)),
             Proof::Bad(lasts, _) if lasts >= timeout => Verdict::Failed(told),
             Proof::Unknown(lasts) if lasts >= PATIENCE => Verdict::Blind(told),
             Proof::Bad(..) | Proof::Unknown(_) => Verdict::Waits(told),
+        })
+    }
+
+    /// What the probe of a node is asked; nothing while it, or one of its peers, does not run.
+    pub fn question(&self, node: &Node, proxy: &Pod) -> Option<Question> {
+        let pods = who(self.of_node(node)?, self.peers.get(..PEERS))?;
+        Some(Question::Probe {
+            node: node.name.clone(),
+            proxy: proxy.incarnation(),
+            pods: Box::new(pods),
         })
     }
 

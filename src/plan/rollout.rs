@@ -22,6 +22,7 @@ use super::wave;
 use super::way::{Place, Way};
 use super::{Orders, origin, retire};
 use crate::api::conditions::{Reason, Step};
+use crate::api::v1alpha1::MAX_ROLLOUT_NODES;
 use crate::blueprint::Strategy;
 use crate::facts::{Facts, Node, ObjectKey};
 use crate::health;
@@ -59,11 +60,12 @@ pub(super) fn go_on(
     now: Timestamp,
 ) -> Plan {
     let target = targets.target.as_ref();
-    plan.retried = orders.retried;
     // What was begun to be finished is finished, whatever happens.
     let finishing = planes::is_finishing(facts, targets);
-    let reverts = orders.reverts() && !finishing;
-    let course = course(facts, target.revision.as_str(), reverts);
+    let unstopped = finishing.then(|| orders.to_the_end());
+    let orders = unstopped.as_ref().unwrap_or(orders);
+    plan.retried = orders.retried;
+    let course = course(facts, target.revision.as_str(), orders.reverts());
     if !is_needed(facts, target, &course) {
         return stay(facts, targets, &course, plan, now);
     }
@@ -320,9 +322,15 @@ impl<'a> Tour<'a> {
                 .filter_map(|node| tidy::clean(node))
                 .collect();
             if !stale.is_empty() {
+                let names: Vec<&str> = (stale.iter().take(MAX_ROLLOUT_NODES))
+                    .filter_map(Act::marked)
+                    .collect();
+                let message = format!(
+                    "labels and taints that are of no rollout are removed first: {}",
+                    names.join(", ")
+                );
                 plan.acts.extend(stale);
-                let message = "labels that an earlier rollout left are removed first";
-                return plan.waiting(Step::Nodes, wait_for_set(target, message));
+                return plan.waiting(Step::Nodes, wait_for_set(target, &message));
             }
         }
         if let Some(wait) = make_room(target, settled, &mut plan) {

@@ -10,6 +10,8 @@ mod probe;
 mod properties;
 mod recorded;
 mod rollout;
+mod silence;
+mod soak;
 mod stops;
 mod unmade;
 mod upgrade;

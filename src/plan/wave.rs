@@ -12,7 +12,7 @@ use crate::facts::{Node, Replicas};
 /// Label with a node's zone. The name is Kubernetes'.
 const ZONE: &str = "topology.kubernetes.io/zone";
 /// Reasons to set a node aside that mean that it does not answer.
-const UNREACHABLE: [&str; 2] = ["NodeNotReady", "NodeUnreachable"];
+const UNREACHABLE: [&str; 2] = ["NodeNotReady", super::silence::UNREACHABLE];
 
 /// What begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,12 +124,17 @@ pub(super) fn forward<'a>(
     }
 }
 
-/// Nodes that begin on the way back: those whose proxy is back and whose agent is not first, then what is in trouble.
-pub(super) fn back(passages: &[Passage<'_>], strategy: &Strategy) -> Wave<'static> {
-    let in_flight = passages
-        .iter()
-        .filter(|one| one.flight == Flight::Moving)
-        .count();
+/// Nodes that begin on the way back: those whose proxy is back and whose agent is not first, then what is in trouble. They
+/// begin as others end, so those in flight count.
+pub(super) fn back<'a>(passages: &[Passage<'a>], strategy: &Strategy) -> Wave<'a> {
+    let mut zones = most_at_once(passages.iter().map(|one| one.node));
+    let mut in_flight = 0_usize;
+    for one in passages.iter().filter(|one| one.flight == Flight::Moving) {
+        in_flight += 1;
+        if let Some(left) = zones.get_mut(zone(one.node)) {
+            *left = left.saturating_sub(1);
+        }
+    }
     let mut candidates: Vec<usize> = (0..passages.len())
         .filter(|&at| passages[at].flight == Flight::Waiting)
         .collect();
@@ -144,6 +149,7 @@ pub(super) fn back(passages: &[Passage<'_>], strategy: &Strategy) -> Wave<'stati
     Wave {
         candidates,
         size: strategy.batch.of(passages.len()).saturating_sub(in_flight),
+        zones,
         ..Wave::default()
     }
 }

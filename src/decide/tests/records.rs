@@ -124,3 +124,26 @@ fn a_rollout_is_read_from_status_as_it_was_begun() {
     let repair = json!({"id": "1", "step": "Nodes", "to": "1.5.4"});
     assert_eq!(Flight::of(&status(repair)), None);
 }
+
+#[test]
+fn what_arrives_is_stood_by_until_its_settings_change_and_past_the_point_of_no_return_whatever_does()
+ {
+    let flight = |settings: Value| {
+        let mut rollout = json!({"id": "1", "step": "Nodes", "from": "1.5.4", "to": "1.6.0", "why": "asked", "revision": "1-6-0-3fa9c1"});
+        rollout["settings"] = settings;
+        let status = json!({"version": {"current": "1.5.4"}, "rollout": rollout});
+        Flight::of(&serde_json::from_value(status).unwrap()).unwrap()
+    };
+    let revision = Some("1-6-0-3fa9c1");
+    for (settings, is_finishing, expected) in [
+        (json!("before"), false, None),
+        (json!("before"), true, revision),
+        (json!("now"), false, revision),
+        (json!("now"), true, revision),
+        (Value::Null, false, revision),
+    ] {
+        let flight = flight(settings.clone());
+        let stands = flight.stands_by("now", is_finishing);
+        assert_eq!(stands, expected, "{settings} {is_finishing}");
+    }
+}

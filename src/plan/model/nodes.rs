@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::Model;
-use crate::facts::{Mode, Node, PodMeta};
+use crate::facts::{Mode, Node, PodMeta, Question};
+use crate::names;
 
 impl Model {
     pub fn add_node(&mut self, name: &str) {
@@ -65,6 +66,41 @@ impl Model {
             self.lost.insert(name.to_owned());
         }
         self.facts.nodes.insert(name.to_owned(), Arc::new(node));
+    }
+
+    /// Whoever is asked does not answer.
+    pub(super) fn is_unanswered(&self, question: &Question) -> bool {
+        let is_asked = |pod: &str, node: &str| {
+            let revision = self.facts.pods.get(pod).and_then(|pod| {
+                let revision = pod.labels.get(names::REVISION_LABEL);
+                revision.filter(|one| self.silent.contains(*one))
+            });
+            revision.is_some() || self.cut.contains(node)
+        };
+        match question {
+            Question::Proxy { pod, node, .. }
+            | Question::StandDown { pod, node, .. }
+            | Question::Counts { pod, node, .. } => is_asked(pod, node),
+            Question::Probe { pods, .. } => {
+                pods[..2].iter().any(|one| self.cut.contains(&one.node))
+            }
+            _ => false,
+        }
+    }
+
+    /// What the shell forgets when it asks a proxy to take a new connection. Only where that is looked at: it asks seconds
+    /// apart and plans in between, while here every step may ask.
+    pub(super) fn forget(&mut self, question: &Question) {
+        if let Question::Proxy {
+            node,
+            pod,
+            reconnect: true,
+            ..
+        } = question
+            && self.is_forgetful
+        {
+            (self.facts.answers).retain(|one, _| !one.is_over_by(node, pod));
+        }
     }
 
     /// An enrolled pod of this controller runs on a node.

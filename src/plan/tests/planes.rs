@@ -116,3 +116,45 @@ fn the_control_plane_of_before_stays_until_the_new_one_has_signed_once_more() {
     model.mute.clear();
     assert!(settle(&mut model, &targets, Phase::Installed));
 }
+
+#[test]
+fn a_rollout_at_the_same_release_leaves_the_control_plane_alone() {
+    let mut model = installed(2);
+    let istiods = |model: &Model| -> Vec<String> {
+        let pods = model.facts.pods_with("app", names::ISTIOD);
+        pods.map(|pod| pod.uid.clone()).collect()
+    };
+    let before = istiods(&model);
+    let arriving = target(LogLevel::Debug, LogLevel::Debug);
+    let mut steps = Vec::new();
+    for round in 0..700_u16 {
+        let plan = model.operate(&arriving, Phase::Installed, usize::MAX);
+        if plan.done {
+            break;
+        }
+        steps.extend((steps.last() != Some(&plan.step)).then_some(plan.step));
+        model.step(u8::try_from(round % 7).unwrap());
+    }
+    assert!(settle(&mut model, &arriving, Phase::Installed));
+    // A change of templates brings no image, and moves no default.
+    assert_eq!(steps, [Step::Nodes, Step::Verify, Step::Finish]);
+    let of_nodes = ["DaemonSet", "Pod"];
+    for act in &model.acts {
+        let (Act::Apply(object) | Act::Place(object)) = act else {
+            if let Act::Delete { key, .. } = act {
+                assert!(of_nodes.contains(&key.kind.as_str()), "{key} is deleted");
+            }
+            assert!(
+                !matches!(act, Act::Forget { .. } | Act::Pin { .. }),
+                "{act:?}"
+            );
+            continue;
+        };
+        assert!(
+            of_nodes.contains(&object.key.kind.as_str()),
+            "{} is applied",
+            object.key
+        );
+    }
+    assert_eq!(istiods(&model), before, "istiod stays");
+}

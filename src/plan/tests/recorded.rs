@@ -1,6 +1,7 @@
 //! An operator that would render another template than the one that is on its way.
 
 use super::*;
+use crate::api::conditions::Step;
 
 /// What a later operator makes of the same spec, where this revision is on its way.
 fn by_another(model: &Model, rendered: &Targets, begun: &Targets) -> Targets {
@@ -96,4 +97,38 @@ fn a_revision_of_which_nothing_is_in_the_cluster_is_recorded_nowhere() {
     let settled = plain().target.revision.clone();
     assert_eq!(other.recorded(&model.facts, settled.as_str()), None);
     assert!(rendered.recorded(&model.facts, settled.as_str()).is_some());
+}
+
+#[test]
+fn what_was_begun_to_be_finished_is_finished_before_what_a_changed_spec_makes() {
+    let rows = [
+        (
+            newer(),
+            between(&plain(), &release((1, 7, 0), LogLevel::Debug)),
+        ),
+        (
+            target(LogLevel::Debug, LogLevel::Info),
+            target(LogLevel::Trace, LogLevel::Info),
+        ),
+    ];
+    for (begun, rendered) in rows {
+        let mut model = installed(2);
+        until(&mut model, &begun, |plan| {
+            plan.step == Step::Finish && !plan.acts.is_empty()
+        });
+        model.operate(&begun, Phase::Installed, 1);
+        let (from, to) = (plain().target.version, begun.target.version);
+        assert!(crate::plan::is_past_return(&model.facts, from, to));
+        let moved = labels(&model, |_| true);
+        assert!(take_over(&mut model, &rendered, &begun));
+        assert!(model.is_at(&begun.target));
+        let back = |label: Option<&str>| is_moving(label);
+        assert_eq!(
+            labels(&model, back),
+            2,
+            "none goes back after {moved} marks"
+        );
+        let alone = Targets::one(rendered.target.clone());
+        assert!(settle(&mut model, &alone, Phase::Installed));
+    }
 }

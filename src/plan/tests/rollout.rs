@@ -297,6 +297,14 @@ fn labels_of_no_revision_at_all_move_nobody_and_are_removed_before_a_rollout() {
         let mut model = installed(3);
         model.label("node-1", names::NODE_ZTUNNEL_LABEL, stale);
         let arriving = target(LogLevel::Debug, LogLevel::Info);
+        let cleans = |act: &Act| matches!(act, Act::MarkNode { name, label: Some(None), .. } if name == "node-1");
+        let plan = until(&mut model, &arriving, |plan| plan.acts.iter().any(cleans));
+        let told = plan.wait.unwrap();
+        assert_eq!(plan.step, Step::Nodes);
+        assert_eq!(
+            told.message, "labels and taints that are of no rollout are removed first: node-1",
+            "{stale}"
+        );
         work(&mut model, &arriving, 250, |model| {
             labels(model, is_moving) == 1
         });

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::conditions::{Reason, Step};
-use crate::facts::{NamespaceFact, ObjectKey, Question, Trouble};
+use crate::facts::{NamespaceFact, ObjectKey, PodMeta, Question, Trouble};
 use crate::names;
 use crate::plan::planes;
 
@@ -183,33 +183,45 @@ fn a_proxy_that_fails_is_taken_back_and_its_control_plane_goes_when_no_node_runs
 
 #[test]
 fn who_names_the_old_revision_holds_its_end_and_is_named() {
-    let mut model = installed(2);
-    let targets = newer();
     let label = (names::ISTIO_REVISION_LABEL.to_owned(), "1-6-0".to_owned());
     let shop = NamespaceFact {
         labels: [label].into(),
         ..NamespaceFact::default()
     };
-    model
-        .facts
-        .namespaces
-        .insert("shop".to_owned(), shop.into());
-    assert!(!settle(&mut model, &targets, Phase::Installed));
-    let plan = model.operate(&targets, Phase::Installed, usize::MAX);
-    assert_eq!(plan.step, Step::Retire);
-    let wait = plan.wait.unwrap();
-    assert_eq!(wait.reason, Reason::RevisionInUse);
-    assert!(
-        wait.message.contains("Namespace shop") && wait.message.contains("1-6-0"),
-        "{wait:?}"
-    );
-    // It is cared for as long as it stays.
-    let key = ObjectKey::in_system("Deployment", &plain().target.istiod);
-    model.facts.objects.remove(&key).unwrap();
-    model.operate(&targets, Phase::Installed, usize::MAX);
-    assert!(model.facts.objects.contains_key(&key));
-    model.facts.namespaces.clear();
-    assert!(settle(&mut model, &targets, Phase::Installed));
+    let cart = PodMeta {
+        revision: Some("1-6-0".into()),
+        ..PodMeta::default()
+    };
+    let place = ("shop".to_owned(), "cart-1".to_owned());
+    for (what, is_pod) in [("Namespace shop", false), ("Pod shop/cart-1", true)] {
+        let mut model = installed(2);
+        let targets = newer();
+        if is_pod {
+            let pod = cart.clone().into();
+            model.facts.workloads.insert(place.clone(), pod);
+        } else {
+            let space = shop.clone().into();
+            model.facts.namespaces.insert("shop".to_owned(), space);
+        }
+        assert!(!settle(&mut model, &targets, Phase::Installed));
+        let plan = model.operate(&targets, Phase::Installed, usize::MAX);
+        assert_eq!(plan.step, Step::Retire);
+        let wait = plan.wait.unwrap();
+        assert_eq!(wait.reason, Reason::RevisionInUse);
+        assert_eq!(wait.object, what);
+        assert!(
+            wait.message.contains(what) && wait.message.contains("1-6-0"),
+            "{wait:?}"
+        );
+        // It is cared for as long as it stays.
+        let key = ObjectKey::in_system("Deployment", &plain().target.istiod);
+        model.facts.objects.remove(&key).unwrap();
+        model.operate(&targets, Phase::Installed, usize::MAX);
+        assert!(model.facts.objects.contains_key(&key), "{what}");
+        model.facts.namespaces.clear();
+        model.facts.workloads.remove(&place);
+        assert!(settle(&mut model, &targets, Phase::Installed), "{what}");
+    }
 }
 
 #[test]
@@ -228,19 +240,32 @@ fn a_node_that_is_away_holds_the_end_and_the_default_stays_where_it_is() {
 
 #[test]
 fn what_was_begun_to_be_finished_is_finished() {
-    let mut model = installed(2);
     let targets = newer();
-    let plan = until(&mut model, &targets, |plan| {
+    let mut begun = installed(2);
+    let plan = until(&mut begun, &targets, |plan| {
         plan.step == Step::Finish && !plan.acts.is_empty()
     });
     assert!(!plan.is_revertible);
-    // The operator dies after the first act, and somebody aborts.
-    model.operate(&targets, Phase::Installed, 1);
-    assert_eq!(planes::default_release(&model.facts), Some("1-7-0"));
-    model.orders.failed = Some("aborted".to_owned());
-    let plan = model.operate(&targets, Phase::Installed, 0);
-    assert!(!plan.is_revertible && plan.failed.is_none());
-    assert!(settle(&mut model, &targets, Phase::Installed));
+    let is_past_return = |model: &Model| {
+        let (from, to) = (plain().target.version, targets.target.version);
+        crate::plan::is_past_return(&model.facts, from, to)
+    };
+    assert!(!is_past_return(&begun));
+    // The operator dies after the first act, and somebody aborts, or pauses, or it had stood still at a gate.
+    begun.operate(&targets, Phase::Installed, 1);
+    assert_eq!(planes::default_release(&begun.facts), Some("1-7-0"));
+    assert!(is_past_return(&begun));
+    for what in ["aborted", "paused", "halted"] {
+        let mut model = begun.clone();
+        match what {
+            "aborted" => model.orders.failed = Some(what.to_owned()),
+            "paused" => (model.orders.paused, model.orders.stops) = (true, true),
+            _ => model.orders.halted = Some("gate Soak".to_owned()),
+        }
+        let plan = model.operate(&targets, Phase::Installed, 0);
+        assert!(!plan.is_revertible && plan.failed.is_none(), "{what}");
+        assert!(settle(&mut model, &targets, Phase::Installed), "{what}");
+    }
 }
 
 #[test]

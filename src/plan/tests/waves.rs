@@ -90,3 +90,45 @@ fn waves_are_counted_from_the_canary_and_the_end_is_none_of_them() {
         assert_eq!(told, (1..=last).collect::<Vec<i32>>(), "{nodes} nodes");
     }
 }
+
+#[test]
+fn on_the_way_back_no_wave_takes_a_whole_zone_either() {
+    let mut model = installed(7);
+    for (number, zoned) in ["a", "a", "b", "b", "b", "c", "d"].iter().enumerate() {
+        let zone = "topology.kubernetes.io/zone";
+        model.label(&format!("node-{number}"), zone, zoned);
+    }
+    model.orders.strategy = strategy(1, 6);
+    // One has no room, so that the end is not come to.
+    model.full.insert("node-6".to_owned());
+    let arriving = target(LogLevel::Debug, LogLevel::Debug);
+    let has_moved = |model: &Model| {
+        let revision = arriving.target.revision.as_str();
+        labels(model, |label| label == Some(revision)) == 6
+    };
+    for _ in 0..4 {
+        work(&mut model, &arriving, 250, has_moved);
+    }
+    assert!(has_moved(&model));
+    let mut most = 0;
+    for round in 0..700_u16 {
+        let plan = model.operate(&plain(), Phase::Installed, usize::MAX);
+        if plan.done {
+            break;
+        }
+        let in_flight: Vec<&str> = (model.facts.nodes.values())
+            .filter(|node| {
+                let label = node.labels.get(crate::names::NODE_ZTUNNEL_LABEL);
+                node.is_moving() || is_moving(label.map(String::as_str))
+            })
+            .map(|node| node.name.as_str())
+            .collect();
+        let has = |nodes: &[&str]| nodes.iter().all(|node| in_flight.contains(node));
+        assert!(!has(&["node-0", "node-1"]), "{in_flight:?}");
+        assert!(!has(&["node-2", "node-3", "node-4"]), "{in_flight:?}");
+        most = most.max(in_flight.len());
+        model.step(u8::try_from(round % 7 + 8 * (round / 7 % 30)).unwrap());
+    }
+    assert!(most > 2, "{most} at a time");
+    assert!(settle(&mut model, &plain(), Phase::Installed));
+}
