@@ -32,16 +32,19 @@ async fn pairs(stage: &Stage) {
     (stage.until_pods_ready(NAMESPACE, "app", INSTALL).await).unwrap();
 }
 
-/// Every caller reaches both, by connections of its own.
-fn assert_all_talk(stage: &Stage) {
+/// Every caller reaches both, by connections of its own; who does not, and what it got.
+fn all_talk(stage: &Stage) -> Result<(), String> {
     for from in NODES {
         for to in NODES {
             let url = format!("http://answers-{to}:8080/");
             let get = ["/usr/local/bin/shop", "get", &url, "10"];
             let (success, text) = stage.exec(NAMESPACE, &format!("asks-{from}"), &get);
-            assert!(success, "{from} to {to}: {text}");
+            if !success {
+                return Err(format!("{from} to {to}: {text}"));
+            }
         }
     }
+    Ok(())
 }
 
 fn get(stage: &Stage, what: &[&str]) -> Value {
@@ -108,7 +111,7 @@ async fn change(stage: &'static Stage, data_plane: Value) {
         .unwrap();
     let seen = watch.end().await;
     assert_ne!(before, settled(stage).await, "another revision");
-    assert_all_talk(stage);
+    all_talk(stage).unwrap();
 
     // Node by node.
     let silent = seen.away.iter().any(|away| away.component == "ztunnel");
@@ -159,7 +162,9 @@ async fn change(stage: &'static Stage, data_plane: Value) {
 fn a_changed_template_moves_node_by_node_and_nobody_elsewhere_notices() {
     on_stage(|stage| async move {
         pairs(stage).await;
-        assert_all_talk(stage);
+        // That a pod is Ready is known to the proxies of others a moment later.
+        let talk = || async { all_talk(stage) };
+        (stage::eventually("all talk", PATIENT, talk).await).unwrap();
         let agents = uids(stage, "k8s-app=istio-cni-node");
         // The proxy alone: the agents stay.
         change(stage, json!({"ztunnel": {"logLevel": "Debug"}})).await;
@@ -187,7 +192,7 @@ fn a_changed_template_moves_node_by_node_and_nobody_elsewhere_notices() {
         let late = stage::shop(NAMESPACE, "late", "node-1", None);
         stage.apply(&late).unwrap();
         (stage.until_pods_ready(NAMESPACE, "app=late", INSTALL).await).unwrap();
-        assert_all_talk(stage);
+        all_talk(stage).unwrap();
         remove_namespace(stage, NAMESPACE).await;
         deleted_on_the_way(stage).await;
     });
