@@ -284,7 +284,10 @@ async fn of_two_operators_one_acts_and_the_other_takes_over_and_both_tell_of_the
         .iter()
         .find(|record| record["reason"] == "UnknownVersion");
     let condition = condition.unwrap_or_else(|| panic!("{}", first.log()));
-    assert_eq!(condition["member"], "early");
+    assert_eq!(
+        [&condition["kind"], &condition["name"]],
+        ["MeshMember", "early"]
+    );
     let text = second.log();
     let form = text.lines().find(|line| line.contains("leading")).unwrap();
     assert!(
