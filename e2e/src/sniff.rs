@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Error, Read as _, Result};
+use std::iter::Sum;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -128,6 +129,18 @@ impl Tap {
         self.ended.store(true, Ordering::Release);
         let ended = self.thread.join();
         ended.unwrap_or_else(|_| Err(Error::other("the capture has panicked")))
+    }
+}
+
+/// What was seen in several places, together.
+impl Sum for Seen {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |one, other| Self {
+            frames: one.frames + other.frames,
+            tunnel: one.tunnel + other.tunnel,
+            plain: one.plain + other.plain,
+            marker: one.marker + other.marker,
+        })
     }
 }
 

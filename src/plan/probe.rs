@@ -296,24 +296,21 @@ fn seats<'a>(facts: &Facts, passages: &[Passage<'a>]) -> Vec<(Role, &'a str)> {
         (one.flight != Flight::Done, std::cmp::Reverse(name))
     });
     let nodes: Vec<&'a str> = nodes.iter().map(|one| one.node.name.as_str()).collect();
-    let host = |role: Role| {
+    let host = |number| {
         let is_there = |node: &&str| {
-            let pod = facts.probes.get(&role.pod(node));
+            let pod = facts.probes.get(&Role::Peer(number).pod(node));
             pod.is_some_and(|pod| !pod.deleting)
         };
         nodes.iter().copied().find(is_there)
     };
-    let seats: Vec<(Role, Option<&'a str>)> = (0..PEERS)
-        .map(Role::Peer)
-        .map(|role| (role, host(role)))
-        .collect();
-    let is_free = |node: &&str| !seats.iter().any(|(_, seat)| *seat == Some(*node));
-    let mut free = nodes
-        .iter()
-        .copied()
-        .filter(is_free)
-        .chain(nodes.iter().copied());
-    let mut sit =
-        |(role, seat): &(Role, Option<&'a str>)| Some((*role, seat.or_else(|| free.next())?));
-    seats.iter().filter_map(&mut sit).collect()
+    let hosts: [Option<&str>; PEERS] = std::array::from_fn(host);
+    let all = || nodes.iter().copied();
+    // Those that have none first.
+    let mut others = all()
+        .filter(|node| !hosts.contains(&Some(node)))
+        .chain(all());
+    let seats = hosts.iter().enumerate();
+    seats
+        .filter_map(|(number, host)| Some((Role::Peer(number), host.or_else(|| others.next())?)))
+        .collect()
 }

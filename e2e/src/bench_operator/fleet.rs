@@ -110,7 +110,8 @@ pub async fn run(nodes: u16, soak: Duration, progress: Progress) -> Result<Repor
         .filter(|one| is_write(one) && is_peer(one))
         .count();
     let about = by_node(&work);
-    let most = about.values().max().copied().unwrap_or_default();
+    let busiest = about.iter().max_by_key(|(_, count)| **count);
+    let most = busiest.map_or(0, |(_, count)| *count);
     let seconds = |time: Duration| time.as_secs_f64();
     let beside = upgrade.saturating_sub(asked);
     let figure = Figure::new;
@@ -145,8 +146,7 @@ pub async fn run(nodes: u16, soak: Duration, progress: Progress) -> Result<Repor
         ),
         ("requests of the upgrade", by_kind(&work)),
     ];
-    let most_written = about.iter().max_by_key(|(_, count)| **count);
-    if let Some((node, _)) = most_written {
+    if let Some((node, _)) = busiest {
         let title = "writes about the node with the most";
         told.push((title, by_time(&work, node)));
     }

@@ -12,8 +12,6 @@ use crate::sweep::{Course, Phase, Standing, Sweep, inventory};
 
 pub(super) const MEMBER: &str = "local";
 pub(super) const NAMESPACE: &str = "chaos";
-/// The release that is installed: see [`Course::install`].
-const FIRST: &str = "1.6.0";
 /// The release that is upgraded to.
 const NEXT: &str = "1.7.0";
 /// Releases that are tried from there and fail: at the agent or at the proxy of the first node.
@@ -134,7 +132,12 @@ fn forget(stage: &Stage) -> Result<(), Error> {
         .cluster
         .kubectl(&[&network[..], &[names::DEFAULT_NETWORK]].concat())?;
     stage.cluster.kubectl(&[&secret[..], &[&root]].concat())?;
-    let release = ["delete", "--ignore-not-found", "meshrelease", FIRST];
+    let release = [
+        "delete",
+        "--ignore-not-found",
+        "meshrelease",
+        Course::RELEASE,
+    ];
     stage.cluster.kubectl(&release)?;
     Ok(())
 }

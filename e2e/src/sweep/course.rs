@@ -35,6 +35,9 @@ pub struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
+    /// The release that is installed.
+    pub const RELEASE: &'static str = "1.6.0";
+
     /// A course on that stage with that member and namespace.
     pub fn new(stage: &'a Stage, member: &'static str, namespace: &'static str) -> Self {
         Self {
@@ -69,7 +72,8 @@ impl<'a> Course<'a> {
     /// When that does not happen.
     pub async fn install(&self, sweep: &Sweep<'_>) -> Result<(), Error> {
         lock(&self.authorities).clear();
-        self.stage.apply(&Stage::release("1.6.0", &["Rapid"]))?;
+        self.stage
+            .apply(&Stage::release(Self::RELEASE, &["Rapid"]))?;
         self.stage.apply(&self.pinned("1.6", &self.strategy))?;
         let goal = eventually("the mesh is ready and up to date", PATIENCE, || async {
             self.look_at_authorities().await?;

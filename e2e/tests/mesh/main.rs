@@ -19,7 +19,7 @@
 //! | two owners fight for the Gateway API | `input_definitions::definitions_of_somebody_else_...`; which version wins: `applink::desired::crds`, its tests |
 //! | leftovers after leaving | `leave::...`, `images_missing::...`, `nodes_lost::...` by `running::assert_nothing_left` |
 //! | a lost or new authority takes the mesh down | `trust_lost::...`, `operator_lost::a_lost_namespace_...` |
-//! | what was applied before is applied again, without a pin, and a minor upgrade comes of it | `versions::without_a_version_...`, `install::the_same_objects_...`; the operator's own manifests: `cli::installing_again_...` |
+//! | what was applied before is applied again, without a pin, and a minor upgrade comes of it | `versions::without_a_version_...`, `install::the_same_objects_...`; the operator's own manifests: `e2e::admission` |
 //! | logs of the control plane are missing where support looks for them | `cli::a_support_bundle_...` |
 //!
 //! Not here: an update or upgrade that is refused for one way of authenticating, because a member is the cluster that the

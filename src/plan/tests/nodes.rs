@@ -8,7 +8,7 @@ use crate::plan::Plan;
 
 /// Marks of a node so far.
 fn marks(model: &Model, node: &str) -> usize {
-    let is_mark = |act: &&Act| matches!(act, Act::MarkNode { name, .. } if name == node);
+    let is_mark = |act: &&Act| act.marked() == Some(node);
     model.acts.iter().filter(is_mark).count()
 }
 

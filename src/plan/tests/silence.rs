@@ -10,12 +10,7 @@ fn arriving() -> Targets {
 
 /// Nodes that were marked so far.
 fn touched(model: &Model) -> Vec<&str> {
-    let mut nodes: Vec<&str> = (model.acts.iter())
-        .filter_map(|act| match act {
-            Act::MarkNode { name, .. } => Some(name.as_str()),
-            _ => None,
-        })
-        .collect();
+    let mut nodes: Vec<&str> = model.acts.iter().filter_map(Act::marked).collect();
     nodes.sort_unstable();
     nodes.dedup();
     nodes

@@ -62,7 +62,7 @@ fn watch(ground: &Ground, screen: Screen) -> Result<(Seen, String), Error> {
         "{:<22} {:>8} {:>14} {:>12} {:>12}\n",
         "NODE", "FRAMES", "TUNNEL (15008)", "SHOP (8080)", "READABLE"
     );
-    let mut all = Seen::default();
+    let mut all = Vec::new();
     for (node, watcher) in watched {
         let seen = watcher.end()?;
         let row = format!(
@@ -70,9 +70,7 @@ fn watch(ground: &Ground, screen: Screen) -> Result<(Seen, String), Error> {
             seen.frames, seen.tunnel, seen.plain, seen.marker
         );
         table.push_str(&row);
-        all.tunnel += seen.tunnel;
-        all.plain += seen.plain;
-        all.marker += seen.marker;
+        all.push(seen);
     }
     screen.note("a capture in each node counts what crosses its link, until its input ends (Ctrl-D), while the shop is busy");
     screen.shells(&typed, &table);
@@ -84,7 +82,7 @@ fn watch(ground: &Ground, screen: Screen) -> Result<(Seen, String), Error> {
         answered == usize::try_from(REQUESTS).unwrap_or_default(),
         &said,
     )?;
-    Ok((all, table))
+    Ok((all.into_iter().sum(), table))
 }
 
 /// A capture that runs; killed when dropped.
