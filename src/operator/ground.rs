@@ -13,7 +13,7 @@ use crate::blueprint::resolve::Surroundings;
 use crate::catalogue::{self, Catalogue, Minor, Release, Resolution, Version};
 use crate::decide::{self, Situation, Stage, Template};
 use crate::names;
-use crate::plan;
+use crate::plan::{self, LeftOut};
 use crate::platform;
 use crate::preflight;
 use crate::status::Outcome;
@@ -32,8 +32,11 @@ pub(super) struct Ground<'a> {
     pub follows: String,
     pub settings: String,
     pub failed: Vec<FailedRelease>,
-    /// Where the mesh runs and stays, whatever the spec says by now: while nodes move, and while the spec chooses none.
+    /// Where the mesh runs and stays, whatever the spec says by now: while nodes move, while the spec chooses none, and while
+    /// it leaves out nodes with enrolled pods.
     pub placement: Option<BTreeMap<String, String>>,
+    /// Those nodes.
+    pub left_out: LeftOut,
 }
 
 impl Ground<'_> {
@@ -108,10 +111,19 @@ impl<'a> Ground<'a> {
             .collect();
         let is_kept = decide::Flight::of(&status).is_some()
             || preflight::is_none_selected(&survey::nodes(seen.facts), seen.member);
+        let left_out = if is_kept || running.is_none() {
+            LeftOut::default()
+        } else {
+            let plane = seen.member.spec.data_plane.as_ref();
+            let wanted = plane.map(|plane| plane.node_selector.clone());
+            plan::left_out(seen.facts, &wanted.unwrap_or_default(), seen.now)
+        };
+        let is_kept = is_kept || left_out.is_kept;
         Self {
             seen,
             network,
             placement: plan::placement(seen.facts).filter(|_| is_kept && running.is_some()),
+            left_out,
             calendar: Calendar::read(upgrade, jiff::tz::db()),
             kubernetes,
             surroundings: Surroundings {
@@ -137,5 +149,9 @@ impl<'a> Ground<'a> {
             seen.member,
             release,
         );
+        let left_out = &self.left_out;
+        outcome
+            .findings
+            .extend(preflight::in_use(left_out.nodes, &left_out.in_use));
     }
 }

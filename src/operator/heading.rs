@@ -19,7 +19,7 @@ use crate::catalogue::{Minor, Release, Version};
 use crate::decide::{
     self, Course, Decision, Flight, Hold, Move, Requests, Rest, Sources, Template,
 };
-use crate::facts::Facts;
+use crate::facts::{Facts, Question};
 use crate::names;
 use crate::plan::{self, Orders, Target, Targets};
 use crate::preflight::{self, Severity};
@@ -35,6 +35,8 @@ pub struct Heading {
     pub flight: Option<Flight>,
     /// Fingerprint of the images of the target's release.
     pub images: String,
+    /// What is to be asked before it is known where the mesh may leave.
+    pub questions: Vec<Question>,
     /// Something was decided that is to be written down before anything is done.
     pub is_new: bool,
 }
@@ -46,6 +48,7 @@ impl Heading {
             targets: Targets::one(Arc::clone(target)),
             flight: None,
             images: String::new(),
+            questions: Vec::new(),
             is_new: false,
         }
     }
@@ -123,6 +126,8 @@ impl Operator {
         heading.images = (ground.release(heading.targets.target.version))
             .map(|release| images(&release))
             .unwrap_or_default();
+        earlier(next, ground.left_out.again_at);
+        heading.questions = std::mem::take(&mut ground.left_out.questions);
         heading.is_new = requests != Requests::default()
             || begins.is_some()
             || outcome.steering.returns.is_some()

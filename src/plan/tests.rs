@@ -4,6 +4,7 @@ mod agents;
 mod failures;
 mod fleet;
 mod install;
+mod left_out;
 mod nodes;
 mod planes;
 mod probe;

@@ -65,6 +65,8 @@ codes! {
     NoLinuxNode,
     /// `spec.dataPlane.nodeSelector` chooses no node that could carry the mesh.
     NoNodeSelected,
+    /// `spec.dataPlane.nodeSelector` leaves out nodes with enrolled pods: the mesh stays there until they have gone.
+    NodesInUse,
     /// Some nodes are not Linux.
     NodesNotLinux,
     /// Some nodes are virtual.

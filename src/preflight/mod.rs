@@ -15,7 +15,7 @@ use crate::names::{
 
 pub use cluster::{Cilium, Cluster, Crd, Injector, Node, Quota, Right, Rival, Taint, Workload};
 pub use finding::{Code, Finding, Severity};
-pub use nodes::{is_none_selected, is_supported};
+pub use nodes::{in_use, is_none_selected, is_supported};
 
 /// Most findings that are reported; what blocks comes first.
 pub const MAX_FINDINGS: usize = 64;

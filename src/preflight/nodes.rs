@@ -114,6 +114,26 @@ fn selector(nodes: &[Node], member: &MeshMember) -> Option<Finding> {
     })
 }
 
+/// Of so many nodes that a changed selector leaves out these have enrolled pods, each with what was seen there: it counts once
+/// they have gone. None where none has.
+pub fn in_use(nodes: usize, seen: &BTreeMap<String, String>) -> Option<Finding> {
+    let (name, text) = seen.first_key_value()?;
+    let others = match seen.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more nodes have some"),
+    };
+    Some(Finding {
+        code: Code::NodesInUse,
+        severity: Severity::Warn,
+        object: "spec.dataPlane.nodeSelector".to_owned(),
+        message: format!(
+            "it leaves out {nodes} of the nodes that carry the mesh, which stays where it is: on {name}, {text}{others}"
+        ),
+        remedy: "move these pods to nodes that stay, and the selector counts within a minute; or label the nodes, or change the field back"
+            .to_owned(),
+    })
+}
+
 fn taints<'a>(nodes: impl Iterator<Item = &'a Node>, member: &MeshMember) -> Option<Finding> {
     // Without tolerations in the spec every taint is tolerated.
     let tolerations = member.spec.data_plane.as_ref()?.tolerations.as_ref()?;

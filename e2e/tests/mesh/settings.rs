@@ -10,7 +10,7 @@ use crate::fixture::{
     until_left,
 };
 use crate::running::{assert_nodes_clean, assert_nothing_left, data_plane, talks};
-use crate::told::until_healed;
+use crate::told::{said, until_healed};
 use crate::traffic::{until_answer, until_both_proxies_saw};
 
 const NETWORK: &str = "guarded";
@@ -270,6 +270,60 @@ async fn network_comes_and_goes(stage: &Stage, namespace: &str) {
     operator(stage).await;
 }
 
+/// A selector that leaves out a node with an enrolled pod counts once that pod has gone.
+async fn selector_waits_for_pods(stage: &Stage, namespace: &str) {
+    let ours = |changed: Option<&str>| {
+        let mut spec = spec();
+        spec.as_object_mut().unwrap().remove("images");
+        if let Some(node) = changed {
+            spec["dataPlane"]["nodeSelector"]["kubernetes.io/hostname"] = json!(node);
+        }
+        Stage::member(MEMBER, &spec)
+    };
+    let before = data_plane(stage);
+    stage.apply(&ours(Some("node-1"))).unwrap();
+    let words = format!(
+        "NodesInUse: spec.dataPlane.nodeSelector: it leaves out 1 of the nodes that carry the mesh, which stays where it is: on node-2, 1 enrolled pods are there: {namespace}/cart"
+    );
+    until_accepted(stage, "tells of the pod", |text| text.contains(&words)).await;
+    talks(stage, namespace, "web").await;
+    assert_eq!(data_plane(stage), before, "nobody was disturbed");
+    kubectl(stage, &["delete", "pod", "cart", "-n", namespace]);
+    stage::eventually("node-2 carries the mesh no longer", SOON, || async {
+        let on_node = ["get", "pods", "-n", "applink-system", "-o", "name"];
+        let on_node = [&on_node[..], &["--field-selector", "spec.nodeName=node-2"]].concat();
+        for component in ["app=ztunnel", "k8s-app=istio-cni-node"] {
+            let left = (stage.cluster).kubectl(&[&on_node[..], &["-l", component]].concat());
+            let left = left.map_err(|error| error.to_string())?;
+            if !left.is_empty() {
+                return Err(left);
+            }
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+    until_accepted(stage, "no longer does", |text| !text.contains("NodesInUse")).await;
+    // Back again: the node is served as before.
+    stage.apply(&ours(None)).unwrap();
+    let stock = Some("http://stock:8080");
+    stage
+        .apply(&stage::shop(namespace, "cart", "node-2", stock))
+        .unwrap();
+    (stage.until_pods_ready(namespace, "app=cart", SOON).await).unwrap();
+    until_healed(stage).await;
+}
+
+/// Waits until the message of condition Accepted is so.
+async fn until_accepted(stage: &Stage, what: &str, is_so: impl Fn(&str) -> bool) {
+    stage::eventually(&format!("Accepted {what}"), SOON, || async {
+        let text = said(stage, "Accepted").await?.unwrap_or_default();
+        if is_so(&text) { Ok(()) } else { Err(text) }
+    })
+    .await
+    .unwrap();
+}
+
 fn policies(stage: &Stage) -> usize {
     let found = in_system(stage, &["peerauthentications"]);
     found["items"].as_array().map_or(0, Vec::len)
@@ -318,6 +372,8 @@ fn what_a_member_and_its_strict_network_ask_for_is_what_runs_and_it_leaves_with_
         until_answer(stage, outside, "stranger", &url, |success, _| success).await;
         assert_eq!(policies(stage), 0);
         pull_secrets_go(stage).await;
+        talks(stage, inside, "web").await;
+        selector_waits_for_pods(stage, inside).await;
         talks(stage, inside, "web").await;
 
         let members: Api<applink::api::v1alpha1::MeshMember> = Api::all(stage.client.clone());

@@ -112,7 +112,7 @@ fn last(event: &Event) -> Option<Timestamp> {
 }
 
 /// `reason: message` of a condition while it is True.
-async fn said(stage: &Stage, condition: &str) -> Result<Option<String>, String> {
+pub async fn said(stage: &Stage, condition: &str) -> Result<Option<String>, String> {
     let member: MeshMember = stage
         .read_member(MEMBER)
         .await

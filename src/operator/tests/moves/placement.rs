@@ -1,6 +1,7 @@
 //! Node selectors that change under what runs.
 
 use super::*;
+use crate::facts::{Answer, Evidence, Question};
 
 const AGENT: &str = "/apis/apps/v1/namespaces/applink-system/daemonsets/istio-cni-node";
 
@@ -74,4 +75,58 @@ async fn where_the_mesh_runs_stays_as_it_is_while_nodes_move() {
     }
     let agent = bench.fake.get(AGENT).unwrap();
     assert_eq!(required(&agent, "pool").len(), 1, "{agent:#}");
+}
+
+/// What is known of the pods of node `b` since so many milliseconds after the start.
+fn look_at_b(bench: &Bench, good: bool, millis: i64) {
+    let node = bench.operator.world.facts().nodes["b"].clone();
+    let (node, uid) = (node.name.clone(), node.uid.clone());
+    let seen = Evidence {
+        good,
+        text: "2 enrolled pods are there: shop/cart and 1 more".to_owned(),
+        ..Evidence::default()
+    };
+    let at = bench.start + jiff::SignedDuration::from_millis(millis);
+    let answer = Answer::after(None, at, Ok(seen));
+    let mut answers = bench.operator.asked.answers();
+    answers.insert(Question::Vacant { node, uid }, answer);
+}
+
+#[tokio::test]
+async fn a_selector_that_leaves_out_a_node_counts_once_no_enrolled_pod_is_there() {
+    let upgrade = json!({"version": "1.5.4"});
+    let mut bench = Bench::running(upgrade.clone(), "1.5.4").await;
+    bench.settled().await;
+    let mut node = bench.fake.get("/api/v1/nodes/a").unwrap();
+    for (name, labels) in [("b", json!({})), ("a", json!({"pool": "mesh"}))] {
+        node["metadata"] = json!({"labels": labels});
+        bench
+            .fake
+            .put(&format!("/api/v1/nodes/{name}"), node.clone());
+    }
+    while !bench.operator.world.facts().nodes.contains_key("b") {
+        tokio::task::yield_now().await;
+    }
+    let plane = json!({"nodeSelector": {"pool": "mesh"}});
+    bench.edit(json!({"upgrade": upgrade, "dataPlane": plane}));
+    let is_followed = |bench: &Bench| {
+        let agent = bench.fake.get(AGENT).unwrap();
+        !required(&agent, "pool").is_empty()
+    };
+    // Nobody has said yet who is there.
+    bench.pass(1000).await;
+    assert!(!is_followed(&bench));
+    look_at_b(&bench, false, 1500);
+    bench.pass(2000).await;
+    assert!(!is_followed(&bench));
+    let (reason, message) = bench.condition("Accepted").unwrap();
+    assert_eq!(reason, "True/ValidWithWarnings");
+    let expected = "NodesInUse: spec.dataPlane.nodeSelector: it leaves out 1 of the nodes that carry the mesh, which stays where it is: \
+                    on b, 2 enrolled pods are there: shop/cart and 1 more; move these pods to nodes that stay";
+    assert!(message.contains(expected), "{message}");
+    look_at_b(&bench, true, 30_000);
+    bench.pass(31_000).await;
+    assert!(is_followed(&bench));
+    let (_, message) = bench.condition("Accepted").unwrap();
+    assert!(!message.contains("NodesInUse"), "{message}");
 }
