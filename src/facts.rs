@@ -234,6 +234,8 @@ pub struct Definition {
     pub deleting: bool,
     /// The API server serves it.
     pub established: bool,
+    /// The API server has accepted its names at that time, and does not serve it yet.
+    pub accepted: Option<Timestamp>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Annotations.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
     PropagationPolicy,
@@ -153,6 +154,23 @@ pub async fn definition(client: &Client, document: &Document) -> Result<Option<i
     *request.body_mut() = document.body.clone().into_bytes();
     let answer = limited("apply", object, client.request::<Lean>(request)).await?;
     Ok(answer.meta().generation)
+}
+
+/// Writes the time onto a definition. Not being there is success.
+pub async fn touch(client: &Client, name: &str) -> Result<(), Error> {
+    let object = format!("CustomResourceDefinition {name}");
+    let api: Api<Lean> = Api::all(client.clone());
+    let now = Timestamp::now().to_string();
+    let body = json!({"metadata": {"annotations": {names::TOUCHED_ANNOTATION: now}}});
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let patch = Patch::Merge(&body);
+    match limited("patch", object, api.patch_metadata(name, &params, &patch)).await {
+        Err(Error::Request { source, .. }) if is_gone(&source) => Ok(()),
+        other => other.map(|_| ()),
+    }
 }
 
 /// Deletes an object if it is still this one. Not being there is success.

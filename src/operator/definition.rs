@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
@@ -41,10 +42,18 @@ struct Status {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Condition {
     #[serde(rename = "type")]
     kind: String,
     status: String,
+    last_transition_time: Option<Timestamp>,
+}
+
+impl Condition {
+    fn is_true(&self, kind: &str) -> bool {
+        self.kind == kind && self.status == "True"
+    }
 }
 
 impl kube::Resource for Lean {
@@ -84,14 +93,15 @@ pub fn project(lean: Lean) -> Option<(String, Definition)> {
         .into_iter()
         .find(|entry| entry.subresource.is_none())
         .and_then(|entry| entry.manager);
+    let conditions = lean.status.conditions.unwrap_or_default();
+    let established = conditions.iter().any(|one| one.is_true("Established"));
+    let accepted = (conditions.iter())
+        .find(|one| one.is_true("NamesAccepted"))
+        .and_then(|one| one.last_transition_time);
     let definition = Definition {
         deleting: lean.metadata.deletion_timestamp.is_some(),
-        established: lean
-            .status
-            .conditions
-            .iter()
-            .flatten()
-            .any(|condition| condition.kind == "Established" && condition.status == "True"),
+        established,
+        accepted: accepted.filter(|_| !established),
         labels: lean.metadata.labels.unwrap_or_default(),
         annotations: lean.metadata.annotations.unwrap_or_default(),
         manager,
@@ -106,4 +116,36 @@ pub fn project(lean: Lean) -> Option<(String, Definition)> {
         generation: lean.metadata.generation.unwrap_or_default(),
     };
     Some((name, definition))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn definition(conditions: &Value) -> Definition {
+        let lean = json!({
+            "metadata": {"name": "sidecars.networking.istio.io"},
+            "spec": {"group": "networking.istio.io"},
+            "status": {"conditions": conditions},
+        });
+        project(serde_json::from_value(lean).unwrap()).unwrap().1
+    }
+
+    #[test]
+    fn since_when_a_definition_waits_to_be_served_is_read() {
+        let time = "2026-11-30T12:24:52Z";
+        let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "lastTransitionTime": time});
+        let accepted = condition("NamesAccepted", "True");
+        let waits = definition(&json!([accepted, condition("Established", "False")]));
+        assert!(!waits.established);
+        assert_eq!(waits.accepted, Some(time.parse().unwrap()));
+        let serves = definition(&json!([accepted, condition("Established", "True")]));
+        assert_eq!((serves.established, serves.accepted), (true, None));
+        for new in [json!(null), json!([condition("NamesAccepted", "False")])] {
+            let new = definition(&new);
+            assert_eq!((new.established, new.accepted), (false, None));
+        }
+    }
 }

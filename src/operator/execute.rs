@@ -92,6 +92,14 @@ impl Operator {
                 self.world.put(&object.key, live);
                 Ok(())
             }
+            Act::Touch(name) => {
+                info!(
+                    definition = name,
+                    "is not served yet: having the API server look again"
+                );
+                self.metrics.act("touch");
+                apply::touch(&self.client, name).await
+            }
             Act::Place(object) => self.place(object).await,
             Act::Delete { key, uid } => {
                 info!(object = %key, "deleting");

@@ -18,6 +18,8 @@ pub enum Act {
     Apply(Box<Object>),
     /// Apply these definitions from the folder.
     Define(Vec<String>),
+    /// Write to a definition for no other reason than that the API server looks at it again.
+    Touch(String),
     /// Create a pod of the operator's own probe. What the API server does not take fails nothing.
     Place(Box<Object>),
     /// Delete an object of ours, if it is still this one.

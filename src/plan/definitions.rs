@@ -1,11 +1,16 @@
 //! Definitions of Istio and the Gateway API: which are applied, and whether all are served.
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::act::{Act, Plan};
 use crate::api::conditions::Reason;
 use crate::desired::crds::{BUNDLE_VERSION_ANNOTATION, Bundled, Existing, Owner, Verdict, judge};
 use crate::facts::{Definition, Facts, ObjectKey};
 use crate::names;
 use crate::status::Wait;
+
+/// How long the API server may take from a definition's accepted names to serving it; moments on a quiet machine.
+const TOUCHED_EVERY: SignedDuration = SignedDuration::from_secs(10);
 
 /// The folder's definitions without their schemas, and the generation each was answered with when we applied it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,7 +42,12 @@ impl Bundle {
 }
 
 /// Plans what is missing or drifted; what is waited for until every definition is served.
-pub(super) fn plan(facts: &Facts, bundle: &Bundle, plan: &mut Plan) -> Option<Wait> {
+pub(super) fn plan(
+    facts: &Facts,
+    bundle: &Bundle,
+    plan: &mut Plan,
+    now: Timestamp,
+) -> Option<Wait> {
     let mut due = Vec::new();
     let mut waits = Vec::new();
     for entry in &bundle.entries {
@@ -63,6 +73,13 @@ pub(super) fn plan(facts: &Facts, bundle: &Bundle, plan: &mut Plan) -> Option<Wa
         }
         if !live.is_some_and(|live| live.established) {
             waits.push(name);
+        }
+        if let Some(stuck) = live.and_then(|live| stuck(live)) {
+            if stuck <= now {
+                plan.acts.push(Act::Touch(name.clone()));
+            } else {
+                plan.again_by(stuck);
+            }
         }
     }
     if !due.is_empty() {
@@ -99,6 +116,24 @@ pub fn restored(act: &Act, facts: &Facts) -> Option<String> {
     Some(format!(
         "CustomResourceDefinition {shown}{more} had been removed and is put back; objects of that kind went with it: apply them again"
     ))
+}
+
+/// When a definition of ours that the API server does not serve has waited long enough for it.
+///
+/// The server serves a definition whose names it has accepted when it is told of a change of it. Started again between
+/// the two it is told of none, and looks by itself every five minutes only.
+/// Source: kubernetes `staging/src/k8s.io/apiextensions-apiserver/pkg/apiserver`, `crdHandler.updateCustomResourceDefinition`
+/// and `apiserver.go` (the informers' resync).
+fn stuck(live: &Definition) -> Option<Timestamp> {
+    if live.deleting || existing(live).owner != Owner::Applink {
+        return None;
+    }
+    let touched = live.annotations.get(names::TOUCHED_ANNOTATION);
+    let touched = touched.and_then(|text| text.parse().ok());
+    live.accepted?
+        .max(touched.unwrap_or(Timestamp::MIN))
+        .checked_add(TOUCHED_EVERY)
+        .ok()
 }
 
 fn existing(live: &Definition) -> Existing {

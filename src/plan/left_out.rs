@@ -15,6 +15,8 @@ use crate::facts::{Answer, Facts, Node, Question};
 const VACANT: SignedDuration = SignedDuration::from_mins(10);
 /// How long one counts as one with such pods: nobody tells when they have gone.
 const IN_USE: SignedDuration = SignedDuration::from_secs(15);
+/// From so many failures in a row on it is told that a node's pods cannot be asked for.
+const SILENT: u32 = 3;
 /// Nodes that are asked about at once. One with enrolled pods is enough to wait.
 const AT_ONCE: usize = 32;
 
@@ -25,7 +27,7 @@ pub struct LeftOut {
     pub nodes: usize,
     /// Not each of them is known to be without enrolled pods: none leaves.
     pub is_kept: bool,
-    /// Those that had some when they were asked about, by name, and what was seen.
+    /// Those that had some when they were asked about, or could not be asked about, by name, and what was seen.
     pub in_use: BTreeMap<String, String>,
     /// What is to be asked.
     pub questions: Vec<Question>,
@@ -60,10 +62,8 @@ pub fn left_out(facts: &Facts, wanted: &BTreeMap<String, String>, now: Timestamp
             uid: node.uid.clone(),
         };
         let answer = facts.answers.get(&question);
-        if let Some(seen) = answer.and_then(|answer| answer.seen.as_ref().ok())
-            && !seen.good
-        {
-            found.in_use.insert(node.name.clone(), seen.text.clone());
+        if let Some(text) = answer.and_then(told) {
+            found.in_use.insert(node.name.clone(), text);
         }
         match known(answer, now) {
             Known::Vacant => continue,
@@ -95,6 +95,15 @@ fn has(node: &Node, labels: &BTreeMap<String, String>) -> bool {
     labels
         .iter()
         .all(|(key, value)| node.labels.get(key) == Some(value))
+}
+
+/// What somebody should know of a node that keeps the mesh.
+fn told(answer: &Answer) -> Option<String> {
+    match &answer.seen {
+        Ok(seen) => (!seen.good).then(|| seen.text.clone()),
+        Err(error) => (answer.failures >= SILENT)
+            .then(|| format!("nobody knows which pods there are: {error}")),
+    }
 }
 
 fn known(answer: Option<&Answer>, now: Timestamp) -> Known {

@@ -94,13 +94,13 @@ pub fn plan(
     let target = targets.target.as_ref();
     let mut plan = Plan::new(Step::Crds);
     if phase == Phase::Installed {
-        definitions::plan(facts, bundle, &mut plan);
+        definitions::plan(facts, bundle, &mut plan, now);
         return rollout::go_on(facts, targets, orders, plan, now);
     }
     // istiod needs seconds to start and takes kinds whenever they come: it starts while its definitions are written. The
     // gates stay one behind the other.
     planes::keep(facts, targets, Planes::Target, &mut plan);
-    if let Some(wait) = definitions::plan(facts, bundle, &mut plan) {
+    if let Some(wait) = definitions::plan(facts, bundle, &mut plan, now) {
         return plan.waiting(Step::Crds, wait);
     }
     if let Some(wait) = planes::gate(facts, target, &mut plan, now) {

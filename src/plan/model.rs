@@ -299,7 +299,7 @@ impl Model {
             }
             Act::Pin { .. } => self.pin(act),
             Act::Ask(question) => self.answer(question),
-            Act::Unenrol { .. } | Act::Release(_) | Act::Forget { .. } => {}
+            Act::Touch(_) | Act::Unenrol { .. } | Act::Release(_) | Act::Forget { .. } => {}
         }
     }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::api::conditions::{Reason, Step};
 use crate::api::v1alpha1::Mtls;
 use crate::facts::Trouble;
+use crate::names;
 use crate::plan::restored;
 
 #[test]
@@ -232,4 +233,47 @@ fn the_policy_of_a_strict_network_goes_when_it_is_permissive_again() {
     assert_eq!(policies(&model), 0);
     assert!(settle(&mut model, &strict, Phase::Installed));
     assert_eq!(policies(&model), 1);
+}
+
+#[test]
+fn a_definition_of_ours_that_is_not_served_is_touched_now_and_then() {
+    let mut model = installed(1);
+    let now = model.now;
+    let name = model.facts.definitions.keys().next().unwrap().clone();
+    let ago = |seconds| now - SignedDuration::from_secs(seconds);
+    // How long ago its names were accepted and it was touched, whose it is, and whether it is touched now.
+    let rows = [
+        (Some(9), None, names::MANAGED_BY, false),
+        (Some(11), None, names::MANAGED_BY, true),
+        (Some(11), None, "somebody", false),
+        (Some(300), Some(9), names::MANAGED_BY, false),
+        (Some(300), Some(11), names::MANAGED_BY, true),
+        (None, None, names::MANAGED_BY, false),
+    ];
+    for (accepted, touched, owner, expected) in rows {
+        let live = model.facts.definitions.get_mut(&name).unwrap();
+        let live = std::sync::Arc::make_mut(live);
+        live.established = false;
+        live.accepted = accepted.map(ago);
+        live.labels
+            .insert(names::MANAGED_BY_LABEL.to_owned(), owner.to_owned());
+        live.annotations.remove(names::TOUCHED_ANNOTATION);
+        if let Some(touched) = touched {
+            let at = ago(touched).to_string();
+            live.annotations
+                .insert(names::TOUCHED_ANNOTATION.to_owned(), at);
+        }
+        let plan = model.operate(&plain(), Phase::Installed, 0);
+        let is_touched = plan.acts.contains(&Act::Touch(name.clone()));
+        assert_eq!(is_touched, expected, "{accepted:?} {touched:?} {owner}");
+        let is_looked_at = plan
+            .again_at
+            .is_some_and(|at| at > now && at <= now + SignedDuration::from_secs(1));
+        let waits = accepted.is_some() && owner == names::MANAGED_BY && !expected;
+        assert_eq!(
+            is_looked_at, waits,
+            "{accepted:?} {touched:?} {owner}: {:?}",
+            plan.again_at
+        );
+    }
 }

@@ -89,6 +89,13 @@ fn a_node_whose_pods_cannot_be_listed_keeps_all_and_is_not_asked_about_at_once()
     let found = left_out(&model.facts, &wanted, model.now);
     assert!(found.is_kept && found.questions.is_empty());
     assert!(found.again_at.is_some_and(|at| at > model.now));
+    assert!(found.in_use.is_empty(), "it may have been a moment");
+    for answer in model.facts.answers.values_mut() {
+        answer.failures = 3;
+    }
+    let found = left_out(&model.facts, &wanted, model.now);
+    let expected = "nobody knows which pods there are: no answer";
+    assert_eq!(found.in_use["node-1"], expected);
 }
 
 #[test]
