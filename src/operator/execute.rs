@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::apply::{self, limited};
 use super::error::{Error, is_conflict, is_gone};
 use super::pass::Operator;
 use super::world::resource;
-use super::{counts, mark, pin, probe, serving, sweep};
+use super::{chain, counts, mark, pin, probe, serving, sweep};
 use crate::api::v1alpha1::{ApplicationNetwork, MeshMember};
 use crate::facts::{Answer, Facts, ObjectKey, Question};
 use crate::names;
@@ -98,7 +98,15 @@ impl Operator {
                     "is not served yet: having the API server look again"
                 );
                 self.metrics.act("touch");
-                apply::touch(&self.client, name).await
+                // It is a help and no more: nothing else is to wait for it.
+                if let Err(error) = apply::touch(&self.client, name).await {
+                    warn!(
+                        definition = name,
+                        error = chain(&error),
+                        "cannot be touched"
+                    );
+                }
+                Ok(())
             }
             Act::Place(object) => self.place(object).await,
             Act::Delete { key, uid } => {

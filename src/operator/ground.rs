@@ -118,11 +118,12 @@ impl<'a> Ground<'a> {
             let wanted = plane.map(|plane| plane.node_selector.clone());
             plan::left_out(seen.facts, &wanted.unwrap_or_default(), seen.now)
         };
-        let is_kept = is_kept || left_out.is_kept;
         Self {
             seen,
             network,
-            placement: plan::placement(seen.facts).filter(|_| is_kept && running.is_some()),
+            placement: plan::placement(seen.facts)
+                .filter(|_| is_kept && running.is_some())
+                .or_else(|| left_out.kept.clone()),
             left_out,
             calendar: Calendar::read(upgrade, jiff::tz::db()),
             kubernetes,
@@ -149,9 +150,13 @@ impl<'a> Ground<'a> {
             seen.member,
             release,
         );
-        let left_out = &self.left_out;
-        outcome
-            .findings
-            .extend(preflight::in_use(left_out.nodes, &left_out.in_use));
+        let LeftOut {
+            nodes,
+            in_use,
+            silent,
+            ..
+        } = &self.left_out;
+        let used = preflight::in_use(*nodes, in_use, silent);
+        outcome.findings.extend(used);
     }
 }

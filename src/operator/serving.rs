@@ -77,9 +77,9 @@ fn unmeshed(
 ) -> Evidence {
     let meshed: Vec<String> = on_node
         .iter()
-        .filter(|(_, pod)| !pod.deleting)
+        // Who is ending still talks by way of the proxy.
         .filter(|((space, _), pod)| {
-            pod.redirected || pod.is_enrolled(space, namespace(space).as_deref())
+            pod.redirected || !pod.deleting && pod.is_enrolled(space, namespace(space).as_deref())
         })
         .map(|((space, name), _)| format!("{space}/{name}"))
         .collect();
@@ -93,7 +93,10 @@ fn unmeshed(
     let (count, first) = sample(meshed);
     Evidence {
         good: false,
-        text: format!("{count} enrolled pods are there: {first}"),
+        text: match count {
+            1 => format!("an enrolled pod is there: {first}"),
+            _ => format!("{count} enrolled pods are there: {first}"),
+        },
         ..Evidence::default()
     }
 }
@@ -231,7 +234,8 @@ mod tests {
         let rows = [
             (vec![], true),
             (vec![pod("plain", Mode::Inherit, false, false)], true),
-            (vec![pod("ending", Mode::Ambient, true, true)], true),
+            (vec![pod("ending", Mode::Ambient, true, true)], false),
+            (vec![pod("never", Mode::Ambient, false, true)], true),
             (vec![pod("young", Mode::Ambient, false, false)], false),
             (vec![pod("left", Mode::Out, true, false)], false),
         ];

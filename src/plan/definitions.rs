@@ -50,6 +50,7 @@ pub(super) fn plan(
 ) -> Option<Wait> {
     let mut due = Vec::new();
     let mut waits = Vec::new();
+    let mut touched = Vec::new();
     for entry in &bundle.entries {
         let name = &entry.bundled.manifest.name;
         let live = facts.definitions.get(name);
@@ -76,7 +77,7 @@ pub(super) fn plan(
         }
         if let Some(stuck) = live.and_then(|live| stuck(live)) {
             if stuck <= now {
-                plan.acts.push(Act::Touch(name.clone()));
+                touched.push(Act::Touch(name.clone()));
             } else {
                 plan.again_by(stuck);
             }
@@ -85,6 +86,7 @@ pub(super) fn plan(
     if !due.is_empty() {
         plan.acts.push(Act::Define(due));
     }
+    plan.acts.extend(touched);
     let first = waits.first()?;
     Some(Wait {
         reason: Reason::CustomResources,

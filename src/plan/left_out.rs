@@ -3,21 +3,22 @@
 //! A `DaemonSet` takes its pods away as soon as a node does not match its affinity any longer, and an agent whose node has
 //! left the mesh cleans up: whoever is enrolled there would be sent to a proxy that is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::fleet::placement;
-use super::target::NodeRules;
+use super::fleet::daemon_sets;
+use crate::desired::affinity;
 use crate::facts::{Answer, Facts, Node, Question};
+use crate::names;
 
 /// How long a node counts as one without enrolled pods: all of them have to at the same time.
-const VACANT: SignedDuration = SignedDuration::from_mins(10);
+const VACANT: SignedDuration = SignedDuration::from_secs(30);
 /// How long one counts as one with such pods: nobody tells when they have gone.
 const IN_USE: SignedDuration = SignedDuration::from_secs(15);
-/// From so many failures in a row on it is told that a node's pods cannot be asked for.
-const SILENT: u32 = 3;
-/// Nodes that are asked about at once. One with enrolled pods is enough to wait.
+/// For so long a node may be silent that had no enrolled pods, before that is told.
+const SILENT: SignedDuration = SignedDuration::from_secs(10);
+/// Nodes that are asked about at once while nothing is known of any. One that is in use is enough to wait.
 const AT_ONCE: usize = 32;
 
 /// What keeps the mesh on nodes that the spec leaves out.
@@ -25,10 +26,12 @@ const AT_ONCE: usize = 32;
 pub struct LeftOut {
     /// So many nodes would leave.
     pub nodes: usize,
-    /// Not each of them is known to be without enrolled pods: none leaves.
-    pub is_kept: bool,
-    /// Those that had some when they were asked about, or could not be asked about, by name, and what was seen.
+    /// Where the mesh runs and stays: not each of them is known to be without enrolled pods.
+    pub kept: Option<BTreeMap<String, String>>,
+    /// Those that had some when they were asked about, by name, and what was seen.
     pub in_use: BTreeMap<String, String>,
+    /// Those that cannot be asked about, and why.
+    pub silent: BTreeMap<String, String>,
     /// What is to be asked.
     pub questions: Vec<Question>,
     /// When to look again although nothing changes.
@@ -45,16 +48,22 @@ enum Known {
     Unknown(Timestamp),
 }
 
-/// Nodes where the mesh runs and which lack a label that is `wanted` by now.
+/// Nodes that carry the mesh and lack a label that is `wanted` by now. None leaves before no enrolled pod is on any.
 pub fn left_out(facts: &Facts, wanted: &BTreeMap<String, String>, now: Timestamp) -> LeftOut {
     let mut found = LeftOut::default();
-    let Some(current) = placement(facts) else {
+    let Some(current) = agreed(facts).filter(|current| current != wanted) else {
         return found;
+    };
+    let carrying: BTreeSet<&str> = facts
+        .pods_with("app", names::ZTUNNEL)
+        .map(|pod| pod.node.as_str())
+        .collect();
+    let leaves = |node: &Node| {
+        carrying.contains(node.name.as_str()) && has(node, &current) && !has(node, wanted)
     };
     let mut open = Vec::new();
     let mut in_use_until = None;
-    let leaves =
-        |node: &Node| NodeRules::can_carry(node) && has(node, &current) && !has(node, wanted);
+    let mut is_kept = false;
     for node in facts.nodes.values().filter(|node| leaves(node)) {
         found.nodes += 1;
         let question = Question::Vacant {
@@ -62,26 +71,29 @@ pub fn left_out(facts: &Facts, wanted: &BTreeMap<String, String>, now: Timestamp
             uid: node.uid.clone(),
         };
         let answer = facts.answers.get(&question);
-        if let Some(text) = answer.and_then(told) {
-            found.in_use.insert(node.name.clone(), text);
+        if let Some(answer) = answer {
+            found.tell(&node.name, answer, now);
         }
         match known(answer, now) {
             Known::Vacant => continue,
             Known::InUse(until) => in_use_until = in_use_until.max(Some(until)),
-            Known::Unknown(due) => open.push((due, question)),
+            Known::Unknown(due) => {
+                let was_in_use = found.in_use.contains_key(&node.name);
+                let asked = answer.map(|answer| answer.at);
+                open.push(((!was_in_use, asked), due, question));
+            }
         }
-        found.is_kept = true;
+        is_kept = true;
     }
+    found.kept = is_kept.then_some(current);
     if in_use_until.is_some() {
         found.again_at = in_use_until;
         return found;
     }
-    // Who was in use is asked about first: it may be all that is waited for.
-    open.sort_by_key(|(_, question)| {
-        let name = question.node().unwrap_or_default();
-        (!found.in_use.contains_key(name), name.to_owned())
-    });
-    for (due, question) in open.into_iter().take(AT_ONCE) {
+    // While somebody is there nobody else needs to be asked: one at a time, in turn.
+    open.sort_by_key(|(order, ..)| *order);
+    let at_once = if found.in_use.is_empty() { AT_ONCE } else { 1 };
+    for (_, due, question) in open.into_iter().take(at_once) {
         if due <= now {
             found.questions.push(question);
         } else {
@@ -91,18 +103,40 @@ pub fn left_out(facts: &Facts, wanted: &BTreeMap<String, String>, now: Timestamp
     found
 }
 
+/// The node selector that all components on nodes run by. Where they differ somebody has changed one, or a changed spec was
+/// on its way to them: it counts.
+fn agreed(facts: &Facts) -> Option<BTreeMap<String, String>> {
+    let agents = facts.daemon_sets_with("k8s-app", names::CNI_DAEMON_SET);
+    let mut all = agents
+        .chain(daemon_sets(facts))
+        .filter(|(_, live)| !live.deleting)
+        .map(|(_, live)| affinity::node_selector(&live.body));
+    let first = all.next()??;
+    all.all(|other| other.as_ref() == Some(&first))
+        .then_some(first)
+}
+
 fn has(node: &Node, labels: &BTreeMap<String, String>) -> bool {
     labels
         .iter()
         .all(|(key, value)| node.labels.get(key) == Some(value))
 }
 
-/// What somebody should know of a node that keeps the mesh.
-fn told(answer: &Answer) -> Option<String> {
-    match &answer.seen {
-        Ok(seen) => (!seen.good).then(|| seen.text.clone()),
-        Err(error) => (answer.failures >= SILENT)
-            .then(|| format!("nobody knows which pods there are: {error}")),
+impl LeftOut {
+    /// What somebody should know of a node.
+    fn tell(&mut self, node: &str, answer: &Answer, now: Timestamp) {
+        match &answer.seen {
+            Ok(seen) if seen.good => {}
+            Ok(seen) => {
+                self.in_use.insert(node.to_owned(), seen.text.clone());
+            }
+            Err(error) => {
+                let is_long = now.duration_since(answer.since) >= SILENT;
+                if is_long || answer.bad_since.is_some() {
+                    self.silent.insert(node.to_owned(), error.clone());
+                }
+            }
+        }
     }
 }
 

@@ -65,7 +65,7 @@ codes! {
     NoLinuxNode,
     /// `spec.dataPlane.nodeSelector` chooses no node that could carry the mesh.
     NoNodeSelected,
-    /// `spec.dataPlane.nodeSelector` leaves out nodes with enrolled pods: the mesh stays there until they have gone.
+    /// `spec.dataPlane.nodeSelector` leaves out nodes with enrolled pods, or nodes that cannot be asked about: the mesh stays there until nobody is.
     NodesInUse,
     /// Some nodes are not Linux.
     NodesNotLinux,

@@ -114,23 +114,38 @@ fn selector(nodes: &[Node], member: &MeshMember) -> Option<Finding> {
     })
 }
 
-/// Of so many nodes that a changed selector leaves out these have enrolled pods, each with what was seen there: it counts once
-/// they have gone. None where none has.
-pub fn in_use(nodes: usize, seen: &BTreeMap<String, String>) -> Option<Finding> {
-    let (name, text) = seen.first_key_value()?;
-    let others = match seen.len() - 1 {
+/// Of so many nodes that a changed selector leaves out some have enrolled pods, each with what was seen there, or cannot be
+/// asked about, each with why: it counts once nobody is there. None where neither is so.
+pub fn in_use(
+    nodes: usize,
+    seen: &BTreeMap<String, String>,
+    silent: &BTreeMap<String, String>,
+) -> Option<Finding> {
+    let others = match (seen.len() + silent.len()).saturating_sub(1) {
         0 => String::new(),
-        more => format!(", and {more} more nodes have some"),
+        1 => "; the same holds for 1 more node".to_owned(),
+        more => format!("; the same holds for {more} more nodes"),
+    };
+    let (why, remedy) = if let Some((name, text)) = seen.first_key_value() {
+        (
+            format!("on {name}, {text}{others}"),
+            "move these pods to nodes that stay or take them out of the mesh, and the selector counts within a minute; or label the nodes, or change the field back",
+        )
+    } else {
+        let (name, error) = silent.first_key_value()?;
+        (
+            format!("which pods are on {name} cannot be asked: {error}{others}"),
+            "see whether the operator may list pods; it asks again by itself",
+        )
     };
     Some(Finding {
         code: Code::NodesInUse,
         severity: Severity::Warn,
         object: "spec.dataPlane.nodeSelector".to_owned(),
         message: format!(
-            "it leaves out {nodes} of the nodes that carry the mesh, which stays where it is: on {name}, {text}{others}"
+            "it leaves out {nodes} of the nodes that carry the mesh, which stays where it is: {why}"
         ),
-        remedy: "move these pods to nodes that stay, and the selector counts within a minute; or label the nodes, or change the field back"
-            .to_owned(),
+        remedy: remedy.to_owned(),
     })
 }
 

@@ -283,7 +283,7 @@ async fn selector_waits_for_pods(stage: &Stage, namespace: &str) {
     let before = data_plane(stage);
     stage.apply(&ours(Some("node-1"))).unwrap();
     let words = format!(
-        "NodesInUse: spec.dataPlane.nodeSelector: it leaves out 1 of the nodes that carry the mesh, which stays where it is: on node-2, 1 enrolled pods are there: {namespace}/cart"
+        "NodesInUse: spec.dataPlane.nodeSelector: it leaves out 1 of the nodes that carry the mesh, which stays where it is: on node-2, an enrolled pod is there: {namespace}/cart"
     );
     until_accepted(stage, "tells of the pod", |text| text.contains(&words)).await;
     talks(stage, namespace, "web").await;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::facts::{Answer, Evidence, Question};
+use crate::names;
 use crate::plan::{LeftOut, left_out};
 
 /// Labels node-0 alone as one that stays.
@@ -46,56 +47,87 @@ fn who_is_left_out_is_asked_about_and_leaves_when_nobody_is_there() {
     let (mut model, wanted) = pooled(3);
     let look = |model: &Model| left_out(&model.facts, &wanted, model.now);
     let first = look(&model);
-    assert!(first.is_kept && first.nodes == 2 && first.in_use.is_empty());
+    assert!(first.kept.is_some() && first.nodes == 2 && first.in_use.is_empty());
     assert_eq!(asked(&first), ["node-1", "node-2"]);
     answer(&mut model, "node-1", Ok(true), 0);
     let second = look(&model);
-    assert!(second.is_kept);
+    assert!(second.kept.is_some());
     assert_eq!(asked(&second), ["node-2"]);
     answer(&mut model, "node-2", Ok(true), 0);
     let third = look(&model);
-    assert!(!third.is_kept && third.questions.is_empty() && third.again_at.is_none());
+    assert!(third.kept.is_none() && third.questions.is_empty() && third.again_at.is_none());
     // An answer of another day says nothing about now.
     answer(&mut model, "node-2", Ok(true), 3600);
-    assert!(look(&model).is_kept);
+    assert!(look(&model).kept.is_some());
     assert_eq!(asked(&look(&model)), ["node-2"]);
 }
 
 #[test]
 fn one_node_in_use_keeps_all_and_nobody_else_is_asked_about_meanwhile() {
-    let (mut model, wanted) = pooled(4);
+    let (mut model, wanted) = pooled(5);
     let look = |model: &Model| left_out(&model.facts, &wanted, model.now);
     answer(&mut model, "node-2", Ok(false), 10);
+    answer(&mut model, "node-3", Ok(false), 20);
     let held = look(&model);
-    assert!(held.is_kept && held.questions.is_empty());
-    assert_eq!(
-        held.again_at,
-        Some(model.now + SignedDuration::from_secs(5))
-    );
-    assert_eq!(held.in_use["node-2"], "somebody");
-    // It is asked about again, first of all, and told all the while.
+    assert!(held.kept.is_some() && held.questions.is_empty());
+    let soon = model.now + SignedDuration::from_secs(5);
+    assert_eq!(held.again_at, Some(soon));
+    assert_eq!(held.in_use.len(), 2);
+    // They are asked about again in turn, and told all the while; nobody else is.
     answer(&mut model, "node-2", Ok(false), 40);
-    let again = look(&model);
-    assert_eq!(asked(&again), ["node-2", "node-1", "node-3"]);
-    assert_eq!(again.in_use.len(), 1);
+    assert_eq!(asked(&look(&model)), ["node-2"]);
     answer(&mut model, "node-2", Ok(true), 0);
-    assert!(look(&model).in_use.is_empty());
+    assert_eq!(asked(&look(&model)), ["node-3"]);
+    answer(&mut model, "node-3", Ok(true), 0);
+    let open = look(&model);
+    assert!(open.in_use.is_empty());
+    assert_eq!(asked(&open), ["node-1", "node-4"]);
 }
 
 #[test]
-fn a_node_whose_pods_cannot_be_listed_keeps_all_and_is_not_asked_about_at_once() {
+fn a_node_whose_pods_cannot_be_listed_keeps_all_and_is_told_unless_it_was_a_moment() {
     let (mut model, wanted) = pooled(2);
+    let look = |model: &Model| left_out(&model.facts, &wanted, model.now);
     answer(&mut model, "node-1", Err(()), 0);
-    let found = left_out(&model.facts, &wanted, model.now);
-    assert!(found.is_kept && found.questions.is_empty());
+    let found = look(&model);
+    assert!(found.kept.is_some() && found.questions.is_empty() && found.silent.is_empty());
     assert!(found.again_at.is_some_and(|at| at > model.now));
-    assert!(found.in_use.is_empty(), "it may have been a moment");
-    for answer in model.facts.answers.values_mut() {
-        answer.failures = 3;
-    }
+    answer(&mut model, "node-1", Err(()), 11);
+    let found = look(&model);
+    assert_eq!(asked(&found), ["node-1"]);
+    assert_eq!(found.silent["node-1"], "no answer");
+    // It had enrolled pods a moment ago: there is something to tell all the while.
+    answer(&mut model, "node-1", Ok(false), 1);
+    let (question, before) = (model.facts.answers.iter())
+        .find(|(question, _)| matches!(question, Question::Vacant { .. }))
+        .map(|(question, before)| (question.clone(), before.clone()))
+        .unwrap();
+    let silence = Answer::after(Some(&before), model.now, Err("no answer".to_owned()));
+    model.facts.answers.insert(question, silence);
+    assert_eq!(look(&model).silent.len(), 1);
+}
+
+#[test]
+fn a_selector_that_somebody_wrote_onto_one_component_keeps_nothing() {
+    let (mut model, wanted) = pooled(2);
+    let (key, live) = (model
+        .facts
+        .daemon_sets_with("k8s-app", names::CNI_DAEMON_SET))
+    .next()
+    .map(|(key, live)| (key.clone(), live.clone()))
+    .unwrap();
+    let mut live = live;
+    let terms = "/spec/template/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchExpressions";
+    let list = live
+        .body
+        .pointer_mut(terms)
+        .unwrap()
+        .as_array_mut()
+        .unwrap();
+    list.push(serde_json::json!({"key": "pool", "operator": "In", "values": ["x"]}));
+    model.facts.objects.insert(key, live.into());
     let found = left_out(&model.facts, &wanted, model.now);
-    let expected = "nobody knows which pods there are: no answer";
-    assert_eq!(found.in_use["node-1"], expected);
+    assert_eq!(found, LeftOut::default());
 }
 
 #[test]

@@ -104,7 +104,15 @@ async fn a_selector_that_leaves_out_a_node_counts_once_no_enrolled_pod_is_there(
             .fake
             .put(&format!("/api/v1/nodes/{name}"), node.clone());
     }
-    while !bench.operator.world.facts().nodes.contains_key("b") {
+    let proxy = "/api/v1/namespaces/applink-system/pods/ztunnel-b";
+    let labels = json!({"app": "ztunnel"});
+    let pod = json!({"metadata": {"labels": labels}, "spec": {"nodeName": "b", "containers": []}});
+    bench.fake.put(proxy, pod);
+    let is_seen = |bench: &Bench| {
+        let facts = bench.operator.world.facts();
+        facts.nodes.contains_key("b") && facts.pods.contains_key("ztunnel-b")
+    };
+    while !is_seen(&bench) {
         tokio::task::yield_now().await;
     }
     let plane = json!({"nodeSelector": {"pool": "mesh"}});
@@ -116,13 +124,21 @@ async fn a_selector_that_leaves_out_a_node_counts_once_no_enrolled_pod_is_there(
     // Nobody has said yet who is there.
     bench.pass(1000).await;
     assert!(!is_followed(&bench));
+    let is_asked = |bench: &Bench| {
+        let answers = bench.operator.asked.answers();
+        let mut asked = answers.keys();
+        asked.any(|one| matches!(one, Question::Vacant { node, .. } if node == "b"))
+    };
+    while !is_asked(&bench) {
+        tokio::task::yield_now().await;
+    }
     look_at_b(&bench, false, 1500);
     bench.pass(2000).await;
     assert!(!is_followed(&bench));
     let (reason, message) = bench.condition("Accepted").unwrap();
     assert_eq!(reason, "True/ValidWithWarnings");
     let expected = "NodesInUse: spec.dataPlane.nodeSelector: it leaves out 1 of the nodes that carry the mesh, which stays where it is: \
-                    on b, 2 enrolled pods are there: shop/cart and 1 more; move these pods to nodes that stay";
+                    on b, 2 enrolled pods are there: shop/cart and 1 more; move these pods to nodes that stay or take them out of the mesh";
     assert!(message.contains(expected), "{message}");
     look_at_b(&bench, true, 30_000);
     bench.pass(31_000).await;
