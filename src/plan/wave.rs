@@ -1,5 +1,6 @@
 //! Which nodes begin now: the canary, then batches, zone by zone; back as many as a batch allows.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::passage::{Flight, Passage, Stage};
@@ -124,8 +125,8 @@ pub(super) fn forward<'a>(
     }
 }
 
-/// Nodes that begin on the way back: those whose proxy is back and whose agent is not first, then what is in trouble. They
-/// begin as others end, so those in flight count.
+/// Nodes that begin on the way back: those whose proxy is back and whose agent is not first, then what is in trouble, then
+/// those that moved last. They begin as others end, so those in flight count.
 pub(super) fn back<'a>(passages: &[Passage<'a>], strategy: &Strategy) -> Wave<'a> {
     let mut zones = most_at_once(passages.iter().map(|one| one.node));
     let mut in_flight = 0_usize;
@@ -143,7 +144,7 @@ pub(super) fn back<'a>(passages: &[Passage<'a>], strategy: &Strategy) -> Wave<'a
         (
             one.place != Place::End,
             one.trouble.is_none(),
-            &one.node.name,
+            Reverse((zone(one.node), &one.node.name)),
         )
     });
     Wave {

@@ -153,7 +153,6 @@ fn members() -> Vec<Row> {
         row("exclusions", Member, upgrade(json!({ "exclusions": [{ "name": "sale", "from": "2026-11-20T00:00:00Z", "to": "2026-12-01T00:00:00Z", "scope": "NoMinorUpgrades" }] })), None),
         row("security fixes", Member, upgrade(json!({ "allowSecurityFixes": true })), None),
         row("what a closing window does", Member, upgrade(json!({ "onWindowClose": "PauseNow" })), None),
-        // not yet
         row("a strategy", Member, upgrade(json!({ "strategy": { "canary": { "type": "Count", "count": 1, "soak": "5m" }, "batch": { "size": "10%" }, "gates": { "timeout": "2m" }, "drain": { "timeout": "60s" }, "maxUnreachable": 1, "onFullNode": "Skip", "onFailure": "Pause" } })), None),
         row("an empty strategy", Member, upgrade(json!({ "strategy": {} })), None),
         row("a limit of failed connections", Member, upgrade(json!({ "strategy": { "gates": { "maxFailureIncrease": "1%" } } })), None),
@@ -161,6 +160,7 @@ fn members() -> Vec<Row> {
         row("a few more failed connections", Member, upgrade(json!({ "strategy": { "gates": { "maxFailureIncrease": "12.5%" } } })), None),
         row("any number of failed connections", Member, upgrade(json!({ "strategy": { "gates": { "maxFailureIncrease": "100%" } } })), None),
         row("paused", Member, upgrade(json!({ "paused": true })), None),
+        // not yet
         row("another cluster", Member, json!({ "cluster": { "type": "Kubeconfig", "kubeconfig": { "secretRef": { "name": "east" } } } }), Some((Rule, "cluster.type Kubeconfig is not available yet"))),
         row("a foreign control plane", Member, json!({ "controlPlane": { "type": "External" } }), Some((Rule, "controlPlane.type External is not available yet"))),
         row("an east-west gateway", Member, json!({ "eastWestGateway": { "visibility": "Internal", "replicas": 2, "annotations": { "a": "b" } } }), Some((Rule, "eastWestGateway is not available yet"))),
@@ -231,6 +231,7 @@ fn member_updates() -> Vec<Row> {
         update("the cluster: unset to set", Member, json!({}), local.clone(), fixed),
         update("the cluster: set to unset", Member, local.clone(), json!({}), fixed),
         update("the cluster: set to null", Member, local.clone(), json!({ "cluster": null }), fixed),
+        update("the cluster: set to other", Member, local.clone(), json!({ "cluster": { "type": "Kubeconfig", "kubeconfig": { "secretRef": { "name": "east" } } } }), fixed),
         update("the cluster: unchanged", Member, local.clone(), json!({ "cluster": { "type": "Local" }, "network": "x" }), None),
         update("everything else may change", Member, json!({ "network": "a" }), json!({ "network": "b", "leavePolicy": "UnenrolNamespaces", "controlPlane": { "replicas": 3 } }), None),
         update("the version while nothing runs", Member, upgrade(json!({ "version": "1.5" })), upgrade(json!({ "version": "1.6" })), None),
@@ -268,6 +269,7 @@ fn networks() -> Vec<Row> {
         update("the trust domain: set to other", Network, domain("a"), domain("b"), immutable),
         update("the trust domain: unset to set", Network, json!({}), domain("cluster.local"), immutable),
         update("the trust domain: set to unset", Network, domain("a"), json!({}), immutable),
+        update("the trust domain: set to null", Network, domain("a"), json!({ "trustDomain": null }), immutable),
         update("mTLS may change", Network, domain("a"), json!({ "trustDomain": "a", "mtls": "Strict" }), None),
         row("a trust domain with capitals", Network, domain("Shop"), Some((Schema, "spec.trustDomain"))),
         row("a trust domain with a slash", Network, domain("a/b"), Some((Schema, "spec.trustDomain"))),

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use e2e::images::Image;
 use e2e::stage::Stage;
 use serde_json::Value;
 
-use crate::fixture::{MEMBER, installed, on_stage};
+use crate::fixture::{MEMBER, installed, on_stage, operator, until_operator};
 use crate::keys::{found, private_keys};
+use crate::running::data_plane;
 use crate::told::until_healed;
 
 /// Runs a program with the cluster's configuration: its exit code, and what it printed.
@@ -59,6 +61,30 @@ const LOGS: [(&str, &str, usize); 4] = [
         1,
     ),
 ];
+
+#[test]
+fn what_is_installed_may_be_applied_again_by_the_program_itself() {
+    on_stage(|stage| async move {
+        installed(stage).await;
+        until_healed(stage).await;
+        let before = data_plane(stage);
+        let image = Image::Applink.reference();
+        let (code, text) = applink(stage, &["install", "--apply", "--image", &image]);
+        assert_eq!(code, Some(0), "{text}");
+        for word in [
+            "customresourcedefinition meshmembers.applink.dev applied",
+            "deployment applink-operator applied",
+            "the operator runs",
+        ] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        until_operator(stage).await;
+        until_healed(stage).await;
+        assert_eq!(data_plane(stage), before, "nobody was disturbed");
+        // By whom it was applied matters to nobody afterwards.
+        operator(stage).await;
+    });
+}
 
 #[test]
 fn a_support_bundle_has_what_helps_and_nothing_secret() {

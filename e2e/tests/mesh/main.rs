@@ -49,6 +49,7 @@ mod input_fault;
 mod input_nodes;
 mod input_rights;
 mod input_rows;
+mod input_running;
 mod input_versions;
 mod install;
 mod keys;

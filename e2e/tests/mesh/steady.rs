@@ -1,5 +1,6 @@
 //! A mesh that is up: quiet when nothing changes, quick to repair what does.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use e2e::audit;
@@ -13,6 +14,9 @@ use crate::told::until_healed;
 
 /// How long the operator is watched doing nothing.
 const QUIET: Duration = Duration::from_mins(1);
+
+/// How often a watch may be begun in that time: the server ends one when it likes.
+const MOST_WATCHES: usize = 2;
 
 /// How long a repair may take, from the last change to be repaired.
 const REPAIR: Duration = Duration::from_secs(10);
@@ -189,6 +193,17 @@ fn in_a_steady_state_what_others_added_stays_and_the_operator_asks_for_nothing_b
         }
         tokio::time::sleep(QUIET).await;
         assert_eq!(busy_since(since), Vec::<String>::new());
+        // Nor does it begin watches again and again: each lasts for minutes.
+        let mut watches: BTreeMap<String, usize> = BTreeMap::new();
+        let entries = audit::entries(&log, OPERATOR).unwrap();
+        for entry in entries
+            .iter()
+            .filter(|one| one.at > since && one.verb == "watch")
+        {
+            *watches.entry(entry.to_string()).or_default() += 1;
+        }
+        watches.retain(|_, count| *count > MOST_WATCHES);
+        assert_eq!(watches, BTreeMap::new());
         let istiod = istiod(stage).unwrap();
         assert!(is_theirs(&istiod), "{istiod}");
         assert_eq!(validator(stage).unwrap(), validates);

@@ -132,3 +132,42 @@ fn on_the_way_back_no_wave_takes_a_whole_zone_either() {
     assert!(most > 2, "{most} at a time");
     assert!(settle(&mut model, &plain(), Phase::Installed));
 }
+
+/// Nodes in the order in which they were told to carry both proxies.
+fn order(model: &Model) -> Vec<String> {
+    let moves = model.acts.iter().filter_map(|act| match act {
+        Act::MarkNode {
+            name,
+            label: Some(label),
+            ..
+        } if is_moving(label.as_deref()) => Some(name.clone()),
+        _ => None,
+    });
+    moves.collect()
+}
+
+#[test]
+fn nodes_go_back_in_the_reverse_of_the_order_in_which_they_moved() {
+    let mut model = installed(5);
+    let zones = ["b", "a", "b", "a", "c"];
+    for (number, zoned) in zones.iter().enumerate() {
+        let zone = "topology.kubernetes.io/zone";
+        model.label(&format!("node-{number}"), zone, zoned);
+    }
+    // It has no room, so that the end is not come to.
+    model.full.insert("node-4".to_owned());
+    let arriving = target(LogLevel::Debug, LogLevel::Info);
+    let has_moved = |model: &Model| {
+        let revision = arriving.target.revision.as_str();
+        labels(model, |label| label == Some(revision)) == 4
+    };
+    for _ in 0..4 {
+        work(&mut model, &arriving, 250, has_moved);
+    }
+    let mut there = order(&model);
+    assert_eq!(there, ["node-1", "node-3", "node-0", "node-2"]);
+    model.acts.clear();
+    assert!(settle(&mut model, &plain(), Phase::Installed));
+    there.reverse();
+    assert_eq!(order(&model), there);
+}

@@ -10,7 +10,7 @@ use e2e::load::{Amount, Load};
 use e2e::progress::Progress;
 use e2e::releases::give_broken;
 use e2e::rollouts::{strict, watchful};
-use e2e::stage::Stage;
+use e2e::stage::{self, Stage};
 use serde_json::{Value, json};
 
 use super::{NODES, assert_in_time, assert_none_late, assert_unnoticed, longest};
@@ -18,10 +18,14 @@ use crate::fixture::{
     INSTALL, MEMBER, SOON, cluster, installed_with, left, on_stage, operator, remove_namespace,
 };
 
+use crate::told::said;
+
 const NAMESPACE: &str = "broken";
 /// How long it may take until what is broken is gone again.
 const BACK: Duration = Duration::from_mins(3);
 
+/// The one that is looked at where a gate that fails halts the rollout: somebody takes it back.
+const HALTED: Broken = Broken::MuteProxy;
 /// What is broken, and whether users may notice before it is caught.
 const ROWS: [(Broken, bool); 5] = [
     (Broken::CrashingAgent, false),
@@ -60,6 +64,43 @@ fn broken_release(broken: Broken) -> Value {
 async fn caught(stage: &Stage, broken: Broken) -> Caught {
     let caught = Caught::wait(stage, MEMBER, "1.6.0", &broken_release(broken), BACK).await;
     caught.unwrap()
+}
+
+/// The member, which goes back by itself, or stands still where a gate has failed.
+fn member(on_failure: &str) -> Value {
+    let mut spec = spec();
+    spec["upgrade"]["strategy"]["onFailure"] = json!(on_failure);
+    Stage::member(MEMBER, &spec)
+}
+
+/// The same under `onFailure: Pause`: it stands still, says so, and nobody goes back before somebody asks for it.
+async fn halted(stage: &Stage, broken: Broken) -> Caught {
+    stage.apply(&member("Pause")).unwrap();
+    let abort = async {
+        let still = stage::eventually("it stands still", BACK, || async {
+            let found = stage.read_member(MEMBER).await;
+            let status = found.map_err(|error| error.to_string())?.status;
+            let rollout = status.unwrap_or_default().rollout.unwrap_or_default();
+            match rollout.halted {
+                Some(why) if why.starts_with("gate Proxy") => Ok(()),
+                other => Err(format!("{other:?} {:?}", rollout.message)),
+            }
+        });
+        still.await.unwrap();
+        let text = said(stage, "Reconciling")
+            .await
+            .unwrap()
+            .unwrap_or_default();
+        let words = ["GateFailed", "applink retry", "applink abort"];
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+        let arriving = stage.left_of("1.6.0").unwrap();
+        let proxies = arriving.iter().filter(|name| name.contains("ztunnel-"));
+        assert_eq!(proxies.count(), 2, "both are there: {arriving:?}");
+        stage.applink(&["abort", MEMBER]).unwrap();
+    };
+    let (caught, ()) = tokio::join!(caught(stage, broken), abort);
+    stage.apply(&member("Rollback")).unwrap();
+    caught
 }
 
 /// Pods that come while a broken release is there and on the way back are in time. But for those of a node whose network agent
@@ -118,7 +159,11 @@ fn what_is_broken_is_caught_on_the_first_node_and_taken_back() {
             let churn =
                 (!is_noticed).then(|| Churn::start(&stage.client, &load, NAMESPACE, &NODES));
             let before = load.told().await.unwrap();
-            let caught = caught(stage, broken).await;
+            let caught = if broken == HALTED {
+                halted(stage, broken).await
+            } else {
+                caught(stage, broken).await
+            };
             let figures = load.since(&before).await.unwrap();
             eprintln!("{broken:?}: {caught}; {figures}");
             let differences = caught.differences(Expected::with_users(broken));
