@@ -145,6 +145,13 @@ pub struct Node {
 }
 
 impl Node {
+    /// It has all of these labels.
+    pub fn has(&self, labels: &BTreeMap<String, String>) -> bool {
+        labels
+            .iter()
+            .all(|(key, value)| self.labels.get(key) == Some(value))
+    }
+
     /// It carries our taint.
     pub fn is_moving(&self) -> bool {
         self.taints

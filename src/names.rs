@@ -41,7 +41,8 @@ pub const REVISION_LABEL: &str = "applink.dev/revision";
 /// Annotation with the hash of the template an object was made from.
 pub const TEMPLATE_HASH_ANNOTATION: &str = "applink.dev/template-hash";
 
-/// Annotation on a definition of ours that was written to for no other reason than that the API server looks at it again, and when.
+/// Annotation on a definition of ours that was written to for no other reason than that the API server looks at it again:
+/// when.
 pub const TOUCHED_ANNOTATION: &str = "applink.dev/touched";
 
 /// Node label: absent = settled proxy only, `<rev>.moving` = both, `<rev>` = arriving only.

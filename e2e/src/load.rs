@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::forward;
 use crate::images::Image;
-use crate::stage::{Error, Stage, eventually};
+use crate::stage::{Error, Stage, eventually, with};
 pub use figures::{Figures, Noticed, Told, figures};
 
 /// How much traffic all nodes together make.
@@ -48,7 +48,7 @@ fn share_of_cpu() -> Value {
 
 /// A pod that answers frames, with labels and whatever else its spec holds.
 pub fn echo(namespace: &str, name: &str, labels: &Value, more: &Value) -> Value {
-    let mut spec = json!({
+    let spec = json!({
         "terminationGracePeriodSeconds": 0,
         "containers": [{
             "name": "shop", "image": Image::Shop.reference(), "args": ["echo", ECHO_PORT.to_string()],
@@ -56,13 +56,10 @@ pub fn echo(namespace: &str, name: &str, labels: &Value, more: &Value) -> Value 
             "resources": share_of_cpu(),
         }],
     });
-    if let (Value::Object(spec), Value::Object(more)) = (&mut spec, more) {
-        spec.extend(more.clone());
-    }
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": namespace, "labels": labels},
-        "spec": spec,
+        "spec": with(spec, more),
     })
 }
 

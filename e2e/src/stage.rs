@@ -400,6 +400,15 @@ pub fn shop(namespace: &str, name: &str, node: &str, next: Option<&str>) -> Valu
     ]})
 }
 
+/// An object with more fields, or others in their place.
+#[must_use]
+pub fn with(mut object: Value, more: &Value) -> Value {
+    if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
+        object.extend(more.clone());
+    }
+    object
+}
+
 /// A namespace with labels.
 pub fn namespace(name: &str, labels: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})

@@ -22,6 +22,9 @@ pub enum Placement {
     Only(Revision),
 }
 
+/// Where a `DaemonSet` says on which nodes it runs.
+pub const TERMS: &str = "/spec/template/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchExpressions";
+
 /// Architectures our images are built for.
 const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
 
@@ -49,9 +52,7 @@ fn supported(blueprint: &Blueprint) -> Vec<NodeSelectorRequirement> {
 /// have written there. `None` where there is none of ours to read.
 #[must_use]
 pub fn node_selector(daemon_set: &Value) -> Option<BTreeMap<String, String>> {
-    let term = daemon_set.pointer(
-        "/spec/template/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchExpressions",
-    )?;
+    let term = daemon_set.pointer(TERMS)?;
     let of_user = |one: &NodeSelectorRequirement| match one.values.as_deref() {
         Some([value]) if one.operator == "In" => Some((one.key.clone(), value.clone())),
         _ => None,

@@ -7,7 +7,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::{Connections, Replicas};
+use super::{Connections, Node, Replicas};
 
 /// A question to a running component.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,6 +105,14 @@ pub struct ProbePod {
 }
 
 impl Question {
+    /// [`Question::Vacant`] of a node.
+    pub fn vacant(node: &Node) -> Self {
+        Self::Vacant {
+            node: node.name.clone(),
+            uid: node.uid.clone(),
+        }
+    }
+
     /// The gate that it is asked for, as status and metrics name it.
     pub fn gate(&self) -> &'static str {
         match self {

@@ -162,12 +162,14 @@ pub async fn touch(client: &Client, name: &str) -> Result<(), Error> {
     let api: Api<Lean> = Api::all(client.clone());
     let now = Timestamp::now().to_string();
     let body = json!({"metadata": {"annotations": {names::TOUCHED_ANNOTATION: now}}});
-    let params = PatchParams {
-        field_manager: Some(names::FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
     let patch = Patch::Merge(&body);
-    match limited("patch", object, api.patch_metadata(name, &params, &patch)).await {
+    match limited(
+        "patch",
+        object,
+        api.patch_metadata(name, &merging(), &patch),
+    )
+    .await
+    {
         Err(Error::Request { source, .. }) if is_gone(&source) => Ok(()),
         other => other.map(|_| ()),
     }
@@ -204,6 +206,14 @@ pub async fn delete_of(
     }
 }
 
+/// How something is merged into an object: under our name.
+pub fn merging() -> PatchParams {
+    PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
 /// Merges into an object; what it is then, where that is known. A conflict means that it changed since it was seen: nothing
 /// is done.
 pub async fn merge(client: &Client, key: &ObjectKey, body: &Value) -> Result<Option<Live>, Error> {
@@ -214,14 +224,10 @@ pub async fn merge(client: &Client, key: &ObjectKey, body: &Value) -> Result<Opt
         })?,
     };
     let api = api(client, &resource, key.namespace.as_deref());
-    let params = PatchParams {
-        field_manager: Some(names::FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
     match limited(
         "patch",
         key,
-        api.patch(&key.name, &params, &Patch::Merge(body)),
+        api.patch(&key.name, &merging(), &Patch::Merge(body)),
     )
     .await
     {

@@ -15,7 +15,7 @@ use crate::api::v1alpha1::{FailedRelease, MembershipStatus, OnFailure};
 use crate::decide::{self, Flight};
 use crate::facts::{Connections, Facts};
 use crate::names;
-use crate::plan::{self, Act, Orders, Phase, Plan, Target};
+use crate::plan::{self, Orders, Phase, Plan, Target};
 use crate::preflight;
 use crate::status::{Ending, Failure, Outcome, Problem, Progress, Rollout, Settled, Work};
 
@@ -154,8 +154,7 @@ impl Operator {
             earlier(next, Some(seen.now));
         }
         for question in &heading.questions {
-            self.act(&Act::Ask(question.clone()), seen.facts, target)
-                .await?;
+            self.ask(question, target);
         }
         for act in &plan.acts {
             self.act(act, seen.facts, target).await?;

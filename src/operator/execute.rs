@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch};
 use serde_json::{Value, json};
 use tracing::{debug, info, warn};
 
@@ -211,7 +211,7 @@ impl Operator {
     }
 
     /// Asks in the background; the answer wakes the loop.
-    fn ask(&mut self, question: &Question, target: &Arc<Target>) {
+    pub(super) fn ask(&mut self, question: &Question, target: &Arc<Target>) {
         let asked = self.asked.clone();
         let new = asked
             .asking
@@ -316,15 +316,11 @@ pub async fn remove_finalizer(client: &Client, member: &MeshMember) -> Result<()
 async fn set_finalizers(client: &Client, member: &MeshMember, all: &[String]) -> Result<(), Error> {
     let name = member.metadata.name.clone().unwrap_or_default();
     let body = json!({"metadata": {"uid": member.metadata.uid, "resourceVersion": member.metadata.resource_version, "finalizers": all}});
-    let params = PatchParams {
-        field_manager: Some(names::FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
     let api: Api<MeshMember> = Api::all(client.clone());
     match limited(
         "set the finalizer of",
         format!("MeshMember {name}"),
-        api.patch(&name, &params, &Patch::Merge(&body)),
+        api.patch(&name, &apply::merging(), &Patch::Merge(&body)),
     )
     .await
     {

@@ -111,19 +111,20 @@ impl<'a> Ground<'a> {
             .collect();
         let is_kept = decide::Flight::of(&status).is_some()
             || preflight::is_none_selected(&survey::nodes(seen.facts), seen.member);
-        let left_out = if is_kept || running.is_none() {
-            LeftOut::default()
-        } else {
-            let plane = seen.member.spec.data_plane.as_ref();
-            let wanted = plane.map(|plane| plane.node_selector.clone());
-            plan::left_out(seen.facts, &wanted.unwrap_or_default(), seen.now)
+        let (placement, left_out) = match running {
+            None => (None, LeftOut::default()),
+            Some(_) if is_kept => (plan::placement(seen.facts), LeftOut::default()),
+            Some(_) => {
+                let plane = seen.member.spec.data_plane.as_ref();
+                let wanted = plane.map(|plane| plane.node_selector.clone());
+                let left_out = plan::left_out(seen.facts, &wanted.unwrap_or_default(), seen.now);
+                (left_out.kept.clone(), left_out)
+            }
         };
         Self {
             seen,
             network,
-            placement: plan::placement(seen.facts)
-                .filter(|_| is_kept && running.is_some())
-                .or_else(|| left_out.kept.clone()),
+            placement,
             left_out,
             calendar: Calendar::read(upgrade, jiff::tz::db()),
             kubernetes,

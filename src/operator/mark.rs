@@ -2,10 +2,10 @@
 
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::Client;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch};
 use serde_json::{Value, json};
 
-use super::apply::limited;
+use super::apply::{limited, merging};
 use super::error::{Error, is_conflict, is_gone};
 use crate::names;
 
@@ -41,15 +41,11 @@ pub async fn node(
     } else {
         Vec::new()
     };
-    let params = PatchParams {
-        field_manager: Some(names::FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
     let body = patch(resource_version, mark, taints);
     match limited(
         "patch",
         &object,
-        api.patch(name, &params, &Patch::Merge(&body)),
+        api.patch(name, &merging(), &Patch::Merge(&body)),
     )
     .await
     {

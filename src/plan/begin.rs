@@ -109,11 +109,7 @@ impl<'a> Tour<'a> {
 
     /// No enrolled pod is on a node that gets no proxy any longer: nobody loses anything when the last one goes.
     pub(super) fn is_vacant(&self, passage: &Passage<'_>, plan: &mut Plan) -> bool {
-        let question = Question::Vacant {
-            node: passage.node.name.clone(),
-            uid: passage.node.uid.clone(),
-        };
-        matches!(self.lately(question, plan), Lately::Seen(seen) if seen.good)
+        matches!(self.lately(Question::vacant(passage.node), plan), Lately::Seen(seen) if seen.good)
     }
 
     /// What is known of the pods of somebody else's on a node, which is asked anew when that is old.

@@ -75,7 +75,8 @@ pub(super) fn plan(
         if !live.is_some_and(|live| live.established) {
             waits.push(name);
         }
-        if let Some(stuck) = live.and_then(|live| stuck(live)) {
+        let is_ours = existing.is_some_and(|existing| existing.owner == Owner::Applink);
+        if let Some(stuck) = live.filter(|_| is_ours).and_then(|live| stuck(live)) {
             if stuck <= now {
                 touched.push(Act::Touch(name.clone()));
             } else {
@@ -120,16 +121,13 @@ pub fn restored(act: &Act, facts: &Facts) -> Option<String> {
     ))
 }
 
-/// When a definition of ours that the API server does not serve has waited long enough for it.
+/// When a definition that the API server does not serve has waited long enough for it.
 ///
 /// The server serves a definition whose names it has accepted when it is told of a change of it. Started again between
 /// the two it is told of none, and looks by itself every five minutes only.
 /// Source: kubernetes `staging/src/k8s.io/apiextensions-apiserver/pkg/apiserver`, `crdHandler.updateCustomResourceDefinition`
 /// and `apiserver.go` (the informers' resync).
 fn stuck(live: &Definition) -> Option<Timestamp> {
-    if live.deleting || existing(live).owner != Owner::Applink {
-        return None;
-    }
     let touched = live.annotations.get(names::TOUCHED_ANNOTATION);
     let touched = touched.and_then(|text| text.parse().ok());
     live.accepted?

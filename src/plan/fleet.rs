@@ -4,25 +4,37 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use crate::desired::affinity::TERMS;
 use crate::desired::{Manifest, affinity};
 use crate::facts::{Facts, Live, ObjectKey};
 use crate::names;
-
-/// Where a `DaemonSet` says on which nodes it runs.
-const TERMS: &str = "/spec/template/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchExpressions";
 
 /// Every proxy `DaemonSet` of ours, those that are being deleted included.
 pub(super) fn daemon_sets(facts: &Facts) -> impl Iterator<Item = (&ObjectKey, &Live)> {
     facts.daemon_sets_with("app", names::ZTUNNEL)
 }
 
-/// The node selector that the components on nodes run by, whatever the spec says by now; `None` while none of them is there.
-pub fn placement(facts: &Facts) -> Option<BTreeMap<String, String>> {
+/// The node selectors of the components on nodes, agent first; `None` where one has none of ours to read.
+fn selectors(facts: &Facts) -> impl Iterator<Item = Option<BTreeMap<String, String>>> {
     let agents = facts.daemon_sets_with("k8s-app", names::CNI_DAEMON_SET);
     agents
         .chain(daemon_sets(facts))
         .filter(|(_, live)| !live.deleting)
-        .find_map(|(_, live)| affinity::node_selector(&live.body))
+        .map(|(_, live)| affinity::node_selector(&live.body))
+}
+
+/// The node selector that the components on nodes run by, whatever the spec says by now; `None` while none of them is there.
+pub fn placement(facts: &Facts) -> Option<BTreeMap<String, String>> {
+    selectors(facts).flatten().next()
+}
+
+/// The node selector that all components on nodes run by. Where they differ somebody has changed one, or a changed spec was
+/// on its way to them: it counts.
+pub(super) fn agreed(facts: &Facts) -> Option<BTreeMap<String, String>> {
+    let mut all = selectors(facts);
+    let first = all.next()??;
+    all.all(|other| other.as_ref() == Some(&first))
+        .then_some(first)
 }
 
 /// The proxies of one revision.

@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::fleet::daemon_sets;
-use crate::desired::affinity;
+use super::fleet::agreed;
 use crate::facts::{Answer, Facts, Node, Question};
 use crate::names;
 
@@ -59,17 +58,14 @@ pub fn left_out(facts: &Facts, wanted: &BTreeMap<String, String>, now: Timestamp
         .map(|pod| pod.node.as_str())
         .collect();
     let leaves = |node: &Node| {
-        carrying.contains(node.name.as_str()) && has(node, &current) && !has(node, wanted)
+        carrying.contains(node.name.as_str()) && node.has(&current) && !node.has(wanted)
     };
     let mut open = Vec::new();
     let mut in_use_until = None;
     let mut is_kept = false;
     for node in facts.nodes.values().filter(|node| leaves(node)) {
         found.nodes += 1;
-        let question = Question::Vacant {
-            node: node.name.clone(),
-            uid: node.uid.clone(),
-        };
+        let question = Question::vacant(node);
         let answer = facts.answers.get(&question);
         if let Some(answer) = answer {
             found.tell(&node.name, answer, now);
@@ -93,33 +89,11 @@ pub fn left_out(facts: &Facts, wanted: &BTreeMap<String, String>, now: Timestamp
     // While somebody is there nobody else needs to be asked: one at a time, in turn.
     open.sort_by_key(|(order, ..)| *order);
     let at_once = if found.in_use.is_empty() { AT_ONCE } else { 1 };
-    for (_, due, question) in open.into_iter().take(at_once) {
-        if due <= now {
-            found.questions.push(question);
-        } else {
-            found.again_at = Some(found.again_at.map_or(due, |known| known.min(due)));
-        }
-    }
+    open.truncate(at_once);
+    found.again_at = open.iter().map(|one| one.1).filter(|due| *due > now).min();
+    let due = open.into_iter().filter(|one| one.1 <= now);
+    found.questions = due.map(|one| one.2).collect();
     found
-}
-
-/// The node selector that all components on nodes run by. Where they differ somebody has changed one, or a changed spec was
-/// on its way to them: it counts.
-fn agreed(facts: &Facts) -> Option<BTreeMap<String, String>> {
-    let agents = facts.daemon_sets_with("k8s-app", names::CNI_DAEMON_SET);
-    let mut all = agents
-        .chain(daemon_sets(facts))
-        .filter(|(_, live)| !live.deleting)
-        .map(|(_, live)| affinity::node_selector(&live.body));
-    let first = all.next()??;
-    all.all(|other| other.as_ref() == Some(&first))
-        .then_some(first)
-}
-
-fn has(node: &Node, labels: &BTreeMap<String, String>) -> bool {
-    labels
-        .iter()
-        .all(|(key, value)| node.labels.get(key) == Some(value))
 }
 
 impl LeftOut {

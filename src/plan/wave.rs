@@ -202,10 +202,7 @@ pub(super) fn zone(node: &Node) -> &str {
 /// The node has the labels asked for.
 fn selects(selector: &Selector, node: &Node) -> bool {
     let label = |key: &str| node.labels.get(key);
-    selector
-        .match_labels
-        .iter()
-        .all(|(key, value)| label(key) == Some(value))
+    node.has(&selector.match_labels)
         && selector.match_expressions.iter().all(|one| {
             let carried = label(&one.key);
             match one.operator {

@@ -80,10 +80,8 @@ pub async fn installed(stage: &Stage) {
 pub async fn installed_with(stage: &Stage, more: Value) {
     operator(stage).await;
     stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
-    let mut spec = json!({"upgrade": {"version": "1.6", "strategy": quick()}});
-    if let (Value::Object(spec), Value::Object(more)) = (&mut spec, more) {
-        spec.extend(more);
-    }
+    let spec = json!({"upgrade": {"version": "1.6", "strategy": quick()}});
+    let spec = stage::with(spec, &more);
     // One of another network, which a test that failed has left, cannot be changed into this one.
     let wanted = spec.get("applicationNetwork").and_then(Value::as_str);
     let found = stage.read_member(MEMBER).await;

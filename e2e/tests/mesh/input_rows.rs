@@ -59,6 +59,13 @@ pub fn pinned() -> Value {
     json!({"upgrade": {"version": "1.6"}})
 }
 
+/// A release of that version, changed.
+pub fn release(version: &str, change: &Value) -> Value {
+    let mut release = Stage::release(version, &[]);
+    release["spec"] = stage::with(release["spec"].take(), change);
+    release
+}
+
 /// The operator runs, and nobody is a member.
 pub async fn without_member(stage: &Stage) {
     stage.install_operator().unwrap();

@@ -8,17 +8,13 @@ use serde_json::{Value, json};
 
 use crate::fixture::{INSTALL, MEMBER, PATIENT, installed, on_stage, quick};
 use crate::input_fault::Fault;
-use crate::input_rows::{Row, told, untouched};
+use crate::input_rows::{Row, release, told, untouched};
 use crate::running::data_plane;
-use crate::told::said;
+use crate::told::{said, until_said};
 
-/// The release of that version, changed.
-fn release(version: &str, change: &Value) -> Option<Fault> {
-    let mut release = Stage::release(version, &[]);
-    if let (Value::Object(spec), Value::Object(change)) = (&mut release["spec"], change) {
-        spec.extend(change.clone());
-    }
-    Some(Fault::There(release))
+/// That release is in the catalogue.
+fn there(version: &str, change: &Value) -> Option<Fault> {
+    Some(Fault::There(release(version, change)))
 }
 
 /// What a member that runs 1.6.0 is asked for: more of `upgrade` than a version, and what is in the catalogue besides.
@@ -29,10 +25,7 @@ fn refused(
     reason: &'static str,
     words: &'static [&'static str],
 ) -> Row {
-    let mut upgrade = json!({"version": version, "strategy": quick()});
-    if let (Value::Object(upgrade), Value::Object(more)) = (&mut upgrade, more) {
-        upgrade.extend(more.clone());
-    }
+    let upgrade = stage::with(json!({"version": version, "strategy": quick()}), more);
     Row {
         name: MEMBER,
         fault,
@@ -60,14 +53,14 @@ fn rows() -> Vec<Row> {
         refused(
             "1.6.66",
             &none,
-            release("1.6.66", &withdrawn),
+            there("1.6.66", &withdrawn),
             "ReleaseWithdrawn",
             &["1.6.66 was withdrawn: it loses policies"],
         ),
         refused(
             "1.6.65",
             &none,
-            release("1.6.65", &younger),
+            there("1.6.65", &younger),
             "KubernetesOutOfRange",
             &[
                 "1.6.65 supports Kubernetes 1.90 to 1.99",
@@ -84,7 +77,7 @@ fn rows() -> Vec<Row> {
         refused(
             "1.8",
             &none,
-            release("1.8.0", &none),
+            there("1.8.0", &none),
             "NoUpgradePath",
             &["leads through 1.7"],
         ),
@@ -140,16 +133,7 @@ fn a_canary_that_matches_no_node_holds_a_rollout_and_the_strategy_may_be_mended_
         strategy["canary"] = json!({"type": "Selector", "selector": pool, "soak": "0s"});
         stage.apply(&member("Debug", &strategy)).unwrap();
         let words = "upgrade.strategy.canary.selector matches no node of the mesh";
-        stage::eventually("the canary is missed", PATIENT, || async {
-            let text = said(stage, "Reconciling").await?.unwrap_or_default();
-            if text.contains(words) {
-                Ok(())
-            } else {
-                Err(text)
-            }
-        })
-        .await
-        .unwrap();
+        until_said(stage, "Reconciling", PATIENT, |text| text.contains(words)).await;
         let ready = said(stage, "Ready").await.unwrap();
         assert!(ready.is_some(), "it serves");
         assert_eq!(components(stage), before, "no node has begun");

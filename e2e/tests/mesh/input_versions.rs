@@ -6,19 +6,10 @@ use serde_json::{Value, json};
 
 use crate::fixture::{on_stage, operator};
 use crate::input_fault::{Fault, delete};
-use crate::input_rows::{Row, alone, behind_a_blocker, without_member};
+use crate::input_rows::{Row, alone, behind_a_blocker, release, without_member};
 
 fn pin(version: &str) -> Value {
     json!({"upgrade": {"version": version}})
-}
-
-/// A release of that version, changed.
-fn release(version: &str, change: &Value) -> Value {
-    let mut release = Stage::release(version, &[]);
-    if let (Value::Object(spec), Value::Object(change)) = (&mut release["spec"], change) {
-        spec.extend(change.clone());
-    }
-    release
 }
 
 #[test]

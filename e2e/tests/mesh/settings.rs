@@ -10,7 +10,7 @@ use crate::fixture::{
     until_left,
 };
 use crate::running::{assert_nodes_clean, assert_nothing_left, data_plane, talks};
-use crate::told::{said, until_healed};
+use crate::told::{until_healed, until_said};
 use crate::traffic::{until_answer, until_both_proxies_saw};
 
 const NETWORK: &str = "guarded";
@@ -61,6 +61,13 @@ fn spec() -> Value {
             "cni": {"startupTaint": true, "resources": requests("72Mi")},
         },
     })
+}
+
+/// The same without secrets to pull with.
+fn without_secrets() -> Value {
+    let mut spec = spec();
+    spec.as_object_mut().unwrap().remove("images");
+    spec
 }
 
 /// Nodes as the spec wants them: both in the pool, one of them for the few, one that waits for its agent.
@@ -175,8 +182,7 @@ fn assert_as_asked(stage: &Stage) {
 
 /// Nothing is to be pulled with credentials any more: every node gets pods without, and then the copy goes.
 async fn pull_secrets_go(stage: &Stage) {
-    let mut spec = spec();
-    spec.as_object_mut().unwrap().remove("images");
+    let spec = without_secrets();
     stage.apply(&Stage::member(MEMBER, &spec)).unwrap();
     (stage
         .until_condition(MEMBER, "UpToDate", "True", INSTALL)
@@ -273,8 +279,7 @@ async fn network_comes_and_goes(stage: &Stage, namespace: &str) {
 /// A selector that leaves out a node with an enrolled pod counts once that pod has gone.
 async fn selector_waits_for_pods(stage: &Stage, namespace: &str) {
     let ours = |changed: Option<&str>| {
-        let mut spec = spec();
-        spec.as_object_mut().unwrap().remove("images");
+        let mut spec = without_secrets();
         if let Some(node) = changed {
             spec["dataPlane"]["nodeSelector"]["kubernetes.io/hostname"] = json!(node);
         }
@@ -285,7 +290,7 @@ async fn selector_waits_for_pods(stage: &Stage, namespace: &str) {
     let words = format!(
         "NodesInUse: spec.dataPlane.nodeSelector: it leaves out 1 of the nodes that carry the mesh, which stays where it is: on node-2, an enrolled pod is there: {namespace}/cart"
     );
-    until_accepted(stage, "tells of the pod", |text| text.contains(&words)).await;
+    until_said(stage, "Accepted", SOON, |text| text.contains(&words)).await;
     talks(stage, namespace, "web").await;
     assert_eq!(data_plane(stage), before, "nobody was disturbed");
     kubectl(stage, &["delete", "pod", "cart", "-n", namespace]);
@@ -303,7 +308,8 @@ async fn selector_waits_for_pods(stage: &Stage, namespace: &str) {
     })
     .await
     .unwrap();
-    until_accepted(stage, "no longer does", |text| !text.contains("NodesInUse")).await;
+    let is_over = |text: &str| !text.contains("NodesInUse");
+    until_said(stage, "Accepted", SOON, is_over).await;
     // Back again: the node is served as before.
     stage.apply(&ours(None)).unwrap();
     let stock = Some("http://stock:8080");
@@ -312,16 +318,6 @@ async fn selector_waits_for_pods(stage: &Stage, namespace: &str) {
         .unwrap();
     (stage.until_pods_ready(namespace, "app=cart", SOON).await).unwrap();
     until_healed(stage).await;
-}
-
-/// Waits until the message of condition Accepted is so.
-async fn until_accepted(stage: &Stage, what: &str, is_so: impl Fn(&str) -> bool) {
-    stage::eventually(&format!("Accepted {what}"), SOON, || async {
-        let text = said(stage, "Accepted").await?.unwrap_or_default();
-        if is_so(&text) { Ok(()) } else { Err(text) }
-    })
-    .await
-    .unwrap();
 }
 
 fn policies(stage: &Stage) -> usize {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use e2e::audit;
+use e2e::audit::{self, Entry};
 use e2e::stage::{self, Stage};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -172,34 +172,29 @@ fn in_a_steady_state_what_others_added_stays_and_the_operator_asks_for_nothing_b
         let validates = until_it_validates(stage).await;
         others_take_part(stage).await;
         let log = stage.cluster.audit_log();
-        let busy_since = |since: Timestamp| -> Vec<String> {
-            audit::entries(&log, OPERATOR)
-                .unwrap()
-                .iter()
-                .filter(|entry| entry.at > since)
-                // Watches end by the clock of the server and are begun again.
-                .filter(|entry| entry.resource != "leases" && entry.verb != "watch")
-                .map(ToString::to_string)
-                .collect()
+        let asked_since = |since: Timestamp| -> Vec<Entry> {
+            let mut entries = audit::entries(&log, OPERATOR).unwrap();
+            entries.retain(|entry| entry.at > since && entry.resource != "leases");
+            entries
         };
+        // Watches end by the clock of the server and are begun again.
+        let is_watch = |entry: &Entry| entry.verb == "watch";
         // What an install still has to say (Events, status) ends within seconds.
         let mut since = Timestamp::now();
         let settled = since + Duration::from_mins(1);
         while Timestamp::now() < since + Duration::from_secs(10) {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            if !busy_since(since).is_empty() && Timestamp::now() < settled {
+            if !asked_since(since).iter().all(is_watch) && Timestamp::now() < settled {
                 since = Timestamp::now();
             }
         }
         tokio::time::sleep(QUIET).await;
-        assert_eq!(busy_since(since), Vec::<String>::new());
+        let (begun, busy): (Vec<Entry>, Vec<Entry>) =
+            asked_since(since).into_iter().partition(is_watch);
+        assert_eq!(busy, []);
         // Nor does it begin watches again and again: each lasts for minutes.
         let mut watches: BTreeMap<String, usize> = BTreeMap::new();
-        let entries = audit::entries(&log, OPERATOR).unwrap();
-        for entry in entries
-            .iter()
-            .filter(|one| one.at > since && one.verb == "watch")
-        {
+        for entry in &begun {
             *watches.entry(entry.to_string()).or_default() += 1;
         }
         watches.retain(|_, count| *count > MOST_WATCHES);

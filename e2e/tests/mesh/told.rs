@@ -26,6 +26,21 @@ pub async fn until_stalled(stage: &Stage, reason: &str, words: &[&str]) -> Strin
     .unwrap()
 }
 
+/// Waits until what a condition says while it is True is so; nothing is said where it is not.
+pub async fn until_said(
+    stage: &Stage,
+    condition: &str,
+    within: Duration,
+    is_so: impl Fn(&str) -> bool,
+) {
+    stage::eventually(&format!("{condition} is as asked"), within, || async {
+        let text = said(stage, condition).await?.unwrap_or_default();
+        if is_so(&text) { Ok(()) } else { Err(text) }
+    })
+    .await
+    .unwrap();
+}
+
 /// Waits until the member is neither Stalled nor Reconciling, and Ready.
 pub async fn until_healed(stage: &Stage) {
     stage::eventually("the member is healed", PATIENCE, || async {

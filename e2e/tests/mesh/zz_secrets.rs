@@ -1,4 +1,5 @@
-//! Private keys are in their Secrets and nowhere else: what the other tests made the mesh say is looked through, as far as it is there still.
+//! Private keys are in their Secrets and nowhere else: what the other tests made the mesh say is looked through, as
+//! far as it is there still.
 //!
 //! It comes after them for the same reason as [`crate::zz_rights`].
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::desired::affinity::TERMS;
 use crate::facts::{Answer, Evidence, Question};
 use crate::names;
 use crate::plan::{LeftOut, left_out};
@@ -21,10 +22,7 @@ fn pooled(nodes: usize) -> (Model, BTreeMap<String, String>) {
 
 /// What was seen on a node so many seconds ago.
 fn answer(model: &mut Model, node: &str, seen: Result<bool, ()>, ago: i64) {
-    let question = Question::Vacant {
-        node: node.to_owned(),
-        uid: model.facts.nodes[node].uid.clone(),
-    };
+    let question = Question::vacant(&model.facts.nodes[node]);
     let seen = seen
         .map(|good| Evidence {
             good,
@@ -98,11 +96,9 @@ fn a_node_whose_pods_cannot_be_listed_keeps_all_and_is_told_unless_it_was_a_mome
     assert_eq!(found.silent["node-1"], "no answer");
     // It had enrolled pods a moment ago: there is something to tell all the while.
     answer(&mut model, "node-1", Ok(false), 1);
-    let (question, before) = (model.facts.answers.iter())
-        .find(|(question, _)| matches!(question, Question::Vacant { .. }))
-        .map(|(question, before)| (question.clone(), before.clone()))
-        .unwrap();
-    let silence = Answer::after(Some(&before), model.now, Err("no answer".to_owned()));
+    let question = Question::vacant(&model.facts.nodes["node-1"]);
+    let before = model.facts.answers.get(&question);
+    let silence = Answer::after(before, model.now, Err("no answer".to_owned()));
     model.facts.answers.insert(question, silence);
     assert_eq!(look(&model).silent.len(), 1);
 }
@@ -110,20 +106,16 @@ fn a_node_whose_pods_cannot_be_listed_keeps_all_and_is_told_unless_it_was_a_mome
 #[test]
 fn a_selector_that_somebody_wrote_onto_one_component_keeps_nothing() {
     let (mut model, wanted) = pooled(2);
-    let (key, live) = (model
+    let mut agents = model
         .facts
-        .daemon_sets_with("k8s-app", names::CNI_DAEMON_SET))
-    .next()
-    .map(|(key, live)| (key.clone(), live.clone()))
-    .unwrap();
-    let mut live = live;
-    let terms = "/spec/template/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchExpressions";
-    let list = live
-        .body
-        .pointer_mut(terms)
-        .unwrap()
-        .as_array_mut()
+        .daemon_sets_with("k8s-app", names::CNI_DAEMON_SET);
+    let (key, mut live) = agents
+        .next()
+        .map(|(key, live)| (key.clone(), live.clone()))
         .unwrap();
+    drop(agents);
+    let list = live.body.pointer_mut(TERMS).unwrap();
+    let list = list.as_array_mut().unwrap();
     list.push(serde_json::json!({"key": "pool", "operator": "In", "values": ["x"]}));
     model.facts.objects.insert(key, live.into());
     let found = left_out(&model.facts, &wanted, model.now);

@@ -91,25 +91,32 @@ fn waves_are_counted_from_the_canary_and_the_end_is_none_of_them() {
     }
 }
 
-#[test]
-fn on_the_way_back_no_wave_takes_a_whole_zone_either() {
-    let mut model = installed(7);
-    for (number, zoned) in ["a", "a", "b", "b", "b", "c", "d"].iter().enumerate() {
+/// All nodes but the last have moved; that has no room, so that the end is not come to. Each is in its zone.
+fn moved(zones: &[&str], batch: usize, agent: LogLevel) -> Model {
+    let mut model = installed(zones.len());
+    for (number, zoned) in zones.iter().enumerate() {
         let zone = "topology.kubernetes.io/zone";
         model.label(&format!("node-{number}"), zone, zoned);
     }
-    model.orders.strategy = strategy(1, 6);
-    // One has no room, so that the end is not come to.
-    model.full.insert("node-6".to_owned());
-    let arriving = target(LogLevel::Debug, LogLevel::Debug);
+    model.orders.strategy = strategy(1, batch);
+    let others = zones.len() - 1;
+    model.full.insert(format!("node-{others}"));
+    let arriving = target(LogLevel::Debug, agent);
     let has_moved = |model: &Model| {
         let revision = arriving.target.revision.as_str();
-        labels(model, |label| label == Some(revision)) == 6
+        labels(model, |label| label == Some(revision)) == others
     };
     for _ in 0..4 {
         work(&mut model, &arriving, 250, has_moved);
     }
     assert!(has_moved(&model));
+    model
+}
+
+#[test]
+fn on_the_way_back_no_wave_takes_a_whole_zone_either() {
+    let zones = ["a", "a", "b", "b", "b", "c", "d"];
+    let mut model = moved(&zones, 6, LogLevel::Debug);
     let mut most = 0;
     for round in 0..700_u16 {
         let plan = model.operate(&plain(), Phase::Installed, usize::MAX);
@@ -148,22 +155,7 @@ fn order(model: &Model) -> Vec<String> {
 
 #[test]
 fn nodes_go_back_in_the_reverse_of_the_order_in_which_they_moved() {
-    let mut model = installed(5);
-    let zones = ["b", "a", "b", "a", "c"];
-    for (number, zoned) in zones.iter().enumerate() {
-        let zone = "topology.kubernetes.io/zone";
-        model.label(&format!("node-{number}"), zone, zoned);
-    }
-    // It has no room, so that the end is not come to.
-    model.full.insert("node-4".to_owned());
-    let arriving = target(LogLevel::Debug, LogLevel::Info);
-    let has_moved = |model: &Model| {
-        let revision = arriving.target.revision.as_str();
-        labels(model, |label| label == Some(revision)) == 4
-    };
-    for _ in 0..4 {
-        work(&mut model, &arriving, 250, has_moved);
-    }
+    let mut model = moved(&["b", "a", "b", "a", "c"], 1, LogLevel::Info);
     let mut there = order(&model);
     assert_eq!(there, ["node-1", "node-3", "node-0", "node-2"]);
     model.acts.clear();

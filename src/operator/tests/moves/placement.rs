@@ -1,13 +1,14 @@
 //! Node selectors that change under what runs.
 
 use super::*;
+use crate::desired::affinity::TERMS;
 use crate::facts::{Answer, Evidence, Question};
 
 const AGENT: &str = "/apis/apps/v1/namespaces/applink-system/daemonsets/istio-cni-node";
 
 /// The requirements of a set's affinity with this key.
 fn required(set: &Value, key: &str) -> Vec<Value> {
-    let terms = set.pointer("/spec/template/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchExpressions");
+    let terms = set.pointer(TERMS);
     let all = terms.and_then(Value::as_array).cloned().unwrap_or_default();
     all.into_iter().filter(|one| one["key"] == key).collect()
 }
@@ -79,8 +80,7 @@ async fn where_the_mesh_runs_stays_as_it_is_while_nodes_move() {
 
 /// What is known of the pods of node `b` since so many milliseconds after the start.
 fn look_at_b(bench: &Bench, good: bool, millis: i64) {
-    let node = bench.operator.world.facts().nodes["b"].clone();
-    let (node, uid) = (node.name.clone(), node.uid.clone());
+    let question = Question::vacant(&bench.operator.world.facts().nodes["b"]);
     let seen = Evidence {
         good,
         text: "2 enrolled pods are there: shop/cart and 1 more".to_owned(),
@@ -89,7 +89,7 @@ fn look_at_b(bench: &Bench, good: bool, millis: i64) {
     let at = bench.start + jiff::SignedDuration::from_millis(millis);
     let answer = Answer::after(None, at, Ok(seen));
     let mut answers = bench.operator.asked.answers();
-    answers.insert(Question::Vacant { node, uid }, answer);
+    answers.insert(question, answer);
 }
 
 #[tokio::test]
