@@ -78,7 +78,7 @@ impl Caught {
         change: &Value,
         within: Duration,
     ) -> Result<Self, Error> {
-        let trace = Trace::start(stage).await?;
+        let trace = Trace::start(&stage.client).await?;
         let (clock, begun) = (Instant::now(), Timestamp::now());
         stage.apply(change)?;
         let failed = stage.until_taken_back(member, version, within).await?;

@@ -261,9 +261,18 @@ impl Cluster {
 
     /// Applies objects in YAML or JSON as administrator.
     pub fn apply(&self, objects: &str) -> Result<String, Error> {
+        self.apply_with(objects, &[])
+    }
+
+    /// Applies objects like [`Self::apply`], also where somebody else has applied them in another shape.
+    pub fn apply_over(&self, objects: &str) -> Result<String, Error> {
+        self.apply_with(objects, &["--force-conflicts"])
+    }
+
+    fn apply_with(&self, objects: &str, options: &[&str]) -> Result<String, Error> {
         let mut kubectl = self.kubectl_command();
         kubectl.args(["apply", "--server-side", "--validate=false", "-f", "-"]);
-        Ok(command::feed(&mut kubectl, objects)?)
+        Ok(command::feed(kubectl.args(options), objects)?)
     }
 
     fn kubectl_command(&self) -> std::process::Command {

@@ -192,7 +192,8 @@ impl Stage {
     /// When the manifests are refused or a pod stays.
     pub async fn stop_operator(&self) -> Result<(), Error> {
         let manifests = self.applink(&["install", "--image", &Image::Applink.reference()])?;
-        (self.cluster).apply(&manifests.replace("replicas: 1\n", "replicas: 0\n"))?;
+        // Over those of `applink install --apply`, which a test may have run.
+        (self.cluster).apply_over(&manifests.replace("replicas: 1\n", "replicas: 0\n"))?;
         eventually("the operator in the cluster is gone", GONE, || async {
             let pods = (self.cluster)
                 .kubectl(&["get", "pods", "-n", "applink-operator", "-o", "name"])

@@ -9,12 +9,13 @@ use std::time::Duration;
 use applink::names;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Client;
 use kube::api::Api;
 use kube::runtime::watcher::{self, Event, watcher};
 
 pub use seen::{Life, Seen, Way};
 
-use crate::stage::{self, Stage, eventually};
+use crate::stage::{self, eventually};
 
 /// How long the first lists may take, on a machine that does much else.
 const LISTED: Duration = Duration::from_secs(90);
@@ -34,9 +35,9 @@ impl Trace {
     ///
     /// # Errors
     /// When they are not within a minute and a half.
-    pub async fn start(stage: &Stage) -> Result<Self, stage::Error> {
+    pub async fn start(client: &Client) -> Result<Self, stage::Error> {
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let client = || stage.client.clone();
+        let client = || client.clone();
         let tasks = [
             tokio::spawn(pods(
                 Api::namespaced(client(), names::SYSTEM_NAMESPACE),

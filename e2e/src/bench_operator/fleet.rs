@@ -24,6 +24,7 @@ use crate::cluster::nodes::is_ready;
 use crate::progress::Progress;
 use crate::simulated::{Simulated, objects};
 use crate::stage::{Stage, eventually};
+use crate::trace::Trace;
 use crate::{audit, built, command};
 
 /// What runs first, and what follows.
@@ -58,6 +59,7 @@ pub async fn run(nodes: u16, soak: Duration, progress: Progress) -> Result<Repor
     let operator = Operator::start(&cluster, &program)?;
     let client = &cluster.client;
     let statuses = Statuses::watch(client);
+    let trace = Trace::start(client).await?;
     let log = cluster.audit_log();
 
     let clock = Instant::now();
@@ -93,6 +95,8 @@ pub async fn run(nodes: u16, soak: Duration, progress: Progress) -> Result<Repor
     progress.say(format!("upgraded in {:.1} s", upgrade.as_secs_f64()));
     settle(&log, PATIENCE).await?;
     until_settled(client, nodes).await?;
+    let seen = trace.seen();
+    drop(trace);
     let (memory, cpu) = (operator.process.memory()?, operator.process.cpu()?);
     let cpu = cpu.saturating_sub(cpu_before);
     let passes = operator.passes().await? - passes_before;
@@ -115,6 +119,7 @@ pub async fn run(nodes: u16, soak: Duration, progress: Progress) -> Result<Repor
     let seconds = |time: Duration| time.as_secs_f64();
     let beside = upgrade.saturating_sub(asked);
     let figure = Figure::new;
+    let batch = count(batch(usize::from(nodes)));
     let mut told = vec![
         (
             "beside the figures",
@@ -150,6 +155,13 @@ pub async fn run(nodes: u16, soak: Duration, progress: Progress) -> Result<Repor
         let title = "writes about the node with the most";
         told.push((title, by_time(&work, node)));
     }
+    if !seen.broken.is_empty() {
+        let first = seen.broken.iter().take(10).cloned();
+        told.push((
+            "what was seen that must never be, the first",
+            first.collect(),
+        ));
+    }
     if !idle_writes.is_empty() {
         let first = idle_writes.iter().take(10).map(ToString::to_string);
         told.push(("writes that changed nothing, the first", first.collect()));
@@ -167,6 +179,27 @@ pub async fn run(nodes: u16, soak: Duration, progress: Progress) -> Result<Repor
         figure(
             "writes that changed nothing",
             count(idle_writes.len()),
+            0.0,
+            "",
+            0,
+        ),
+        figure(
+            "nodes in flight at once",
+            count(seen.most_moving),
+            batch,
+            "",
+            0,
+        ),
+        figure(
+            "nodes that lacked a component at once",
+            count(seen.most_lacking),
+            batch,
+            "",
+            0,
+        ),
+        figure(
+            "what was seen that must never be",
+            count(seen.broken.len()),
             0.0,
             "",
             0,
@@ -206,10 +239,14 @@ fn strategy(soak: Duration) -> Value {
     })
 }
 
+/// How many nodes a batch may take, of so many.
+fn batch(nodes: usize) -> usize {
+    (nodes * BATCH_PERCENT).div_ceil(100).max(1)
+}
+
 /// How long the waves are to be watched: the canary, then batches, each once its connections have had their time.
 fn asked_for(nodes: usize, soak: Duration) -> Duration {
-    let batch = (nodes * BATCH_PERCENT).div_ceil(100).max(1);
-    let waves = 1 + nodes.saturating_sub(CANARY).div_ceil(batch);
+    let waves = 1 + nodes.saturating_sub(CANARY).div_ceil(batch(nodes));
     (soak + DRAIN) * u32::try_from(waves).unwrap_or(u32::MAX)
 }
 

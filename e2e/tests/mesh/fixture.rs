@@ -1,6 +1,7 @@
 //! The one stage that all tests share, and the states they start from.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,16 @@ static STAGE: Mutex<Option<&'static Stage>> = Mutex::new(None);
 fn options() -> Options {
     let name = std::env::var("APPLINK_E2E_NAME");
     Options::new(name.as_deref().unwrap_or("mesh-test"))
+}
+
+/// Where the API servers wrote what was asked in this run: that of the stage, and that of another cluster that mesh tests
+/// ran on beside it, where one is named.
+pub fn audit_logs(stage: &Stage) -> Vec<PathBuf> {
+    let beside = std::env::var("APPLINK_E2E_BESIDE").ok();
+    let beside = beside.map(|name| Cluster::open(&Options::new(&name), Progress::new()).unwrap());
+    let mut logs = vec![stage.cluster.audit_log()];
+    logs.extend(beside.map(|cluster| cluster.audit_log()));
+    logs
 }
 
 /// A handle of one's own on the stage's cluster, for those who take parts of it away and bring them back.

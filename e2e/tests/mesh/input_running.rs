@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use applink::names;
 use e2e::stage::{self, Stage};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -117,7 +118,8 @@ fn components(stage: &Stage) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn a_canary_that_matches_no_node_holds_a_rollout_and_the_strategy_may_be_mended_meanwhile() {
+fn a_canary_that_matches_no_node_holds_a_rollout_which_goes_on_when_it_is_mended_whatever_marks_a_node_has()
+ {
     on_stage(|stage| async move {
         installed(stage).await;
         let before = components(stage);
@@ -137,6 +139,10 @@ fn a_canary_that_matches_no_node_holds_a_rollout_and_the_strategy_may_be_mended_
         let ready = said(stage, "Ready").await.unwrap();
         assert!(ready.is_some(), "it serves");
         assert_eq!(components(stage), before, "no node has begun");
+        // Somebody has left a mark of another rollout on a node.
+        let label = format!("{}=1-5-0-abcdef", names::NODE_ZTUNNEL_LABEL);
+        let mark = ["label", "node", "node-2", &label];
+        stage.cluster.kubectl(&mark).unwrap();
         // What is asked for is the same; how it is gone about is mended.
         stage.apply(&member("Debug", &quick())).unwrap();
         (stage.until_runs(MEMBER, "1.6.0", INSTALL).await).unwrap();
@@ -147,6 +153,9 @@ fn a_canary_that_matches_no_node_holds_a_rollout_and_the_strategy_may_be_mended_
                 .keys()
                 .all(|name| !name.starts_with("ztunnel-") || !before.contains_key(name))
         );
+        let labels = ["get", "node", "node-2", "-o", "jsonpath={.metadata.labels}"];
+        let labels = stage.cluster.kubectl(&labels).unwrap();
+        assert!(!labels.contains(names::NODE_ZTUNNEL_LABEL), "{labels}");
         installed(stage).await;
         (stage.until_runs(MEMBER, "1.6.0", INSTALL).await).unwrap();
     });

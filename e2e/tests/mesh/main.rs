@@ -9,7 +9,7 @@
 //! | defect | shown by |
 //! |---|---|
 //! | a member's deletion disturbs another one | `input::a_second_member_for_the_same_cluster_...` |
-//! | a deletion during the install collides with it | `images_missing::...`: deleted while an image is waited for; `template::...`: while a node moves |
+//! | a deletion during the install collides with it | `images_missing::...`: deleted while an image is waited for; `upgrades::template::...`: while a node moves |
 //! | a cascading deletion never completes | `settings::...`: the network goes while a member stands, then the member |
 //! | an operation is stuck for ever | `nodes_lost::...` (install, leave); each stage's limit: `applink::leave`, its tests |
 //! | a deletion loops because the cluster or a part of it is gone | `nodes_lost::a_leave_...`; "not found" is success: `applink::operator::apply`, its tests |
@@ -19,7 +19,7 @@
 //! | two owners fight for the Gateway API | `input_definitions::definitions_of_somebody_else_...`; which version wins: `applink::desired::crds`, its tests |
 //! | leftovers after leaving | `leave::...`, `images_missing::...`, `nodes_lost::...` by `running::assert_nothing_left` |
 //! | a lost or new authority takes the mesh down | `trust_lost::...`, `operator_lost::a_lost_namespace_...` |
-//! | what was applied before is applied again, without a pin, and a minor upgrade comes of it | `versions::without_a_version_...`, `install::the_same_objects_...`; the operator's own manifests: `e2e::admission` |
+//! | what was applied before is applied again, without a pin, and a minor upgrade comes of it | `upgrades::versions::without_a_version_...`, `install::the_same_objects_...`; the operator's own manifests: `e2e::admission` |
 //! | logs of the control plane are missing where support looks for them | `cli::a_support_bundle_...` |
 //!
 //! Not here: an update or upgrade that is refused for one way of authenticating, because a member is the cluster that the
@@ -37,10 +37,8 @@ mod api_away;
 mod caller;
 mod cli;
 mod deaths;
-mod deaths_rollout;
 mod definitions_lost;
 mod fixture;
-mod gateways;
 mod images_missing;
 mod input;
 mod input_cluster;
@@ -56,17 +54,12 @@ mod keys;
 mod leave;
 mod nodes_lost;
 mod operator_lost;
-mod overlap;
-mod rollout_nodes;
 mod running;
 mod settings;
 mod steady;
-mod template;
-mod template_watch;
 mod told;
 mod traffic;
 mod trust_lost;
-mod upgrade;
-mod versions;
+mod upgrades;
 mod zz_rights;
 mod zz_secrets;

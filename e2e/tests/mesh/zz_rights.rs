@@ -4,6 +4,7 @@
 //! the others. They need the whole run; on a cluster that an older build has used, take it down first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use e2e::audit::{self, Answer, Entry, Grant};
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding, RoleRef};
 use kube::api::{Api, ListParams};
 
-use crate::fixture::{OPERATOR, installed, on_stage};
+use crate::fixture::{OPERATOR, audit_logs, installed, on_stage};
 
 /// One grant a line: whether the tests never use it or only sometimes do, the grant, and the reason it is there.
 const REMAINDER: &str = include_str!("rbac-remainder.txt");
@@ -121,7 +122,9 @@ async fn asked_within(stage: &Stage, entries: &[Entry]) -> Vec<Entry> {
 fn every_right_was_used_or_is_listed_with_the_reason_it_is_there_for() {
     on_stage(|stage| async move {
         installed(stage).await;
-        let mut entries = audit::entries(&stage.cluster.audit_log(), OPERATOR).unwrap();
+        let mut entries: Vec<Entry> = (audit_logs(stage).iter())
+            .flat_map(|log| audit::entries(log, OPERATOR).unwrap())
+            .collect();
         entries.retain(|entry| entry.code < 400 || entry.code == 404 || entry.code == 409);
         entries.extend(asked_within(stage, &entries).await);
         let granted = granted(stage).await;
@@ -165,27 +168,32 @@ fn is_excused(refusal: &Entry, changes: &[Entry]) -> bool {
 #[test]
 fn the_operator_was_never_refused_what_it_asked_for() {
     on_stage(|stage| async move {
-        let log = stage.cluster.audit_log();
-        let changes: Vec<Entry> = audit::entries(&log, ADMINISTRATOR)
-            .unwrap()
-            .into_iter()
-            .filter(|entry| {
-                let verb = entry.verb.as_str();
-                let is_role = entry.group == "rbac.authorization.k8s.io"
-                    && ["create", "update", "patch", "delete"].contains(&verb);
-                // Its roles go with its namespace.
-                let is_home = entry.resource == "namespaces" && verb == "delete";
-                entry.name == ROLE && entry.code < 300 && (is_role || is_home)
-            })
-            .collect();
-        let refused: BTreeSet<String> = audit::entries(&log, OPERATOR)
-            .unwrap()
-            .iter()
-            .filter(|entry| entry.code == 403 && !is_excused(entry, &changes))
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(refused, BTreeSet::new());
+        for log in audit_logs(stage) {
+            assert_eq!(refused(&log), BTreeSet::new(), "{}", log.display());
+        }
     });
+}
+
+/// What the operator was refused, but for what is excused.
+fn refused(log: &Path) -> BTreeSet<String> {
+    let changes: Vec<Entry> = audit::entries(log, ADMINISTRATOR)
+        .unwrap()
+        .into_iter()
+        .filter(|entry| {
+            let verb = entry.verb.as_str();
+            let is_role = entry.group == "rbac.authorization.k8s.io"
+                && ["create", "update", "patch", "delete"].contains(&verb);
+            // Its roles go with its namespace.
+            let is_home = entry.resource == "namespaces" && verb == "delete";
+            entry.name == ROLE && entry.code < 300 && (is_role || is_home)
+        })
+        .collect();
+    audit::entries(log, OPERATOR)
+        .unwrap()
+        .iter()
+        .filter(|entry| entry.code == 403 && !is_excused(entry, &changes))
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]

@@ -13,33 +13,30 @@ const AREAS: [(&str, u64); 5] = [
 ];
 /// Modules of the mesh tests that are about upgrades, and about the node proxy. All others are about install, leave and bad
 /// input.
-const UPGRADE: [&str; 8] = [
-    "deaths_rollout",
-    "gateways",
-    "overlap",
-    "rollout_nodes",
-    "template",
-    "template_watch",
-    "upgrade",
-    "versions",
-];
-const PROXY: [&str; 2] = ["caller", "traffic"];
+const UPGRADE: &str = "upgrades";
+const PROXY: &str = "traffic";
 
 /// The area of a suite, or of those of its tests that say nothing else.
 pub fn of_suite(name: &str) -> &'static str {
-    let is_built = ["format", "lint", "dependencies", "release build"].contains(&name);
+    let is_built = [
+        "format",
+        "lint",
+        "dependencies",
+        "test build",
+        "release build",
+        "programs of the local cluster",
+    ]
+    .contains(&name);
     AREAS[usize::from(!is_built)].0
 }
 
 /// The area of a test on the real cluster, by its module; none for a test without one.
 fn of_test(name: &str) -> Option<&'static str> {
     let (module, _) = name.split_once("::")?;
-    Some(if UPGRADE.contains(&module) {
-        "upgrade"
-    } else if PROXY.contains(&module) {
-        "proxy"
-    } else {
-        "install, leave and bad input"
+    Some(match module {
+        UPGRADE => "upgrade",
+        PROXY => "proxy",
+        _ => "install, leave and bad input",
     })
 }
 
@@ -47,7 +44,8 @@ fn of_test(name: &str) -> Option<&'static str> {
 #[derive(Debug)]
 pub struct Clock {
     by_module: bool,
-    suite: &'static str,
+    /// That of the suite; by module, that of the last test.
+    area: &'static str,
     last: Instant,
     spent: BTreeMap<&'static str, Duration>,
 }
@@ -57,7 +55,7 @@ impl Clock {
     pub fn of(suite: &str, by_module: bool) -> Self {
         Self {
             by_module,
-            suite: of_suite(suite),
+            area: of_suite(suite),
             last: Instant::now(),
             spent: BTreeMap::new(),
         }
@@ -69,18 +67,20 @@ impl Clock {
         let Some((name, _)) = test.and_then(|rest| rest.split_once(" ... ")) else {
             return;
         };
-        let area = of_test(name).filter(|_| self.by_module);
-        self.pass(area.unwrap_or(self.suite), now);
+        if let Some(area) = of_test(name).filter(|_| self.by_module) {
+            self.area = area;
+        }
+        self.pass(now);
     }
 
-    /// The suite has ended: what is left belongs to no test.
+    /// The suite has ended: what is left goes to the last area.
     pub fn ended(mut self, now: Instant) -> BTreeMap<&'static str, Duration> {
-        self.pass(self.suite, now);
+        self.pass(now);
         self.spent
     }
 
-    fn pass(&mut self, area: &'static str, now: Instant) {
-        *self.spent.entry(area).or_default() += now.saturating_duration_since(self.last);
+    fn pass(&mut self, now: Instant) {
+        *self.spent.entry(self.area).or_default() += now.saturating_duration_since(self.last);
         self.last = now;
     }
 }
@@ -105,14 +105,17 @@ mod tests {
 
     #[test]
     fn each_test_takes_what_has_passed_since_the_one_before() {
-        let mut clock = Clock::of("API server and real cluster", true);
+        let mut clock = Clock::of("API server", true);
         let start = clock.last;
         let at = |seconds| start + Duration::from_secs(seconds);
         for (line, seconds) in [
             ("running 3 tests", 1),
             ("test a_rule_is_refused ... ok", 5),
-            ("test upgrade::a_pin_moves ... ok", 105),
-            ("test overlap::broken::it_is_caught ... FAILED", 905),
+            ("test upgrades::releases::a_pin_moves ... ok", 105),
+            (
+                "test upgrades::overlap::broken::it_is_caught ... FAILED",
+                905,
+            ),
             ("test input::a_row ... ok", 915),
             ("test traffic::upstream::it_flows ... ignored, no path", 915),
             ("test result: ok. 3 passed; 0 failed; 0 ignored", 916),
@@ -120,10 +123,10 @@ mod tests {
             clock.line(line, at(seconds));
         }
         let expected = [
-            "     6 s  of 360 s on a cold machine  unit, golden and API server",
+            "     5 s  of 360 s on a cold machine  unit, golden and API server",
             "    10 s  of 600 s on a cold machine  install, leave and bad input",
             "   900 s  of 840 s on a cold machine, over it  upgrade",
-            "     0 s  of 360 s on a cold machine  proxy",
+            "     1 s  of 360 s on a cold machine  proxy",
         ];
         assert_eq!(told(&clock.ended(at(916))), expected);
     }
@@ -132,7 +135,7 @@ mod tests {
     fn tests_of_other_suites_belong_to_their_suite() {
         let mut clock = Clock::of("release build", false);
         let then = clock.last + Duration::from_secs(7);
-        clock.line("test upgrade::a_pin_moves ... ok", then);
+        clock.line("test upgrades::releases::a_pin_moves ... ok", then);
         assert_eq!(clock.ended(then)["build"], Duration::from_secs(7));
     }
 }

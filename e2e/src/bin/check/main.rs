@@ -6,89 +6,53 @@
 
 mod area;
 mod count;
+mod groups;
 mod skips;
 mod suite;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use count::Count;
 use skips::Skips;
-use suite::{Suite, cargo};
+use suite::Suite;
 
-/// What `make test` runs, the quickest to fail first.
-fn suites() -> Vec<Suite> {
-    let tests =
-        |name, arguments: &[&str]| cargo(name, &[&["test", "--no-fail-fast"], arguments].concat());
-    // `make` builds it and names it; by hand it is found in the path.
-    let cargo_deny = std::env::var("CARGO_DENY").unwrap_or_else(|_| "cargo-deny".to_owned());
-    vec![
-        cargo("format", &["fmt", "--all", "--check"]).counted_once(),
-        cargo(
-            "lint",
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
-        )
-        .counted_once(),
-        Suite::new(
-            "dependencies",
-            &cargo_deny,
-            &["check", "bans", "licenses", "sources"],
-        )
-        .counted_once(),
-        tests(
-            "unit, golden and property tests",
-            &[
-                "--workspace",
-                "--exclude",
-                "e2e",
-                "--lib",
-                "--bins",
-                "--tests",
-            ],
-        ),
-        tests(
-            "the local cluster's own unit tests",
-            &["-p", "e2e", "--lib", "--bins"],
-        ),
-        // What the real cluster runs is what users get.
-        cargo(
-            "release build",
-            &["build", "--release", "-p", "applink", "-p", "shop"],
-        )
-        .counted_once(),
-        // One at a time: each starts an API server or a whole cluster on this machine.
-        tests(
-            "API server and real cluster",
-            &["-p", "e2e", "--test", "*", "--", "--test-threads=1"],
-        )
-        .by_module(),
-        Suite::new("advisories", &cargo_deny, &["check", "advisories"])
-            .counted_once()
-            .only_with("APPLINK_ADVISORIES"),
-        tests(
-            "upstream-ztunnel",
-            &[
-                "-p",
-                "e2e",
-                "--test",
-                "*",
-                "upstream",
-                "--",
-                "--test-threads=1",
-                "--ignored",
-            ],
-        )
-        .only_with("UPSTREAM_ZTUNNEL"),
-    ]
+/// A suite that has run.
+struct Ran<'a> {
+    suite: &'a Suite,
+    count: Count,
+    spent: BTreeMap<&'static str, Duration>,
+}
+
+/// Runs suites side by side; several mark their lines by their names.
+fn run<'a>(root: &Path, suites: &'a [Suite]) -> Vec<Ran<'a>> {
+    let one = |suite: &'a Suite| {
+        let name = suite.name;
+        println!("\n==> {name}");
+        let mark = if suites.len() > 1 {
+            format!("{name}: ")
+        } else {
+            String::new()
+        };
+        let (count, spent) = suite.run(root, &mark);
+        Ran {
+            suite,
+            count,
+            spent,
+        }
+    };
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (suites.iter())
+            .map(|suite| scope.spawn(move || one(suite)))
+            .collect();
+        let ended = running.into_iter().map(std::thread::ScopedJoinHandle::join);
+        // A panic in there is one here.
+        ended
+            .map(|ran| ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
 fn main() -> ExitCode {
@@ -106,25 +70,34 @@ fn main() -> ExitCode {
     let mut skipped = BTreeSet::new();
     let mut lines = Vec::new();
     let mut spent = BTreeMap::new();
-    for suite in suites() {
-        if !suite.is_wanted() {
-            skipped.insert(suite.name.to_owned());
-            continue;
+    for group in groups::groups() {
+        let (wanted, others): (Vec<Suite>, _) = group.into_iter().partition(Suite::is_wanted);
+        skipped.extend(others.into_iter().map(|suite| suite.name.to_owned()));
+        let mut longest = BTreeMap::<&str, Duration>::new();
+        for Ran {
+            suite,
+            count,
+            spent,
+        } in run(&root, &wanted)
+        {
+            let took = spent.values().sum::<Duration>().as_secs_f64();
+            let (passed, failed) = (count.passed, count.failed);
+            lines.push(format!(
+                "{took:>6.0} s  {passed:>5} passed  {failed:>3} failed  {:>3} skipped  {}",
+                count.skipped.len(),
+                suite.name
+            ));
+            total.passed += passed;
+            total.failed += failed;
+            skipped.extend(count.skipped);
+            for (area, took) in spent {
+                let longest = longest.entry(area).or_default();
+                *longest = took.max(*longest);
+            }
         }
-        println!("\n==> {}", suite.name);
-        let clock = Instant::now();
-        let count = suite.run(&root, &mut spent);
-        lines.push(format!(
-            "{:>6.0} s  {:>5} passed  {:>3} failed  {:>3} skipped  {}",
-            clock.elapsed().as_secs_f64(),
-            count.passed,
-            count.failed,
-            count.skipped.len(),
-            suite.name
-        ));
-        total.passed += count.passed;
-        total.failed += count.failed;
-        skipped.extend(count.skipped);
+        for (area, took) in longest {
+            *spent.entry(area).or_default() += took;
+        }
     }
     println!("\n{}", lines.join("\n"));
     println!("\n{}", area::told(&spent).join("\n"));

@@ -19,6 +19,7 @@ pub struct Suite {
     is_one: bool,
     by_module: bool,
     variable: Option<&'static str>,
+    environment: Vec<(&'static str, &'static str)>,
 }
 
 /// A suite that is a cargo command.
@@ -44,7 +45,14 @@ impl Suite {
             is_one: false,
             by_module: false,
             variable: None,
+            environment: Vec::new(),
         }
+    }
+
+    /// Sets an environment variable of the command.
+    pub fn with(mut self, variable: &'static str, value: &'static str) -> Self {
+        self.environment.push((variable, value));
+        self
     }
 
     /// Counts as one test: the end of the command decides.
@@ -72,14 +80,12 @@ impl Suite {
         })
     }
 
-    /// Runs the command in `root`, shows what it prints, and counts; how long that took by area is added to `spent`.
-    pub fn run(&self, root: &Path, spent: &mut BTreeMap<&'static str, Duration>) -> Count {
+    /// Runs the command in `root`, shows what it prints, each line after `mark`, and counts; also how long that took by area.
+    pub fn run(&self, root: &Path, mark: &str) -> (Count, BTreeMap<&'static str, Duration>) {
         let mut clock = Clock::of(self.name, self.by_module);
-        let result = self.stream(root, &mut clock);
-        for (area, took) in clock.ended(Instant::now()) {
-            *spent.entry(area).or_default() += took;
-        }
-        match result {
+        let result = self.stream(root, mark, &mut clock);
+        let spent = clock.ended(Instant::now());
+        let count = match result {
             Ok((_, success)) if self.is_one => Count {
                 passed: u32::from(success),
                 failed: u32::from(!success),
@@ -93,10 +99,11 @@ impl Suite {
                     ..Count::default()
                 }
             }
-        }
+        };
+        (count, spent)
     }
 
-    fn stream(&self, root: &Path, clock: &mut Clock) -> std::io::Result<(Count, bool)> {
+    fn stream(&self, root: &Path, mark: &str, clock: &mut Clock) -> std::io::Result<(Count, bool)> {
         let program = if self.program.starts_with('.') {
             root.join(&self.program)
         } else {
@@ -104,6 +111,7 @@ impl Suite {
         };
         let mut child = Command::new(program)
             .args(&self.arguments)
+            .envs(self.environment.iter().copied())
             .current_dir(root)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -112,7 +120,7 @@ impl Suite {
         if let Some(output) = child.stdout.take() {
             for line in BufReader::new(output).split(b'\n') {
                 let line = String::from_utf8_lossy(&line?).into_owned();
-                println!("{line}");
+                println!("{mark}{line}");
                 count.line(&line);
                 clock.line(&line, Instant::now());
             }
@@ -129,52 +137,39 @@ mod tests {
         Suite::new("shell", "/bin/sh", &["-c", script])
     }
 
+    fn counted(suite: &Suite) -> Count {
+        suite.run(Path::new("/"), "").0
+    }
+
     #[test]
     fn a_command_that_ends_badly_is_a_failure_whatever_it_prints() {
         let lines = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'";
-        let root = Path::new("/");
-        assert_eq!(
-            shell(lines).run(root, &mut BTreeMap::new()),
-            Count {
-                passed: 2,
-                failed: 0,
-                skipped: vec![]
-            }
-        );
-        assert_eq!(
-            shell(&format!("{lines}; exit 1")).run(root, &mut BTreeMap::new()),
-            Count {
-                passed: 2,
-                failed: 1,
-                skipped: vec![]
-            }
-        );
-        assert_eq!(
-            shell("exit 1")
-                .counted_once()
-                .run(root, &mut BTreeMap::new()),
-            Count {
-                passed: 0,
-                failed: 1,
-                skipped: vec![]
-            }
-        );
-        assert_eq!(
-            shell("true").counted_once().run(root, &mut BTreeMap::new()),
-            Count {
-                passed: 1,
-                failed: 0,
-                skipped: vec![]
-            }
-        );
+        let count = |passed, failed| Count {
+            passed,
+            failed,
+            skipped: vec![],
+        };
+        for (suite, expected) in [
+            (shell(lines), count(2, 0)),
+            (shell(&format!("{lines}; exit 1")), count(2, 1)),
+            (shell("exit 1").counted_once(), count(0, 1)),
+            (shell("true").counted_once(), count(1, 0)),
+        ] {
+            assert_eq!(counted(&suite), expected, "{suite:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_sees_the_variables_that_it_is_given() {
+        let suite = shell(r#"test "$CLUSTER" = other"#).counted_once();
+        assert_eq!(counted(&suite).failed, 1);
+        assert_eq!(counted(&suite.with("CLUSTER", "other")).failed, 0);
     }
 
     #[test]
     fn a_missing_program_is_a_failure() {
         assert_eq!(
-            Suite::new("gone", "./no/such/program", &[])
-                .run(Path::new("/"), &mut BTreeMap::new())
-                .failed,
+            counted(&Suite::new("gone", "./no/such/program", &[])).failed,
             1
         );
     }

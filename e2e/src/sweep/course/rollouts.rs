@@ -28,7 +28,7 @@ impl Course<'_> {
     /// When that does not happen.
     pub async fn upgrade(&self, sweep: &Sweep<'_>, to: &str) -> Result<(), Error> {
         let before = self.history().await?;
-        let trace = Trace::start(self.stage).await?;
+        let trace = Trace::start(&self.stage.client).await?;
         self.stage.apply(&self.pinned(to, &self.strategy))?;
         let goal = self.stage.until_runs(self.member, to, PATIENCE);
         sweep.drive(Phase::Upgrade, Some(&trace), goal).await?;
@@ -51,7 +51,7 @@ impl Course<'_> {
     /// When that does not happen.
     pub async fn rollback(&self, sweep: &Sweep<'_>, to: &str, back: &str) -> Result<String, Error> {
         let before = self.history().await?;
-        let trace = Trace::start(self.stage).await?;
+        let trace = Trace::start(&self.stage.client).await?;
         let mut strategy = self.strategy.clone();
         strategy["gates"] = json!({"timeout": GATES});
         self.stage.apply(&self.pinned(to, &strategy))?;

@@ -2,6 +2,7 @@
 //! server, and for a while nobody can.
 
 mod cut;
+mod lost;
 
 use std::time::Duration;
 
@@ -17,13 +18,16 @@ use serde_json::{Value, json};
 use crate::fixture::{
     INSTALL, MEMBER, PATIENT, cluster, installed_with, on_stage, remove_namespace,
 };
-use crate::overlap::held::{get, pods};
+use crate::upgrades::held::{get, pods};
+use crate::upgrades::watched::Watched;
 
 const NAMESPACE: &str = "rollout-nodes";
 const AGENT: &str = "k8s-app=istio-cni-node";
 const PROXY: &str = "app=ztunnel";
 /// Longer than an operator keeps its Lease without an API server.
 const AWAY: Duration = Duration::from_secs(20);
+/// Longer than that and what the canary takes to drain.
+const SOAK: &str = "50s";
 
 /// A member whose proxies log as much as `level` says: another level is a rollout.
 fn spec(level: &str, soak: &str) -> Value {
@@ -49,15 +53,6 @@ async fn levels(stage: &Stage) -> (&'static str, &'static str) {
         Some(true) => ("Debug", "Info"),
         _ => ("Info", "Debug"),
     }
-}
-
-/// Begins a rollout that takes the proxy of every node with it.
-async fn begin(stage: &Stage, soak: &str) {
-    let (now, next) = levels(stage).await;
-    installed_with(stage, spec(now, soak)).await;
-    stage
-        .apply(&Stage::member(MEMBER, &spec(next, soak)))
-        .unwrap();
 }
 
 async fn until_status<T>(
@@ -171,22 +166,40 @@ impl Drop for Cordon {
     }
 }
 
-/// A node more, for the time of a test, also of a failed one.
+/// Nodes more, for the time of a test, also of a failed one.
 struct Added {
     stage: &'static Stage,
     cluster: Cluster,
-    name: String,
+    names: Vec<String>,
+}
+
+impl Added {
+    async fn new(stage: &'static Stage, mut cluster: Cluster, count: usize) -> Self {
+        let mut names = Vec::new();
+        for _ in 0..count {
+            names.push(cluster.add_node().await.unwrap());
+        }
+        Self {
+            stage,
+            cluster,
+            names,
+        }
+    }
 }
 
 impl Drop for Added {
     fn drop(&mut self) {
-        // A failure here is not what the test is about.
-        let _ = self.cluster.remove_node(&self.name);
-        // At once what Kubernetes would collect within minutes.
-        let selector = format!("--field-selector=spec.nodeName={}", self.name);
-        let mut arguments = vec!["delete", "pods", "-n", "applink-system", &selector];
-        arguments.extend(["--force", "--grace-period=0"]);
-        let _ = self.stage.cluster.kubectl(&arguments);
+        for name in &self.names {
+            if self.cluster.node(name).is_ok() {
+                // A failure here is not what the test is about.
+                let _ = self.cluster.remove_node(name);
+            }
+            // At once what Kubernetes would collect within minutes.
+            let selector = format!("--field-selector=spec.nodeName={name}");
+            let mut arguments = vec!["delete", "pods", "-n", "applink-system", &selector];
+            arguments.extend(["--force", "--grace-period=0"]);
+            let _ = self.stage.cluster.kubectl(&arguments);
+        }
     }
 }
 
@@ -199,6 +212,8 @@ fn a_node_that_comes_and_an_agent_that_goes_while_the_canary_fails_get_the_settl
         let good = Stage::release("1.6.0", &["Rapid"]);
         let (level, _) = levels(stage).await;
         installed_with(stage, spec(level, "0s")).await;
+
+        let users = Watched::start(stage, NAMESPACE).await;
 
         let (component, broken) = Broken::CrashingAgent.image();
         let (repository, tag) = broken.rsplit_once(':').unwrap();
@@ -228,16 +243,12 @@ fn a_node_that_comes_and_an_agent_that_goes_while_the_canary_fails_get_the_settl
             &before.name,
             "--wait=false",
         ];
+        users.excuse(&unmoved);
         stage.cluster.kubectl(&delete).unwrap();
-        let name = cluster.add_node().await.unwrap();
-        let added = Added {
-            stage,
-            cluster,
-            name,
-        };
+        let added = Added::new(stage, cluster, 1).await;
         let again = until_agent(stage, &unmoved, &before.image).await;
         assert_ne!(again, before.uid);
-        until_agent(stage, &added.name, &before.image).await;
+        until_agent(stage, &added.names[0], &before.image).await;
         let waiting = components(stage, AGENT, &canary);
         assert!(
             tainted(stage) == [canary.clone()] && waiting.iter().all(|one| one.image == broken),
@@ -254,6 +265,7 @@ fn a_node_that_comes_and_an_agent_that_goes_while_the_canary_fails_get_the_settl
         for node in nodes(stage) {
             assert_eq!(components(stage, PROXY, &node).len(), 1, "{node}");
         }
+        users.end().await;
         drop(added);
     });
 }
@@ -291,6 +303,7 @@ fn a_full_node_is_set_aside_and_follows_when_there_is_room_and_nobody_is_evicted
         remove_namespace(stage, NAMESPACE).await;
         let (now, next) = levels(stage).await;
         installed_with(stage, spec(now, "0s")).await;
+        let users = Watched::start(stage, "rollout-users").await;
         let ambient = json!({"istio.io/dataplane-mode": "ambient"});
         stage.apply(&stage::namespace(NAMESPACE, &ambient)).unwrap();
         let full = "node-2";
@@ -345,14 +358,21 @@ fn a_full_node_is_set_aside_and_follows_when_there_is_room_and_nobody_is_evicted
         assert_eq!(moved, components(stage, PROXY, "node-1"), "moved once");
         let followed = components(stage, PROXY, full);
         assert!(followed.len() == 1 && followed != settled, "{followed:?}");
+        users.end().await;
     });
 }
 
 #[test]
 fn a_rollout_goes_on_after_the_api_server_was_away_while_the_canary_was_watched() {
     on_stage(|stage| async move {
+        // No traffic: for a minute after such a loss the cluster's controllers act on what they remember, and may call a
+        // node and its pods not ready, which takes them out of every Service.
         // It counts from when the proxy is ready, and is told once the other one has drained.
-        begin(stage, "30s").await;
+        let (now, next) = levels(stage).await;
+        installed_with(stage, spec(now, SOAK)).await;
+        stage
+            .apply(&Stage::member(MEMBER, &spec(next, SOAK)))
+            .unwrap();
         let cordon = Cordon::of(stage, "node-2");
         let canary = until_status(stage, "the canary is watched", INSTALL, |status| {
             let rollout = status.rollout.as_ref()?;
@@ -366,6 +386,12 @@ fn a_rollout_goes_on_after_the_api_server_was_away_while_the_canary_was_watched(
         let watched = components(stage, PROXY, &canary);
         assert_eq!(canary, "node-1");
         let unmoved = components(stage, PROXY, "node-2");
+        let mut cluster = cluster();
+        cluster.halt_api_server().unwrap();
+        // How long it is away is what matters: nothing can be asked meanwhile.
+        tokio::time::sleep(AWAY).await;
+        cluster.start_api_server().await.unwrap();
+        // Whoever acts for it then is told before the next node begins.
         stage.applink(&["pause", MEMBER]).unwrap();
         until_status(stage, "it is paused", PATIENT, |status| {
             let told = status.conditions.iter();
@@ -373,11 +399,6 @@ fn a_rollout_goes_on_after_the_api_server_was_away_while_the_canary_was_watched(
             told.next().map(|_| ())
         })
         .await;
-        let mut cluster = cluster();
-        cluster.halt_api_server().unwrap();
-        // How long it is away is what matters: nothing can be asked meanwhile.
-        tokio::time::sleep(AWAY).await;
-        cluster.start_api_server().await.unwrap();
         assert_eq!(unmoved, components(stage, PROXY, "node-2"), "paused");
         stage.applink(&["resume", MEMBER]).unwrap();
         until_done(stage).await;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use e2e::images::broken::Broken;
-use e2e::load::{Amount, Load};
+use e2e::load::Load;
 use e2e::progress::Progress;
 use e2e::releases::give_broken;
 use e2e::stage::Stage;
@@ -12,16 +12,12 @@ use serde_json::Value;
 
 use crate::fixture::{MEMBER, cluster, left, on_stage, operator, remove_namespace};
 use crate::input_fault::delete;
-use crate::overlap::NODES;
+use crate::upgrades::overlap::NODES;
+use crate::upgrades::watched::SOME;
 
 const NAMESPACE: &str = "deaths-rollout";
 /// How many writes must have seen both deaths.
 const WRITES: usize = 30;
-/// Enough to notice who is not served, on a machine that does much else.
-const TRAFFIC: Amount = Amount {
-    kept: 10,
-    fresh: 10,
-};
 
 /// What stands, which is what stands without deaths.
 async fn stands(stage: &Stage, expected: Option<&Standing>) -> Standing {
@@ -57,9 +53,7 @@ fn an_operator_that_dies_in_every_step_of_a_rollout_ends_it_as_one_does_that_liv
         let course = Course::new(stage, MEMBER, NAMESPACE).swift();
         course.install(&sweep).await.unwrap();
         course.enrol().await.unwrap();
-        let load = Load::start(stage, NAMESPACE, &NODES, TRAFFIC)
-            .await
-            .unwrap();
+        let load = Load::start(stage, NAMESPACE, &NODES, SOME).await.unwrap();
         let old = stands(stage, None).await;
         let begun = load.told().await.unwrap();
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::fixture::{INSTALL, MEMBER, PATIENT, on_stage, remove_namespace};
-use crate::upgrade::{assert_retired, bare, over, pinned, release, until_runs};
+use crate::upgrades::releases::{assert_retired, bare, over, pinned, release, until_runs};
 
 const NAMESPACE: &str = "gateways";
 const OLD: &str = "1-6-0";

@@ -8,8 +8,8 @@ use e2e::rollouts::swift;
 use e2e::stage::{self, Stage};
 use serde_json::{Value, json};
 
-use super::NODES;
 use super::held::{self, Hold};
+use super::overlap::NODES;
 use crate::fixture::{INSTALL, MEMBER, SOON, installed_with, on_stage, remove_namespace};
 
 const NAMESPACE: &str = "orphans";

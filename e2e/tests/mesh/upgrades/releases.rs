@@ -20,10 +20,12 @@ use serde_json::{Value, json};
 
 use crate::fixture::{MEMBER, PATIENT, cluster, left, on_stage, operator, remove_namespace};
 use crate::input_fault::delete;
-use crate::overlap::held::get;
-use crate::overlap::{NODES, assert_disturbed_once, assert_in_time, assert_unnoticed, longest};
 use crate::running::data_plane;
 use crate::told::{events, until_event};
+use crate::upgrades::held::get;
+use crate::upgrades::overlap::{
+    NODES, assert_disturbed_once, assert_in_time, assert_unnoticed, longest,
+};
 
 const NAMESPACE: &str = "upgrade";
 /// How long a whole upgrade may take on two nodes; the aim is a minute, on a machine that does nothing else.
@@ -58,7 +60,7 @@ async fn move_to(
     change: &Value,
 ) -> BTreeSet<String> {
     let since = Timestamp::now();
-    let trace = Trace::start(stage).await.unwrap();
+    let trace = Trace::start(&stage.client).await.unwrap();
     let pods = load.pods().await.unwrap();
     let churn = Churn::start(&stage.client, load, NAMESPACE, &NODES);
     let before = load.told().await.unwrap();

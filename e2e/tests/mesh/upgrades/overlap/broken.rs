@@ -71,34 +71,53 @@ fn member(on_failure: &str) -> Value {
     Stage::member(MEMBER, &spec)
 }
 
-/// The same under `onFailure: Pause`: it stands still, says so, and nobody goes back before somebody asks for it.
+/// Waits until the rollout stands still at its gate and says what can be done, or until it goes on.
+async fn until_halted(stage: &Stage, halts: bool) {
+    let what = if halts {
+        "it stands still and says so"
+    } else {
+        "it goes on"
+    };
+    stage::eventually(what, BACK, || async {
+        let found = stage.read_member(MEMBER).await;
+        let status = found.map_err(|error| error.to_string())?.status;
+        let status = status.unwrap_or_default();
+        let halted = status.rollout.unwrap_or_default().halted;
+        let is_halted = halted.is_some_and(|why| why.starts_with("gate Proxy"));
+        let words = ["applink retry", "applink abort"];
+        let is_told = status.conditions.iter().any(|one| {
+            let told = words.iter().all(|word| one.message.contains(word));
+            one.type_ == "UpToDate" && one.reason == "GateFailed" && told
+        });
+        if (is_halted, is_told) == (halts, halts) {
+            Ok(())
+        } else {
+            Err(format!("{:#?}", status.conditions))
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// The same under `onFailure: Pause`: it stands still, says so, and nobody goes back before somebody asks for it. Tried
+/// again, it fails again.
 async fn halted(stage: &Stage, broken: Broken) -> Caught {
     stage.apply(&member("Pause")).unwrap();
-    let abort = async {
-        let still = stage::eventually("it stands still and says so", BACK, || async {
-            let found = stage.read_member(MEMBER).await;
-            let status = found.map_err(|error| error.to_string())?.status;
-            let status = status.unwrap_or_default();
-            let halted = status.rollout.unwrap_or_default().halted;
-            let is_halted = halted.is_some_and(|why| why.starts_with("gate Proxy"));
-            let words = ["applink retry", "applink abort"];
-            let is_told = status.conditions.iter().any(|one| {
-                let told = words.iter().all(|word| one.message.contains(word));
-                one.type_ == "UpToDate" && one.reason == "GateFailed" && told
-            });
-            if is_halted && is_told {
-                Ok(())
-            } else {
-                Err(format!("{:#?}", status.conditions))
-            }
-        });
-        still.await.unwrap();
-        let arriving = stage.left_of("1.6.0").unwrap();
-        let proxies = arriving.iter().filter(|name| name.contains("ztunnel-"));
-        assert_eq!(proxies.count(), 2, "both are there: {arriving:?}");
+    let decide = async {
+        until_halted(stage, true).await;
+        let both = || {
+            let arriving = stage.left_of("1.6.0").unwrap();
+            let proxies = arriving.iter().filter(|name| name.contains("ztunnel-"));
+            assert_eq!(proxies.count(), 2, "both are there: {arriving:?}");
+        };
+        both();
+        stage.applink(&["retry", MEMBER]).unwrap();
+        until_halted(stage, false).await;
+        until_halted(stage, true).await;
+        both();
         stage.applink(&["abort", MEMBER]).unwrap();
     };
-    let (caught, ()) = tokio::join!(caught(stage, broken), abort);
+    let (caught, ()) = tokio::join!(caught(stage, broken), decide);
     stage.apply(&member("Rollback")).unwrap();
     caught
 }

@@ -10,7 +10,7 @@ use crate::fixture::{INSTALL, MEMBER, PATIENT, left, on_stage};
 use crate::input_fault::delete;
 use crate::input_rows::{Row, behind_a_blocker, without_member};
 
-fn release(stage: &Stage, version: &str, channels: &[&str]) -> Value {
+pub fn release(stage: &Stage, version: &str, channels: &[&str]) -> Value {
     let release = Stage::release(version, channels);
     stage.apply(&release).unwrap();
     release

@@ -13,7 +13,7 @@ use crate::fixture::{
     INSTALL, MEMBER, PATIENT, installed, left, on_stage, quick, remove_namespace,
 };
 use crate::running::{assert_nodes_clean, assert_nothing_left};
-use crate::template_watch::Watch;
+use crate::upgrades::template_watch::Watch;
 
 const NAMESPACE: &str = "template";
 const NODES: [&str; 2] = ["node-1", "node-2"];

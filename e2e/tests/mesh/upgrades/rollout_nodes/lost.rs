@@ -1,0 +1,83 @@
+//! The power of two nodes is cut while one of them moves: that one comes back, the other one never does.
+
+use applink::names;
+use e2e::stage::{self, Stage};
+use serde_json::{Value, json};
+
+use super::{
+    Added, NAMESPACE, PROXY, components, get, levels, nodes, spec, tainted, text, until_done,
+    until_status,
+};
+use crate::fixture::{INSTALL, MEMBER, cluster, installed_with, on_stage};
+use crate::upgrades::overlap::NODES;
+use crate::upgrades::watched::Watched;
+
+/// A rollout that goes on while two nodes do not answer.
+fn patient(level: &str) -> Value {
+    let mut spec = spec(level, "0s");
+    spec["upgrade"]["strategy"]["maxUnreachable"] = json!(2);
+    spec
+}
+
+/// Waits until a node carries two proxies.
+async fn until_moving(stage: &Stage, node: &str) {
+    stage::eventually(&format!("{node} moves"), INSTALL, || async {
+        let found = get(stage, &["node", node]);
+        let label = text(&found["metadata"]["labels"][names::NODE_ZTUNNEL_LABEL]);
+        let is_moving = label.ends_with(names::MOVING_SUFFIX);
+        is_moving.then_some(()).ok_or(label)
+    })
+    .await
+    .unwrap();
+}
+
+#[test]
+fn nodes_without_power_are_set_aside_and_hold_the_end_until_they_are_back_or_gone() {
+    on_stage(|stage| async move {
+        let mut added = Added::new(stage, cluster(), 2).await;
+        let lost = added.names.clone();
+        let (now, next) = levels(stage).await;
+        installed_with(stage, patient(now)).await;
+        let users = Watched::start(stage, NAMESPACE).await;
+        for node in &lost {
+            users.excuse(node);
+            // A control plane there would stay down for the five minutes that Kubernetes waits.
+            stage.cluster.kubectl(&["cordon", node]).unwrap();
+        }
+        let change = Stage::member(MEMBER, &patient(next));
+        stage.apply(&change).unwrap();
+        // By name they come last, one after the other.
+        until_moving(stage, &lost[0]).await;
+        for node in &lost {
+            added.cluster.halt_node(node, false).unwrap();
+        }
+        let held = until_status(stage, "both are set aside", INSTALL, |status| {
+            let rollout = status.rollout.as_ref()?;
+            let nodes = rollout.nodes.as_ref()?;
+            let told = (status.conditions.iter())
+                .find(|one| one.type_ == "Reconciling" && one.status == "True")?;
+            let are_named = lost.iter().all(|name| {
+                let mut failed = nodes.failed.iter();
+                failed.any(|one| one.name == *name && one.reason == "NodeNotReady")
+                    && told.message.contains(name)
+            });
+            let waits = are_named && told.reason == "WaitingForNodes";
+            (waits && (nodes.updated, nodes.set_aside) == (2, 2)).then(|| rollout.clone())
+        })
+        .await;
+        assert_eq!(held.revertible, Some(true), "{held:?}");
+        let moved = NODES.map(|node| components(stage, PROXY, node));
+
+        added.cluster.remove_node(&lost[1]).unwrap();
+        added.cluster.start_node(&lost[0]).await.unwrap();
+        until_done(stage).await;
+        assert_eq!(nodes(stage), [NODES[0], NODES[1], &lost[0]]);
+        assert_eq!(tainted(stage), [""; 0]);
+        let still = NODES.map(|node| components(stage, PROXY, node));
+        assert_eq!(moved, still, "moved once");
+        let back = components(stage, PROXY, &lost[0]);
+        assert!(back.len() == 1 && back[0].ready, "{back:?}");
+        users.end().await;
+        drop(added);
+    });
+}
