@@ -6,6 +6,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use applink::api::v1alpha1::MeshMember;
+use applink::names;
 use e2e::cluster::{Cluster, Options};
 use e2e::progress::Progress;
 pub use e2e::stage::quick;
@@ -158,14 +159,24 @@ pub async fn remove_namespace(stage: &Stage, name: &str) {
     .unwrap();
 }
 
-/// Removes the member, which nobody may be enrolled in, if there is one, and waits until it has left.
+/// Removes the member, if there is one, and waits until it has left. Namespaces that a test which failed has left enrolled
+/// are let go before.
 pub async fn left(stage: &Stage) {
     let members: Api<MeshMember> = Api::all(stage.client.clone());
-    match members.delete(MEMBER, &DeleteParams::default()).await {
-        Ok(_) => until_left(stage).await,
-        Err(kube::Error::Api(status)) if status.code == 404 => {}
-        Err(error) => panic!("the member cannot be deleted: {error}"),
+    if members.get_opt(MEMBER).await.unwrap().is_none() {
+        return;
     }
+    let key = names::DATAPLANE_MODE_LABEL;
+    let unlabel = ["label", "namespaces", "-l", key, &format!("{key}-")];
+    stage.cluster.kubectl(&unlabel).unwrap();
+    // Until the member says that nobody is enrolled, it may not go.
+    stage::eventually("the member may be deleted", SOON, || async {
+        let deleted = members.delete(MEMBER, &DeleteParams::default()).await;
+        deleted.map(|_| ()).map_err(|error| error.to_string())
+    })
+    .await
+    .unwrap();
+    until_left(stage).await;
 }
 
 /// Waits until the member, which is being deleted, has left.
