@@ -191,7 +191,14 @@ pub async fn run(nodes: u16, soak: Duration, progress: Progress) -> Result<Repor
             0,
         ),
         figure(
-            "nodes that lacked a component at once",
+            "a batch of nodes, less those in flight",
+            batch - count(seen.most_moving),
+            0.0,
+            "",
+            0,
+        ),
+        figure(
+            "nodes lacking a component at once",
             count(seen.most_lacking),
             batch,
             "",

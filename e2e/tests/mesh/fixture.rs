@@ -34,7 +34,7 @@ fn options() -> Options {
     Options::new(name.as_deref().unwrap_or("mesh-test"))
 }
 
-/// Where the API servers wrote what was asked in this run: that of the stage, and that of another cluster that mesh tests
+/// Where the API servers wrote what was asked: that of the stage, and that of another cluster that mesh tests
 /// ran on beside it, where one is named.
 pub fn audit_logs(stage: &Stage) -> Vec<PathBuf> {
     let beside = std::env::var("APPLINK_E2E_BESIDE").ok();
@@ -162,17 +162,18 @@ pub async fn remove_namespace(stage: &Stage, name: &str) {
 /// Removes the member, if there is one, and waits until it has left. Namespaces that a test which failed has left enrolled
 /// are let go before.
 pub async fn left(stage: &Stage) {
-    let members: Api<MeshMember> = Api::all(stage.client.clone());
-    if members.get_opt(MEMBER).await.unwrap().is_none() {
-        return;
-    }
     let key = names::DATAPLANE_MODE_LABEL;
-    let unlabel = ["label", "namespaces", "-l", key, &format!("{key}-")];
+    let users = format!("{key}=ambient,app.kubernetes.io/part-of!=applink");
+    let unlabel = ["label", "namespaces", "-l", &users, &format!("{key}-")];
     stage.cluster.kubectl(&unlabel).unwrap();
     // Until the member says that nobody is enrolled, it may not go.
+    let members: Api<MeshMember> = Api::all(stage.client.clone());
     stage::eventually("the member may be deleted", SOON, || async {
-        let deleted = members.delete(MEMBER, &DeleteParams::default()).await;
-        deleted.map(|_| ()).map_err(|error| error.to_string())
+        match members.delete(MEMBER, &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
     })
     .await
     .unwrap();

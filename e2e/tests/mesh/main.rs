@@ -1,6 +1,6 @@
 //! The mesh on a real cluster: installed from one member, used, repaired, left.
 //!
-//! Needs root, and the release builds of `applink` and `shop`. All tests share one cluster, so
+//! Needs root, and the release builds of `applink` and `shop`. All tests of a run share one cluster, so
 //! they run one at a time; each brings about what it starts from, so their order does not matter,
 //! but for the last two modules, which judge what the others made the operator do.
 //!

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use applink::api::v1alpha1::MeshMember;
+use applink::api::v1alpha1::{MeshMember, MeshMemberStatus};
 use e2e::stage::{self, Stage};
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
@@ -21,6 +21,29 @@ pub async fn until_stalled(stage: &Stage, reason: &str, words: &[&str]) -> Strin
             text.starts_with(&format!("{reason}: ")) && words.iter().all(|word| text.contains(word))
         });
         found.map(str::to_owned).ok_or_else(|| format!("{text:?}"))
+    })
+    .await
+    .unwrap()
+}
+
+/// Waits until something is found in the member's status; what is found.
+pub async fn until_status<T>(
+    stage: &Stage,
+    what: &str,
+    within: Duration,
+    find: impl Fn(&MeshMemberStatus) -> Option<T>,
+) -> T {
+    let find = &find;
+    stage::eventually(what, within, || async move {
+        let member = stage.read_member(MEMBER).await;
+        let status = member.map_err(|error| error.to_string())?.status;
+        let status = status.unwrap_or_default();
+        find(&status).ok_or_else(|| {
+            let MeshMemberStatus {
+                rollout, upgrade, ..
+            } = &status;
+            format!("{rollout:?} {upgrade:?} {:#?}", status.conditions)
+        })
     })
     .await
     .unwrap()

@@ -1,7 +1,8 @@
 //! Every right of the operator is used, or has a reason to be there.
 //!
-//! The name is what puts this module last: on one thread libtest runs tests by name, and these judge the log of all
-//! the others. They need the whole run; on a cluster that an older build has used, take it down first.
+//! These judge the logs of all the others and need the whole run. `make test` runs them after both its clusters; by hand
+//! the name puts this module last, as libtest runs tests by name on one thread. A cluster that an older build has used has
+//! to be taken down first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

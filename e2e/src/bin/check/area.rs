@@ -25,6 +25,8 @@ pub fn of_suite(name: &str) -> &'static str {
         "test build",
         "release build",
         "programs of the local cluster",
+        "the first cluster is new",
+        "the second cluster is new",
     ]
     .contains(&name);
     AREAS[usize::from(!is_built)].0

@@ -21,8 +21,9 @@ const BESIDE: [&str; 4] = [
     "upgrades::rollout_nodes::",
     "upgrades::windows::",
 ];
-/// What judges the logs of all the others.
+/// What judges the logs of all the others, of both clusters.
 const RIGHTS: &str = "zz_rights::";
+/// What looks through one cluster for private keys: on each of them.
 const SECRETS: &str = "zz_secrets::";
 
 /// The clusters of the mesh tests: two, because waiting on one leaves this machine idle for two thirds of the time.
@@ -45,6 +46,12 @@ fn mesh(name: &'static str, cluster: &'static str, filters: &[&str]) -> Suite {
         .by_module()
 }
 
+/// Takes a cluster away, if it is there.
+fn down(name: &'static str, cluster: &'static str) -> Suite {
+    let down = ["run", "-p", "e2e", "--bin", "e2e", "--", "down"];
+    cargo(name, &down).with(CLUSTER, cluster).counted_once()
+}
+
 fn skipping<'a>(modules: &[&'a str]) -> Vec<&'a str> {
     modules
         .iter()
@@ -59,6 +66,9 @@ pub fn groups() -> Vec<Vec<Suite>> {
         .map(|suite| vec![suite])
         .collect();
     let [first, second] = CLUSTERS;
+    // Of an earlier run; nothing of it is to be judged, or to take its share of the machine.
+    groups.push(vec![down("the first cluster is new", first)]);
+    groups.push(vec![down("the second cluster is new", second)]);
     let rest = skipping(&[&LOADED[..], &BESIDE, &[RIGHTS]].concat());
     let beside = [&BESIDE[..], &[SECRETS]].concat();
     groups.push(vec![mesh("upgrades under load", first, &LOADED)]);
@@ -160,6 +170,17 @@ mod tests {
             .chain(&["mesh"])
             .map(|name| (*name).to_owned());
         assert_eq!(names.collect::<BTreeSet<_>>(), expected.collect());
+    }
+
+    #[test]
+    fn no_filter_is_a_part_of_another_one() {
+        let all = [&LOADED[..], &BESIDE, &[RIGHTS, SECRETS]].concat();
+        for (at, one) in all.iter().enumerate() {
+            let others = all.iter().enumerate().filter(|(place, _)| *place != at);
+            for (_, other) in others {
+                assert!(!other.contains(one), "{one} selects {other} as well");
+            }
+        }
     }
 
     #[test]

@@ -23,7 +23,8 @@ use suite::Suite;
 struct Ran<'a> {
     suite: &'a Suite,
     count: Count,
-    spent: BTreeMap<&'static str, Duration>,
+    /// How long it took, by area.
+    areas: BTreeMap<&'static str, Duration>,
 }
 
 /// Runs suites side by side; several mark their lines by their names.
@@ -36,11 +37,11 @@ fn run<'a>(root: &Path, suites: &'a [Suite]) -> Vec<Ran<'a>> {
         } else {
             String::new()
         };
-        let (count, spent) = suite.run(root, &mark);
+        let (count, areas) = suite.run(root, &mark);
         Ran {
             suite,
             count,
-            spent,
+            areas,
         }
     };
     std::thread::scope(|scope| {
@@ -77,10 +78,10 @@ fn main() -> ExitCode {
         for Ran {
             suite,
             count,
-            spent,
+            areas,
         } in run(&root, &wanted)
         {
-            let took = spent.values().sum::<Duration>().as_secs_f64();
+            let took = areas.values().sum::<Duration>().as_secs_f64();
             let (passed, failed) = (count.passed, count.failed);
             lines.push(format!(
                 "{took:>6.0} s  {passed:>5} passed  {failed:>3} failed  {:>3} skipped  {}",
@@ -90,9 +91,9 @@ fn main() -> ExitCode {
             total.passed += passed;
             total.failed += failed;
             skipped.extend(count.skipped);
-            for (area, took) in spent {
-                let longest = longest.entry(area).or_default();
-                *longest = took.max(*longest);
+            for (area, took) in areas {
+                let most = longest.entry(area).or_default();
+                *most = took.max(*most);
             }
         }
         for (area, took) in longest {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::fixture::{MEMBER, cluster, left, on_stage, operator, remove_namespace};
 use crate::input_fault::delete;
-use crate::upgrades::overlap::NODES;
+use crate::upgrades::overlap::{NODES, assert_flowed};
 use crate::upgrades::watched::SOME;
 
 const NAMESPACE: &str = "deaths-rollout";
@@ -91,6 +91,7 @@ fn an_operator_that_dies_in_every_step_of_a_rollout_ends_it_as_one_does_that_liv
         let told_only = |(_, step): &(Phase, &str)| *step == "Status";
         assert!(missed.iter().all(told_only), "{missed:?}: {deaths:#?}");
         assert!(deaths.complete() >= WRITES, "{deaths:#?}");
+        assert_flowed(&figures, SOME);
         assert_eq!(figures.failed, 0, "{figures}: {:#?}", figures.failures);
         assert_eq!(figures.wrong, 0, "{figures}");
 

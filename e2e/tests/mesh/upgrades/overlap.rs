@@ -45,20 +45,19 @@ async fn apply_and_follow(stage: &Stage, spec: &Value) {
 
 /// There was as much traffic as an upgrade must bear, and nobody noticed anything.
 pub fn assert_unnoticed(figures: &Figures, seen: &Seen) {
-    // Half the rate asked for: this machine does much else.
-    let least = figures.seconds * 25.0;
-    assert!(least > 100.0, "too short to tell: {figures}");
-    assert!(
-        f64::from(u32::try_from(figures.tried).unwrap()) > least,
-        "{figures}"
-    );
-    // Half of what the kept connections send, as of the new ones.
-    let beats = figures.seconds * 250.0;
-    assert!(
-        f64::from(u32::try_from(figures.frames).unwrap()) > beats,
-        "{figures}"
-    );
+    assert!(figures.seconds > 4.0, "too short to tell: {figures}");
+    assert_flowed(figures, Amount::FULL);
     assert_whole(figures, seen);
+}
+
+/// New connections and frames of kept ones were at least half of what was asked for: this machine does much else.
+pub fn assert_flowed(figures: &Figures, amount: Amount) {
+    let number = |count: u64| f64::from(u32::try_from(count).unwrap());
+    let half = |rate: usize| figures.seconds * number(rate as u64) / 2.0;
+    assert!(number(figures.tried) > half(amount.fresh), "{figures}");
+    // Ten frames a second each.
+    let least = half(10 * amount.kept);
+    assert!(number(figures.frames) > least, "{figures}");
 }
 
 /// No new connection failed, nothing was damaged, and what was cut was cut by a proxy whose drain was over.

@@ -1,5 +1,5 @@
-//! What happens to nodes while a rollout is under way: one comes, one loses its agent, one is full, one cannot ask the API
-//! server, and for a while nobody can.
+//! What happens to nodes while a rollout is under way: one comes, one loses its agent, one is full, two lose their power,
+//! one cannot ask the API server, and for a while nobody can.
 
 mod cut;
 mod lost;
@@ -7,7 +7,6 @@ mod lost;
 use std::time::Duration;
 
 use applink::api::quantity::thousandths;
-use applink::api::v1alpha1::MeshMemberStatus;
 use e2e::cluster::Cluster;
 use e2e::images::Image;
 use e2e::images::broken::Broken;
@@ -18,6 +17,7 @@ use serde_json::{Value, json};
 use crate::fixture::{
     INSTALL, MEMBER, PATIENT, cluster, installed_with, on_stage, remove_namespace,
 };
+use crate::told::until_status;
 use crate::upgrades::held::{get, pods};
 use crate::upgrades::watched::Watched;
 
@@ -26,8 +26,6 @@ const AGENT: &str = "k8s-app=istio-cni-node";
 const PROXY: &str = "app=ztunnel";
 /// Longer than an operator keeps its Lease without an API server.
 const AWAY: Duration = Duration::from_secs(20);
-/// Longer than that and what the canary takes to drain.
-const SOAK: &str = "50s";
 
 /// A member whose proxies log as much as `level` says: another level is a rollout.
 fn spec(level: &str, soak: &str) -> Value {
@@ -53,23 +51,6 @@ async fn levels(stage: &Stage) -> (&'static str, &'static str) {
         Some(true) => ("Debug", "Info"),
         _ => ("Info", "Debug"),
     }
-}
-
-async fn until_status<T>(
-    stage: &Stage,
-    what: &str,
-    within: Duration,
-    find: impl Fn(&MeshMemberStatus) -> Option<T>,
-) -> T {
-    let find = &find;
-    stage::eventually(what, within, || async move {
-        let member = stage.read_member(MEMBER).await;
-        let status = member.map_err(|error| error.to_string())?.status;
-        let status = status.unwrap_or_default();
-        find(&status).ok_or_else(|| format!("{:?} {:#?}", status.rollout, status.conditions))
-    })
-    .await
-    .unwrap()
 }
 
 async fn until_done(stage: &Stage) {
@@ -174,16 +155,16 @@ struct Added {
 }
 
 impl Added {
-    async fn new(stage: &'static Stage, mut cluster: Cluster, count: usize) -> Self {
-        let mut names = Vec::new();
-        for _ in 0..count {
-            names.push(cluster.add_node().await.unwrap());
-        }
-        Self {
+    async fn new(stage: &'static Stage, cluster: Cluster, count: usize) -> Self {
+        let mut added = Self {
             stage,
             cluster,
-            names,
+            names: Vec::new(),
+        };
+        for _ in 0..count {
+            added.names.push(added.cluster.add_node().await.unwrap());
         }
+        added
     }
 }
 
@@ -367,11 +348,12 @@ fn a_rollout_goes_on_after_the_api_server_was_away_while_the_canary_was_watched(
     on_stage(|stage| async move {
         // No traffic: for a minute after such a loss the cluster's controllers act on what they remember, and may call a
         // node and its pods not ready, which takes them out of every Service.
-        // It counts from when the proxy is ready, and is told once the other one has drained.
         let (now, next) = levels(stage).await;
-        installed_with(stage, spec(now, SOAK)).await;
+        // It counts from when the proxy is ready, and is told once the other one has drained.
+        let soak = "30s";
+        installed_with(stage, spec(now, soak)).await;
         stage
-            .apply(&Stage::member(MEMBER, &spec(next, SOAK)))
+            .apply(&Stage::member(MEMBER, &spec(next, soak)))
             .unwrap();
         let cordon = Cordon::of(stage, "node-2");
         let canary = until_status(stage, "the canary is watched", INSTALL, |status| {
@@ -386,12 +368,6 @@ fn a_rollout_goes_on_after_the_api_server_was_away_while_the_canary_was_watched(
         let watched = components(stage, PROXY, &canary);
         assert_eq!(canary, "node-1");
         let unmoved = components(stage, PROXY, "node-2");
-        let mut cluster = cluster();
-        cluster.halt_api_server().unwrap();
-        // How long it is away is what matters: nothing can be asked meanwhile.
-        tokio::time::sleep(AWAY).await;
-        cluster.start_api_server().await.unwrap();
-        // Whoever acts for it then is told before the next node begins.
         stage.applink(&["pause", MEMBER]).unwrap();
         until_status(stage, "it is paused", PATIENT, |status| {
             let told = status.conditions.iter();
@@ -401,6 +377,11 @@ fn a_rollout_goes_on_after_the_api_server_was_away_while_the_canary_was_watched(
         .await;
         assert_eq!(unmoved, components(stage, PROXY, "node-2"), "paused");
         stage.applink(&["resume", MEMBER]).unwrap();
+        let mut cluster = cluster();
+        cluster.halt_api_server().unwrap();
+        // How long it is away is what matters: nothing can be asked meanwhile.
+        tokio::time::sleep(AWAY).await;
+        cluster.start_api_server().await.unwrap();
         until_done(stage).await;
         assert_ne!(
             unmoved,

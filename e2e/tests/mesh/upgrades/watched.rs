@@ -6,7 +6,7 @@ use e2e::load::{Amount, Load, Told};
 use e2e::stage::Stage;
 use e2e::trace::Trace;
 
-use super::overlap::{NODES, assert_whole};
+use super::overlap::{NODES, assert_flowed, assert_whole};
 use crate::fixture::remove_namespace;
 
 /// Enough to notice who is not served, beside others that load this machine.
@@ -49,11 +49,7 @@ impl Watched {
     pub async fn end(self) {
         let figures = self.load.since(&self.before).await.unwrap();
         eprintln!("{figures}");
-        let tried = figures.seconds * 3.0;
-        assert!(
-            f64::from(u32::try_from(figures.tried).unwrap()) > tried,
-            "{figures}"
-        );
+        assert_flowed(&figures, SOME);
         assert_whole(&figures, &self.trace.seen());
         remove_namespace(self.stage, self.namespace).await;
     }

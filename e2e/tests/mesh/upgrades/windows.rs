@@ -6,7 +6,7 @@ use e2e::stage::{self, Stage};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::held::components;
+use super::held::proxies;
 use super::overlap::NODES;
 use super::releases::until_runs;
 use super::versions::release;
@@ -14,8 +14,7 @@ use super::watched::Watched;
 use crate::fixture::{INSTALL, MEMBER, PATIENT, left, on_stage};
 use crate::input_fault::delete;
 use crate::input_rows::without_member;
-
-const PROXY: &str = "app=ztunnel";
+use crate::told::until_status;
 
 /// A window that opens every day, in UTC, at the minute in which `opens` is.
 fn window(opens: Timestamp, lasts: SignedDuration) -> Value {
@@ -42,30 +41,11 @@ fn member(windows: &Value) -> Value {
     Stage::member(MEMBER, &spec)
 }
 
-/// Waits until the member waits for its window, and that is as wanted.
-async fn until_waiting(
-    stage: &Stage,
-    what: &str,
-    wanted: impl Fn(&MeshMemberStatus) -> bool,
-) -> MeshMemberStatus {
-    let wanted = &wanted;
-    stage::eventually(what, PATIENT, || async move {
-        let member = stage.read_member(MEMBER).await;
-        let status = member.map_err(|error| error.to_string())?.status;
-        let status = status.unwrap_or_default();
-        let waits = (status.conditions.iter())
-            .any(|one| one.type_ == "UpToDate" && one.reason == "WaitingForWindow");
-        if waits && wanted(&status) {
-            Ok(status)
-        } else {
-            Err(format!(
-                "{:?} {:?} {:#?}",
-                status.upgrade, status.rollout, status.conditions
-            ))
-        }
-    })
-    .await
-    .unwrap()
+/// The status of a member that waits for its window.
+fn waiting(status: &MeshMemberStatus) -> Option<MeshMemberStatus> {
+    let waits = (status.conditions.iter())
+        .any(|one| one.type_ == "UpToDate" && one.reason == "WaitingForWindow");
+    waits.then(|| status.clone())
 }
 
 /// How many nodes a rollout has moved.
@@ -74,7 +54,8 @@ fn updated(status: &MeshMemberStatus) -> Option<i32> {
 }
 
 #[test]
-fn a_move_waits_for_its_window_and_the_next_node_does_when_it_closes_on_the_way() {
+fn a_move_waits_for_its_window_so_does_the_next_node_and_what_is_withdrawn_on_the_way_is_taken_back()
+ {
     on_stage(|stage| async move {
         without_member(stage).await;
         let mut releases = vec![release(stage, "1.5.8", &["Stable"])];
@@ -82,26 +63,28 @@ fn a_move_waits_for_its_window_and_the_next_node_does_when_it_closes_on_the_way(
         let closed = member(&window(opens, SignedDuration::from_hours(1)));
         stage.apply(&closed).unwrap();
         until_runs(stage, "1.5.8").await;
-        let before = NODES.map(|node| components(stage, node, PROXY));
+        let before = NODES.map(|node| proxies(stage, node));
         let users = Watched::start(stage, "windows").await;
 
         // Outside nothing begins, and it says until when.
         releases.push(release(stage, "1.5.9", &["Stable"]));
-        let told = until_waiting(stage, "it waits for the window", |status| {
+        let told = until_status(stage, "it waits for the window", PATIENT, |status| {
             let upgrade = status.upgrade.clone().unwrap_or_default();
-            upgrade.waiting_for.is_some_and(|why| why.contains("1.5.9"))
+            let is_told = upgrade.waiting_for.is_some_and(|why| why.contains("1.5.9"));
+            waiting(status).filter(|_| is_told)
         })
         .await;
         let next = told.upgrade.unwrap_or_default().next_window;
         assert_eq!(next.map(|at| at.0), Some(opens));
         assert_eq!(told.rollout, None);
+        assert_eq!(NODES.map(|node| proxies(stage, node)), before);
 
         // Inside it begins.
         let begun = minute(Timestamp::now() - SignedDuration::from_mins(1));
         let open = window(begun, SignedDuration::from_hours(4));
         stage.apply(&member(&open)).unwrap();
         let both = || async {
-            let both = components(stage, "node-1", PROXY);
+            let both = proxies(stage, "node-1");
             (both.len() == 2)
                 .then_some(())
                 .ok_or_else(|| format!("{both:?}"))
@@ -112,20 +95,20 @@ fn a_move_waits_for_its_window_and_the_next_node_does_when_it_closes_on_the_way(
         // It closes while that node is watched: the node is finished, the other one does not begin.
         let lasts = Timestamp::now().duration_since(begun) + SignedDuration::from_secs(3);
         stage.apply(&member(&window(begun, lasts))).unwrap();
-        let told = until_waiting(stage, "the next node waits", |status| {
-            updated(status) == Some(1)
+        let told = until_status(stage, "the next node waits", PATIENT, |status| {
+            waiting(status).filter(|status| updated(status) == Some(1))
         })
         .await;
         let tomorrow = begun + SignedDuration::from_hours(24);
         let next = told.upgrade.unwrap_or_default().next_window;
         assert_eq!(next.map(|at| at.0), Some(tomorrow));
-        let moved = components(stage, "node-1", PROXY);
-        assert_eq!(components(stage, "node-2", PROXY), before[1]);
+        let moved = proxies(stage, "node-1");
+        assert_eq!(proxies(stage, "node-2"), before[1]);
 
         stage.apply(&member(&open)).unwrap();
         until_runs(stage, "1.5.9").await;
-        assert_eq!(components(stage, "node-1", PROXY), moved, "moved once");
-        let last = components(stage, "node-2", PROXY);
+        assert_eq!(proxies(stage, "node-1"), moved, "moved once");
+        let last = proxies(stage, "node-2");
         assert!(last.len() == 1 && last != before[1], "{last:?}");
 
         // The next one is withdrawn when a node has it: what ran before runs again, and the newer one is forgotten.
@@ -136,22 +119,15 @@ fn a_move_waits_for_its_window_and_the_next_node_does_when_it_closes_on_the_way(
         let mut withdrawn = Stage::release("1.5.10", &["Stable"]);
         withdrawn["spec"]["withdrawn"] = json!({"reason": "it loses policies"});
         stage.apply(&withdrawn).unwrap();
-        stage::eventually("it is taken back", INSTALL, || async {
-            let member = stage.read_member(MEMBER).await;
-            let status = member.map_err(|error| error.to_string())?.status;
-            let status = status.unwrap_or_default();
-            let newest = status.history.first();
-            let is_back = newest.is_some_and(|one| {
-                let is_told =
-                    (one.reason.as_deref()).is_some_and(|why| why.contains("it loses policies"));
-                one.to == "1.5.10" && one.result == "Aborted" && is_told
-            });
-            is_back.then_some(()).ok_or_else(|| format!("{status:#?}"))
+        until_status(stage, "it is taken back", INSTALL, |status| {
+            let newest = status.history.first()?;
+            let why = newest.reason.as_deref().unwrap_or_default();
+            let is_back = newest.to == "1.5.10" && newest.result == "Aborted";
+            (is_back && why.contains("it loses policies")).then_some(())
         })
-        .await
-        .unwrap();
+        .await;
         until_runs(stage, "1.5.9").await;
-        assert_eq!(components(stage, "node-2", PROXY), last, "it never began");
+        assert_eq!(proxies(stage, "node-2"), last, "it never began");
 
         users.end().await;
         left(stage).await;

@@ -10,13 +10,14 @@ use e2e::load::{Amount, Load};
 use e2e::progress::Progress;
 use e2e::releases::give_broken;
 use e2e::rollouts::{strict, watchful};
-use e2e::stage::{self, Stage};
+use e2e::stage::Stage;
 use serde_json::{Value, json};
 
 use super::{NODES, assert_in_time, assert_none_late, assert_unnoticed, longest};
 use crate::fixture::{
     INSTALL, MEMBER, SOON, cluster, installed_with, left, on_stage, operator, remove_namespace,
 };
+use crate::told::until_status;
 
 const NAMESPACE: &str = "broken";
 /// How long it may take until what is broken is gone again.
@@ -78,25 +79,17 @@ async fn until_halted(stage: &Stage, halts: bool) {
     } else {
         "it goes on"
     };
-    stage::eventually(what, BACK, || async {
-        let found = stage.read_member(MEMBER).await;
-        let status = found.map_err(|error| error.to_string())?.status;
-        let status = status.unwrap_or_default();
-        let halted = status.rollout.unwrap_or_default().halted;
+    until_status(stage, what, BACK, |status| {
+        let halted = status.rollout.as_ref()?.halted.as_ref();
         let is_halted = halted.is_some_and(|why| why.starts_with("gate Proxy"));
         let words = ["applink retry", "applink abort"];
         let is_told = status.conditions.iter().any(|one| {
             let told = words.iter().all(|word| one.message.contains(word));
             one.type_ == "UpToDate" && one.reason == "GateFailed" && told
         });
-        if (is_halted, is_told) == (halts, halts) {
-            Ok(())
-        } else {
-            Err(format!("{:#?}", status.conditions))
-        }
+        ((is_halted, is_told) == (halts, halts)).then_some(())
     })
-    .await
-    .unwrap();
+    .await;
 }
 
 /// The same under `onFailure: Pause`: it stands still, says so, and nobody goes back before somebody asks for it. Tried

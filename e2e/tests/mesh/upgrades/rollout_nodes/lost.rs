@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::{
     Added, NAMESPACE, PROXY, components, get, levels, nodes, spec, tainted, text, until_done,
-    until_status,
 };
 use crate::fixture::{INSTALL, MEMBER, cluster, installed_with, on_stage};
+use crate::told::until_status;
 use crate::upgrades::overlap::NODES;
 use crate::upgrades::watched::Watched;
 
@@ -36,13 +36,15 @@ fn nodes_without_power_are_set_aside_and_hold_the_end_until_they_are_back_or_gon
     on_stage(|stage| async move {
         let mut added = Added::new(stage, cluster(), 2).await;
         let lost = added.names.clone();
+        for node in &lost {
+            // A control plane there would stay down for the five minutes that Kubernetes waits.
+            stage.cluster.kubectl(&["cordon", node]).unwrap();
+        }
         let (now, next) = levels(stage).await;
         installed_with(stage, patient(now)).await;
         let users = Watched::start(stage, NAMESPACE).await;
         for node in &lost {
             users.excuse(node);
-            // A control plane there would stay down for the five minutes that Kubernetes waits.
-            stage.cluster.kubectl(&["cordon", node]).unwrap();
         }
         let change = Stage::member(MEMBER, &patient(next));
         stage.apply(&change).unwrap();
