@@ -73,8 +73,12 @@ enum Verb {
         #[arg(long)]
         binary: Option<PathBuf>,
     },
-    /// Build every program now, and print their folders.
-    Programs,
+    /// Build programs now, and print their folders.
+    Programs {
+        /// What they come from; without any, all of them.
+        #[arg(value_enum)]
+        modules: Vec<Module>,
+    },
     /// Copy the definitions of Istio's and the Gateway API's kinds, as published, into a folder.
     Definitions {
         /// Where to put them.
@@ -196,9 +200,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error
         Verb::Image { image, binary } => {
             println!("{}", image.build(binary.as_deref(), progress)?.display());
         }
-        Verb::Programs => {
+        Verb::Programs { modules } => {
             prerequisites::toolchains()?;
-            for module in Module::ALL {
+            let all = Module::ALL.to_vec();
+            for module in if modules.is_empty() { all } else { modules } {
                 println!("{}", programs::build(module, progress)?.display());
             }
         }

@@ -57,7 +57,7 @@ pub enum Error {
 }
 
 /// A Go module below `e2e/go`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Module {
     /// API server, controllers, scheduler, kubelet, kube-proxy and kubectl.
     Kubernetes,
