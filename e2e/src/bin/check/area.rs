@@ -63,16 +63,14 @@ impl Clock {
         }
     }
 
-    /// A line of its output at that moment.
-    pub fn line(&mut self, line: &str, now: Instant) {
-        let test = line.trim().strip_prefix("test ");
-        let Some((name, _)) = test.and_then(|rest| rest.split_once(" ... ")) else {
-            return;
-        };
-        if let Some(area) = of_test(name).filter(|_| self.by_module) {
-            self.area = area;
-        }
-        self.pass(now);
+    /// A line of its output at that moment. How long the test took that it tells the end of, where tests are told apart.
+    pub fn line(&mut self, line: &str, now: Instant) -> Option<Duration> {
+        let test = line.trim().strip_prefix("test ")?;
+        let (name, _) = test.split_once(" ... ")?;
+        let area = of_test(name).filter(|_| self.by_module);
+        self.area = area.unwrap_or(self.area);
+        let took = self.pass(now);
+        self.by_module.then_some(took)
     }
 
     /// The suite has ended: what is left goes to the last area.
@@ -81,9 +79,11 @@ impl Clock {
         self.spent
     }
 
-    fn pass(&mut self, now: Instant) {
-        *self.spent.entry(self.area).or_default() += now.saturating_duration_since(self.last);
+    fn pass(&mut self, now: Instant) -> Duration {
+        let took = now.saturating_duration_since(self.last);
+        *self.spent.entry(self.area).or_default() += took;
         self.last = now;
+        took
     }
 }
 
@@ -110,6 +110,7 @@ mod tests {
         let mut clock = Clock::of("API server", true);
         let start = clock.last;
         let at = |seconds| start + Duration::from_secs(seconds);
+        let mut took = Vec::new();
         for (line, seconds) in [
             ("running 3 tests", 1),
             ("test a_rule_is_refused ... ok", 5),
@@ -122,8 +123,9 @@ mod tests {
             ("test traffic::upstream::it_flows ... ignored, no path", 915),
             ("test result: ok. 3 passed; 0 failed; 0 ignored", 916),
         ] {
-            clock.line(line, at(seconds));
+            took.extend(clock.line(line, at(seconds)));
         }
+        assert_eq!(took, [5, 100, 800, 10, 0].map(Duration::from_secs));
         let expected = [
             "     5 s  of 360 s on a cold machine  unit, golden and API server",
             "    10 s  of 600 s on a cold machine  install, leave and bad input",
@@ -137,7 +139,8 @@ mod tests {
     fn tests_of_other_suites_belong_to_their_suite() {
         let mut clock = Clock::of("release build", false);
         let then = clock.last + Duration::from_secs(7);
-        clock.line("test upgrades::releases::a_pin_moves ... ok", then);
+        let line = "test upgrades::releases::a_pin_moves ... ok";
+        assert_eq!(clock.line(line, then), None);
         assert_eq!(clock.ended(then)["build"], Duration::from_secs(7));
     }
 }

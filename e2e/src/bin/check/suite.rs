@@ -120,9 +120,11 @@ impl Suite {
         if let Some(output) = child.stdout.take() {
             for line in BufReader::new(output).split(b'\n') {
                 let line = String::from_utf8_lossy(&line?).into_owned();
-                println!("{mark}{line}");
                 count.line(&line);
-                clock.line(&line, Instant::now());
+                match clock.line(&line, Instant::now()) {
+                    Some(took) => println!("{mark}{line} ({} s)", took.as_secs()),
+                    None => println!("{mark}{line}"),
+                }
             }
         }
         Ok((count, child.wait()?.success()))
