@@ -3,15 +3,18 @@
 //! Force is used only on objects that carry our label. Elsewhere a conflict means that somebody else owns a field we
 //! would write: that is reported, never overwritten.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
     PropagationPolicy,
 };
 use kube::core::Request;
 use kube::{Client, Resource as _};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -190,6 +193,22 @@ pub async fn delete_of(
     key: &ObjectKey,
     uid: Option<&str>,
 ) -> Result<(), Error> {
+    let api = api(client, resource, key.namespace.as_deref());
+    deleted(&api, key, uid).await?;
+    Ok(())
+}
+
+/// Deletes a pod of the data plane; what it is until it has ended, where it is still there.
+pub async fn delete_pod(client: &Client, name: &str, uid: &str) -> Result<Option<Pod>, Error> {
+    let key = ObjectKey::in_system("Pod", name);
+    let api = Api::namespaced(client.clone(), names::SYSTEM_NAMESPACE);
+    deleted(&api, &key, Some(uid)).await
+}
+
+async fn deleted<K>(api: &Api<K>, key: &ObjectKey, uid: Option<&str>) -> Result<Option<K>, Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
     let params = DeleteParams {
         propagation_policy: Some(PropagationPolicy::Background),
         preconditions: uid.map(|uid| Preconditions {
@@ -198,11 +217,10 @@ pub async fn delete_of(
         }),
         ..DeleteParams::default()
     };
-    let api = api(client, resource, key.namespace.as_deref());
     match limited("delete", key, api.delete(&key.name, &params)).await {
         // Another object has taken the name: the one that was meant is gone.
-        Err(Error::Request { source, .. }) if is_gone(&source) || is_conflict(&source) => Ok(()),
-        other => other.map(|_| ()),
+        Err(Error::Request { source, .. }) if is_gone(&source) || is_conflict(&source) => Ok(None),
+        other => Ok(other?.left()),
     }
 }
 

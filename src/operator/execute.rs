@@ -12,7 +12,6 @@ use tracing::{debug, info, warn};
 use super::apply::{self, limited};
 use super::error::{Error, is_conflict, is_gone};
 use super::pass::Operator;
-use super::world::resource;
 use super::{chain, counts, mark, pin, probe, serving, sweep};
 use crate::api::v1alpha1::{ApplicationNetwork, MeshMember};
 use crate::facts::{Answer, Facts, ObjectKey, Question};
@@ -117,9 +116,10 @@ impl Operator {
             Act::DeletePod { name, uid, node } => {
                 info!(pod = name, node, "deleting a pod, so that it is made anew");
                 self.metrics.act("delete_pod");
-                let kind = resource(("", "v1", "Pod", "pods"));
-                let key = ObjectKey::in_system("Pod", name);
-                apply::delete_of(&self.client, &kind, &key, Some(uid)).await
+                if let Some(pod) = apply::delete_pod(&self.client, name, uid).await? {
+                    self.world.end_pod(pod);
+                }
+                Ok(())
             }
             Act::MarkNode {
                 name,

@@ -124,6 +124,19 @@ impl<Key: Ord + Clone + Send + 'static, V: Fact> Mirror<Key, V> {
         true
     }
 
+    /// Takes the answer to a write about something that may end: what has gone meanwhile does not come back. Returns whether
+    /// it changed anything.
+    pub fn amend(&self, key: &Key, value: V) -> bool {
+        let mut map = lock(&self.map);
+        let known = map.get(key);
+        let Some(known) = known.filter(|known| known.version() <= value.version()) else {
+            return false;
+        };
+        let is_changed = !known.is_same(&value);
+        map.insert(key.clone(), Arc::new(value));
+        is_changed
+    }
+
     /// Forgets a fact.
     pub fn remove(&self, key: &Key) -> bool {
         lock(&self.map).remove(key).is_some()
@@ -257,5 +270,18 @@ mod tests {
         assert_eq!(mirror.all()["a"].resource_version, "6");
         assert!(mirror.put("a", live("7", 2)));
         assert!(mirror.remove(&"a"));
+    }
+
+    #[test]
+    fn what_has_gone_does_not_come_back_with_the_answer_to_its_deletion() {
+        let mirror: Arc<Mirror<&str, Live>> = Mirror::new();
+        mirror.put("a", live("5", 1));
+        assert!(!mirror.amend(&"a", live("4", 2)), "older");
+        assert!(mirror.amend(&"a", live("6", 2)));
+        assert_eq!(mirror.all()["a"].digest, 2);
+        assert!(!mirror.amend(&"a", live("7", 2)), "the same");
+        mirror.remove(&"a");
+        assert!(!mirror.amend(&"a", live("8", 3)));
+        assert!(mirror.all().is_empty());
     }
 }

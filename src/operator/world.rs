@@ -313,6 +313,15 @@ impl World {
         }
     }
 
+    /// Takes the answer to the deletion of a pod of the data plane as a fact, as [`Self::put_gateway`] does: it is not deleted
+    /// again before the watch tells that it ends.
+    pub fn end_pod(&self, pod: K8sPod) {
+        let is_changed = project::pod(pod).is_some_and(|(name, pod)| self.pods.amend(&name, pod));
+        if is_changed {
+            self.wake.notify_one();
+        }
+    }
+
     /// The facts as of now, without what is not watched: answers and what was applied last.
     pub fn facts(&self) -> Facts {
         let namespaces = self.namespaces.all();
