@@ -110,31 +110,14 @@ impl<Key: Ord + Clone + Send + 'static, V: Fact> Mirror<Key, V> {
 
     /// Takes a fact that came by another way, as the answer to a write. Returns whether it changed anything.
     pub fn put(&self, key: Key, value: V) -> bool {
-        let mut map = lock(&self.map);
-        if let Some(known) = map.get(&key) {
-            if value.version() < known.version() {
-                return false;
-            }
-            if known.is_same(&value) {
-                map.insert(key, Arc::new(value));
-                return false;
-            }
-        }
-        map.insert(key, Arc::new(value));
-        true
+        take(&mut lock(&self.map), key, value)
     }
 
     /// Takes the answer to a write about something that may end: what has gone meanwhile does not come back. Returns whether
     /// it changed anything.
     pub fn amend(&self, key: &Key, value: V) -> bool {
         let mut map = lock(&self.map);
-        let known = map.get(key);
-        let Some(known) = known.filter(|known| known.version() <= value.version()) else {
-            return false;
-        };
-        let is_changed = !known.is_same(&value);
-        map.insert(key.clone(), Arc::new(value));
-        is_changed
+        map.contains_key(key) && take(&mut map, key.clone(), value)
     }
 
     /// Forgets a fact.
@@ -246,6 +229,17 @@ fn refused<Key, V>(error: &watcher::Error, place: &Place, mirror: &Mirror<Key, V
     } else {
         warn!(resource = %place.resource, error = %crate::operator::chain(error), "watch interrupted, trying again");
     }
+}
+
+/// Takes what is not older than what is known; whether that is something else.
+fn take<Key: Ord, V: Fact>(map: &mut BTreeMap<Key, Arc<V>>, key: Key, value: V) -> bool {
+    let known = map.get(&key);
+    if known.is_some_and(|known| value.version() < known.version()) {
+        return false;
+    }
+    let is_changed = known.is_none_or(|known| !known.is_same(&value));
+    map.insert(key, Arc::new(value));
+    is_changed
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 
-use crate::fixture::{INSTALL, OPERATOR, PATIENT, left};
+use crate::fixture::{OPERATOR, PATIENT, left, operator};
 use crate::input_fault::{Fault, SOMEBODY, daemon_set, delete};
 
 /// One row: what is wrong, and what a member made then is told.
@@ -68,11 +68,7 @@ pub fn release(version: &str, change: &Value) -> Value {
 
 /// The operator runs, and nobody is a member.
 pub async fn without_member(stage: &Stage) {
-    stage.install_operator().unwrap();
-    let operator = "app.kubernetes.io/name=applink";
-    (stage.until_pods_ready("applink-operator", operator, INSTALL))
-        .await
-        .unwrap();
+    operator(stage).await;
     left(stage).await;
     stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();
     stage

@@ -33,6 +33,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod added;
 mod api_away;
 mod caller;
 mod cli;

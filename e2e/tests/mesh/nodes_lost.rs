@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use e2e::cluster::Cluster;
 use e2e::stage::{self, Stage};
 use jiff::Timestamp;
 use kube::api::{Api, DeleteParams};
 use serde_json::json;
 
+use crate::added::Added;
 use crate::fixture::{INSTALL, MEMBER, cluster, installed, left, on_stage, operator, until_left};
 use crate::running::{assert_nodes_clean, assert_nothing_left};
 use crate::told::{until_event, until_healed};
@@ -48,59 +48,12 @@ async fn until_doing(stage: &Stage, what: &str, wanted: impl Fn(&str) -> bool) {
     .unwrap();
 }
 
-/// Two nodes for the time of a test, also of a failed one.
-struct Extra {
-    stage: &'static Stage,
-    cluster: Cluster,
-    /// Goes silent.
-    silent: String,
-    /// Goes for good.
-    gone: String,
-}
-
-impl Extra {
-    async fn add(stage: &'static Stage) -> Self {
-        let mut cluster = cluster();
-        let silent = cluster.add_node().await.unwrap();
-        let gone = cluster.add_node().await.unwrap();
-        Self {
-            stage,
-            cluster,
-            silent,
-            gone,
-        }
-    }
-
-    /// Like a power cut.
-    fn halt(&mut self) {
-        for node in [&self.silent, &self.gone] {
-            self.cluster.halt_node(node, false).unwrap();
-        }
-    }
-}
-
-impl Drop for Extra {
-    fn drop(&mut self) {
-        for node in [&self.silent, &self.gone] {
-            if self.cluster.node(node).is_ok() {
-                // A failure here is not what the test is about.
-                let _ = self.cluster.remove_node(node);
-            }
-            // At once what Kubernetes would collect within minutes.
-            let selector = format!("--field-selector=spec.nodeName={node}");
-            let mut arguments = vec!["delete", "pods", "-n", "applink-system", &selector];
-            arguments.extend(["--force", "--grace-period=0"]);
-            let _ = self.stage.cluster.kubectl(&arguments);
-        }
-    }
-}
-
 #[test]
 fn a_leave_goes_on_without_nodes_that_are_silent_or_gone_and_says_where_nobody_has_looked() {
     on_stage(|stage| async move {
         installed(stage).await;
-        let mut extra = Extra::add(stage).await;
-        let (silent, gone) = (extra.silent.clone(), extra.gone.clone());
+        let mut extra = Added::new(stage, cluster(), 2).await;
+        let (silent, gone) = (extra.names[0].clone(), extra.names[1].clone());
         until_served(stage, 4, 4).await;
         let since = Timestamp::now();
         extra.halt();
@@ -127,13 +80,10 @@ fn an_install_names_nodes_that_are_silent_or_gone_and_goes_on_for_the_others() {
     on_stage(|stage| async move {
         operator(stage).await;
         left(stage).await;
-        let mut extra = Extra::add(stage).await;
-        let (silent, gone) = (extra.silent.clone(), extra.gone.clone());
-        // Where the scheduler puts istiod is not what is tested: on a dead node it would stay for the 5 minutes that
-        // Kubernetes waits.
-        for node in [&silent, &gone] {
-            stage.cluster.kubectl(&["cordon", node]).unwrap();
-        }
+        let mut extra = Added::new(stage, cluster(), 2).await;
+        let (silent, gone) = (extra.names[0].clone(), extra.names[1].clone());
+        // Where the scheduler puts istiod is not what is tested.
+        extra.cordon();
         let since = Timestamp::now();
         extra.halt();
         stage.apply(&Stage::release("1.6.0", &["Rapid"])).unwrap();

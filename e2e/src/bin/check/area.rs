@@ -16,21 +16,10 @@ const AREAS: [(&str, u64); 5] = [
 const UPGRADE: &str = "upgrades";
 const PROXY: &str = "traffic";
 
-/// The area of a suite, or of those of its tests that say nothing else.
-pub fn of_suite(name: &str) -> &'static str {
-    let is_built = [
-        "format",
-        "lint",
-        "dependencies",
-        "test build",
-        "release build",
-        "programs of the local cluster",
-        "the first cluster is new",
-        "the second cluster is new",
-    ]
-    .contains(&name);
-    AREAS[usize::from(!is_built)].0
-}
+/// The area of suites that build and check without running anything of ours.
+pub const BUILD: &str = AREAS[0].0;
+/// That of suites that say nothing else.
+pub const UNIT: &str = AREAS[1].0;
 
 /// The area of a test on the real cluster, by its module; none for a test without one.
 fn of_test(name: &str) -> Option<&'static str> {
@@ -53,11 +42,11 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Starts with a suite, whose tests are told apart by their module or not.
-    pub fn of(suite: &str, by_module: bool) -> Self {
+    /// Starts with the area of a suite, whose tests are told apart by their module or not.
+    pub fn of(area: &'static str, by_module: bool) -> Self {
         Self {
             by_module,
-            area: of_suite(suite),
+            area,
             last: Instant::now(),
             spent: BTreeMap::new(),
         }
@@ -107,7 +96,7 @@ mod tests {
 
     #[test]
     fn each_test_takes_what_has_passed_since_the_one_before() {
-        let mut clock = Clock::of("API server", true);
+        let mut clock = Clock::of(UNIT, true);
         let start = clock.last;
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut took = Vec::new();
@@ -137,7 +126,7 @@ mod tests {
 
     #[test]
     fn tests_of_other_suites_belong_to_their_suite() {
-        let mut clock = Clock::of("release build", false);
+        let mut clock = Clock::of(BUILD, false);
         let then = clock.last + Duration::from_secs(7);
         let line = "test upgrades::releases::a_pin_moves ... ok";
         assert_eq!(clock.line(line, then), None);

@@ -49,7 +49,7 @@ fn mesh(name: &'static str, cluster: &'static str, filters: &[&str]) -> Suite {
 /// Takes a cluster away, if it is there.
 fn down(name: &'static str, cluster: &'static str) -> Suite {
     let down = ["run", "-p", "e2e", "--bin", "e2e", "--", "down"];
-    cargo(name, &down).with(CLUSTER, cluster).counted_once()
+    cargo(name, &down).with(CLUSTER, cluster).building()
 }
 
 fn skipping<'a>(modules: &[&'a str]) -> Vec<&'a str> {
@@ -111,7 +111,7 @@ fn built_and_alone() -> Vec<Suite> {
         .chain(["--", "--test-threads=1"])
         .collect();
     vec![
-        cargo("format", &["fmt", "--all", "--check"]).counted_once(),
+        cargo("format", &["fmt", "--all", "--check"]).building(),
         cargo(
             "lint",
             &[
@@ -123,14 +123,14 @@ fn built_and_alone() -> Vec<Suite> {
                 "warnings",
             ],
         )
-        .counted_once(),
+        .building(),
         Suite::new(
             "dependencies",
             &cargo_deny(),
             &["check", "bans", "licenses", "sources"],
         )
-        .counted_once(),
-        cargo("test build", &["test", "--workspace", "--no-run"]).counted_once(),
+        .building(),
+        cargo("test build", &["test", "--workspace", "--no-run"]).building(),
         cargo("unit, golden and property tests", &unit),
         e2e("the local cluster's own unit tests", &["--lib", "--bins"]),
         // What the real cluster runs is what users get.
@@ -138,7 +138,7 @@ fn built_and_alone() -> Vec<Suite> {
             "release build",
             &["build", "--release", "-p", "applink", "-p", "shop"],
         )
-        .counted_once(),
+        .building(),
         cargo(
             "programs of the local cluster",
             &[
@@ -155,7 +155,7 @@ fn built_and_alone() -> Vec<Suite> {
                 "kubernetes",
             ],
         )
-        .counted_once(),
+        .building(),
         // One at a time: each starts an API server on this machine.
         e2e("API server", &api_server),
     ]

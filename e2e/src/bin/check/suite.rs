@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::area::Clock;
+use crate::area::{self, Clock};
 use crate::count::Count;
 
 /// A command and how its result counts.
@@ -17,6 +17,7 @@ pub struct Suite {
     program: String,
     arguments: Vec<String>,
     is_one: bool,
+    area: &'static str,
     by_module: bool,
     variable: Option<&'static str>,
     environment: Vec<(&'static str, &'static str)>,
@@ -43,6 +44,7 @@ impl Suite {
             program: program.to_owned(),
             arguments,
             is_one: false,
+            area: area::UNIT,
             by_module: false,
             variable: None,
             environment: Vec::new(),
@@ -59,6 +61,12 @@ impl Suite {
     pub fn counted_once(mut self) -> Self {
         self.is_one = true;
         self
+    }
+
+    /// Builds, or checks without running; counts as one test.
+    pub fn building(mut self) -> Self {
+        self.area = area::BUILD;
+        self.counted_once()
     }
 
     /// Its tests run one at a time, and are of areas of their own.
@@ -82,7 +90,7 @@ impl Suite {
 
     /// Runs the command in `root`, shows what it prints, each line after `mark`, and counts; also how long that took by area.
     pub fn run(&self, root: &Path, mark: &str) -> (Count, BTreeMap<&'static str, Duration>) {
-        let mut clock = Clock::of(self.name, self.by_module);
+        let mut clock = Clock::of(self.area, self.by_module);
         let result = self.stream(root, mark, &mut clock);
         let spent = clock.ended(Instant::now());
         let count = match result {

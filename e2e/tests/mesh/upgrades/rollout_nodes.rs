@@ -7,13 +7,14 @@ mod lost;
 use std::time::Duration;
 
 use applink::api::quantity::thousandths;
-use e2e::cluster::Cluster;
+use applink::api::v1alpha1::{MeshMemberStatus, RolloutStatus};
 use e2e::images::Image;
 use e2e::images::broken::Broken;
 use e2e::progress::Progress;
 use e2e::stage::{self, Stage};
 use serde_json::{Value, json};
 
+use crate::added::Added;
 use crate::fixture::{
     INSTALL, MEMBER, PATIENT, cluster, installed_with, on_stage, remove_namespace,
 };
@@ -147,41 +148,24 @@ impl Drop for Cordon {
     }
 }
 
-/// Nodes more, for the time of a test, also of a failed one.
-struct Added {
-    stage: &'static Stage,
-    cluster: Cluster,
-    names: Vec<String>,
-}
-
-impl Added {
-    async fn new(stage: &'static Stage, cluster: Cluster, count: usize) -> Self {
-        let mut added = Self {
-            stage,
-            cluster,
-            names: Vec::new(),
-        };
-        for _ in 0..count {
-            added.names.push(added.cluster.add_node().await.unwrap());
-        }
-        added
-    }
-}
-
-impl Drop for Added {
-    fn drop(&mut self) {
-        for name in &self.names {
-            if self.cluster.node(name).is_ok() {
-                // A failure here is not what the test is about.
-                let _ = self.cluster.remove_node(name);
-            }
-            // At once what Kubernetes would collect within minutes.
-            let selector = format!("--field-selector=spec.nodeName={name}");
-            let mut arguments = vec!["delete", "pods", "-n", "applink-system", &selector];
-            arguments.extend(["--force", "--grace-period=0"]);
-            let _ = self.stage.cluster.kubectl(&arguments);
-        }
-    }
+/// The rollout when nothing but these nodes holds its end: each is named as set aside for that reason.
+fn held_by(
+    status: &MeshMemberStatus,
+    names: &[&str],
+    reason: &str,
+    updated: i32,
+) -> Option<RolloutStatus> {
+    let rollout = status.rollout.as_ref()?;
+    let nodes = rollout.nodes.as_ref()?;
+    let told = (status.conditions.iter())
+        .find(|one| one.type_ == "Reconciling" && one.status == "True")?;
+    let are_named = names.iter().all(|name| {
+        let mut failed = nodes.failed.iter();
+        failed.any(|one| one.name == *name && one.reason == reason) && told.message.contains(name)
+    });
+    let waits = are_named && told.reason == "WaitingForNodes";
+    let count = i32::try_from(names.len()).unwrap();
+    (waits && (nodes.updated, nodes.set_aside) == (updated, count)).then(|| rollout.clone())
 }
 
 #[test]
@@ -304,19 +288,7 @@ fn a_full_node_is_set_aside_and_follows_when_there_is_room_and_nobody_is_evicted
             stage,
             "the full node holds only the end",
             INSTALL,
-            |status| {
-                let rollout = status.rollout.as_ref()?;
-                let nodes = rollout.nodes.as_ref()?;
-                let is_named = nodes
-                    .failed
-                    .iter()
-                    .any(|one| one.name == full && one.reason == "NodeFull");
-                let told = (status.conditions.iter())
-                    .find(|one| one.type_ == "Reconciling" && one.status == "True")?;
-                let waits = told.reason == "WaitingForNodes" && told.message.contains(full);
-                (is_named && waits && (nodes.updated, nodes.set_aside) == (1, 1))
-                    .then(|| rollout.clone())
-            },
+            |status| held_by(status, &[full], "NodeFull", 1),
         )
         .await;
         assert_eq!(held.revertible, Some(true), "{held:?}");

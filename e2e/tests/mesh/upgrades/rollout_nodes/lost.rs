@@ -5,8 +5,9 @@ use e2e::stage::{self, Stage};
 use serde_json::{Value, json};
 
 use super::{
-    Added, NAMESPACE, PROXY, components, get, levels, nodes, spec, tainted, text, until_done,
+    NAMESPACE, PROXY, components, get, held_by, levels, nodes, spec, tainted, text, until_done,
 };
+use crate::added::Added;
 use crate::fixture::{INSTALL, MEMBER, cluster, installed_with, on_stage};
 use crate::told::until_status;
 use crate::upgrades::overlap::NODES;
@@ -36,10 +37,7 @@ fn nodes_without_power_are_set_aside_and_hold_the_end_until_they_are_back_or_gon
     on_stage(|stage| async move {
         let mut added = Added::new(stage, cluster(), 2).await;
         let lost = added.names.clone();
-        for node in &lost {
-            // A control plane there would stay down for the five minutes that Kubernetes waits.
-            stage.cluster.kubectl(&["cordon", node]).unwrap();
-        }
+        added.cordon();
         let (now, next) = levels(stage).await;
         installed_with(stage, patient(now)).await;
         let users = Watched::start(stage, NAMESPACE).await;
@@ -50,21 +48,10 @@ fn nodes_without_power_are_set_aside_and_hold_the_end_until_they_are_back_or_gon
         stage.apply(&change).unwrap();
         // By name they come last, one after the other.
         until_moving(stage, &lost[0]).await;
-        for node in &lost {
-            added.cluster.halt_node(node, false).unwrap();
-        }
+        added.halt();
+        let both = [&lost[0][..], &lost[1]];
         let held = until_status(stage, "both are set aside", INSTALL, |status| {
-            let rollout = status.rollout.as_ref()?;
-            let nodes = rollout.nodes.as_ref()?;
-            let told = (status.conditions.iter())
-                .find(|one| one.type_ == "Reconciling" && one.status == "True")?;
-            let are_named = lost.iter().all(|name| {
-                let mut failed = nodes.failed.iter();
-                failed.any(|one| one.name == *name && one.reason == "NodeNotReady")
-                    && told.message.contains(name)
-            });
-            let waits = are_named && told.reason == "WaitingForNodes";
-            (waits && (nodes.updated, nodes.set_aside) == (2, 2)).then(|| rollout.clone())
+            held_by(status, &both, "NodeNotReady", 2)
         })
         .await;
         assert_eq!(held.revertible, Some(true), "{held:?}");
