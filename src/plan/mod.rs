@@ -158,7 +158,7 @@ fn trouble(pod: &crate::facts::Pod, text: String, reason: Reason) -> Wait {
 fn first_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Timestamp) -> Plan {
     apply(facts, &target.agent, &mut plan);
     apply(facts, &target.proxy, &mut plan);
-    tidy::tidy(facts, &mut plan);
+    let untidy = tidy::tidy(facts, &mut plan);
     for (key, live) in fleet::daemon_sets(facts) {
         if key.name != target.daemon_set && !live.deleting {
             plan.acts.push(Act::delete(key, live));
@@ -185,7 +185,8 @@ fn first_nodes(facts: &Facts, target: &Target, mut plan: Plan, now: Timestamp) -
         .or_else(|| open.first())
     else {
         plan.step = Step::Verify;
-        plan.done = plan.acts.is_empty();
+        plan.done = plan.acts.is_empty() && untidy.is_none();
+        plan.wait = untidy;
         return plan;
     };
     let served = views

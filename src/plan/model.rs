@@ -77,6 +77,9 @@ pub struct Model {
     pub cut: BTreeSet<String>,
     /// What others of a node said is forgotten when a proxy is asked to take a new connection.
     pub is_forgetful: bool,
+    /// `DaemonSets` as their controller has seen them: it learns of a changed one later than of a node's label, as the
+    /// two come by watches of their own.
+    seen: BTreeMap<ObjectKey, Arc<Live>>,
     counter: u64,
 }
 
@@ -108,6 +111,7 @@ impl Model {
             silent: BTreeSet::new(),
             cut: BTreeSet::new(),
             is_forgetful: false,
+            seen: BTreeMap::new(),
             counter: 0,
         };
         let mode = (

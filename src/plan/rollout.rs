@@ -25,7 +25,6 @@ use crate::api::conditions::{Reason, Step};
 use crate::api::v1alpha1::MAX_ROLLOUT_NODES;
 use crate::blueprint::Strategy;
 use crate::facts::{Facts, Node, ObjectKey};
-use crate::health;
 use crate::names;
 use crate::status::Wait;
 
@@ -175,7 +174,13 @@ fn stay(
         super::apply(facts, &target.proxy, &mut plan);
         origin::replace(facts, target, &mut plan);
     }
-    tidy::tidy(facts, &mut plan);
+    if let Some(wait) = tidy::tidy(facts, &mut plan) {
+        if plan.wait.is_none() {
+            plan = plan.waiting(Step::Finish, wait);
+        }
+        plan.done = false;
+        plan.is_rolling = true;
+    }
     plan
 }
 
@@ -322,6 +327,9 @@ impl<'a> Tour<'a> {
                 .filter_map(|node| tidy::clean(node))
                 .collect();
             if !stale.is_empty() {
+                if let Some(wait) = tidy::unseen(settled) {
+                    return plan.waiting(Step::Nodes, wait);
+                }
                 let names: Vec<&str> = (stale.iter().take(MAX_ROLLOUT_NODES))
                     .filter_map(Act::marked)
                     .collect();
@@ -449,9 +457,9 @@ impl<'a> Tour<'a> {
             if let Some(arriving) = arriving {
                 plan.acts.push(Act::delete(arriving.key, arriving.live));
             } else {
-                tidy::tidy(self.facts, &mut plan);
+                plan.wait = tidy::tidy(self.facts, &mut plan);
                 plan.step = Step::Verify;
-                plan.done = plan.acts.is_empty();
+                plan.done = plan.acts.is_empty() && plan.wait.is_none();
             }
             return plan;
         }
@@ -475,19 +483,17 @@ fn is_daemon_set(act: &Act) -> bool {
 /// Keeps the settled `DaemonSet` off nodes that have arrived, and waits until its controller knows: a label written
 /// before would leave a node with whatever the controller remembers.
 fn make_room(target: &Target, settled: &Proxies<'_>, plan: &mut Plan) -> Option<Wait> {
-    let wait = |message: &str| Wait {
-        reason: Reason::Nodes,
-        object: settled.key.to_string(),
-        message: message.to_owned(),
-    };
     if !settled.kept_off().contains(target.revision.as_str()) {
         plan.acts.push(Act::Exclude {
             key: settled.key.clone(),
             revisions: vec![target.revision.to_string()],
             resource_version: settled.live.resource_version.clone(),
         });
-        return Some(wait("it is being kept off the nodes that move"));
+        return Some(Wait {
+            reason: Reason::Nodes,
+            object: settled.key.to_string(),
+            message: "it is being kept off the nodes that move".to_owned(),
+        });
     }
-    (!health::is_observed(settled.live))
-        .then(|| wait("its controller has not seen yet which nodes move"))
+    tidy::unseen(settled)
 }

@@ -1,18 +1,42 @@
 //! Labels and taints of ours on nodes that are not on their way, or not any longer.
 
 use super::act::{Act, Plan};
-use super::fleet::daemon_sets;
+use super::fleet::{Proxies, daemon_sets};
 use super::target::NodeRules;
+use crate::api::conditions::Reason;
 use crate::facts::{Facts, Node};
+use crate::health;
 use crate::names;
+use crate::status::Wait;
 
-/// Labels and taints that mean nothing once only one `DaemonSet` is left.
-pub(super) fn tidy(facts: &Facts, plan: &mut Plan) {
+/// Labels and taints that mean nothing once only one `DaemonSet` is left, as soon as its controller is known to have seen
+/// that it needs none. Returns what is waited for meanwhile.
+#[must_use]
+pub(super) fn tidy(facts: &Facts, plan: &mut Plan) -> Option<Wait> {
     if daemon_sets(facts).count() > 1 {
-        return;
+        return None;
     }
-    plan.acts
-        .extend(facts.nodes.values().filter_map(|node| clean(node)));
+    let left: Vec<Act> = facts
+        .nodes
+        .values()
+        .filter_map(|node| clean(node))
+        .collect();
+    let wait = daemon_sets(facts).find_map(|set| unseen(&Proxies::of(set)));
+    if left.is_empty() || wait.is_some() {
+        return wait.filter(|_| !left.is_empty());
+    }
+    plan.acts.extend(left);
+    None
+}
+
+/// The controller of a `DaemonSet` takes pods from nodes by what it knows of the set and by what nodes carry now. Those two
+/// come to it by watches of their own: what depends on both is written one after the other.
+pub(super) fn unseen(set: &Proxies<'_>) -> Option<Wait> {
+    (!health::is_observed(set.live)).then(|| Wait {
+        reason: Reason::Nodes,
+        object: set.key.to_string(),
+        message: "its controller has not seen yet on which nodes it is to run".to_owned(),
+    })
 }
 
 /// Takes the taint and the label off a node.

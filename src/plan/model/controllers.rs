@@ -41,10 +41,11 @@ impl Model {
     }
 
     fn observe(&mut self) {
-        for live in self.facts.objects.values_mut() {
-            let live = Arc::make_mut(live);
-            let generation = live.generation;
-            live.body["status"]["observedGeneration"] = json!(generation);
+        for (key, live) in &mut self.facts.objects {
+            let seen = Arc::make_mut(live);
+            let generation = seen.generation;
+            seen.body["status"]["observedGeneration"] = json!(generation);
+            self.seen.insert(key.clone(), live.clone());
         }
     }
 
@@ -117,12 +118,20 @@ impl Model {
 
     /// The DaemonSet controller: pods on nodes that match, none on nodes that do not, strategy OnDelete.
     fn schedule(&mut self) {
-        let sets: Vec<(ObjectKey, Live)> = self
-            .facts
-            .objects
-            .iter()
+        self.seen
+            .retain(|key, _| self.facts.objects.contains_key(key));
+        let live = self.facts.objects.iter();
+        let sets: Vec<(ObjectKey, Arc<Live>)> = live
             .filter(|(key, _)| key.kind == "DaemonSet")
-            .map(|(key, live)| (key.clone(), live.as_ref().clone()))
+            .map(|(key, live)| {
+                (
+                    key.clone(),
+                    self.seen
+                        .entry(key.clone())
+                        .or_insert_with(|| live.clone())
+                        .clone(),
+                )
+            })
             .collect();
         let leaving: Vec<String> =
             self.facts

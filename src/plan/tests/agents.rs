@@ -21,6 +21,7 @@ fn an_agent_that_another_node_gets_in_the_moment_of_a_replacement_is_replaced_at
     assert!(is_in_place(&model));
     // Somebody deletes the agent of a node that has not begun; its controller makes it from what is in place.
     model.end("istio-cni-node.node-1");
+    model.step(OBSERVE);
     model.step(3);
     let stray = agent_of(&model, "node-1").unwrap().clone();
     assert_eq!(stray.template_hash.as_deref(), Some(hash));

@@ -38,6 +38,7 @@ fn the_canary_does_not_pass_with_an_agent_of_the_settled_template() {
         let canary = "node-0";
         assert_eq!(agent_of(&model, canary), hash, "{share}");
         model.end(&format!("istio-cni-node.{canary}"));
+        model.step(OBSERVE);
         model.step(3);
         let settled = agent_of(&model, canary);
         if settled == hash {

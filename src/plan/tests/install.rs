@@ -128,7 +128,7 @@ fn edit(model: &mut Model, set: &str, node: &str) {
     live.digest += 1;
     model.facts.objects.insert(key, live.into());
     model.end(&format!("{set}.{node}"));
-    for choice in [3, 5].repeat(4) {
+    for choice in [OBSERVE, 3, 5].repeat(4) {
         model.step(choice);
     }
     assert!(model.silent().is_empty());

@@ -462,3 +462,30 @@ fn a_proxy_that_was_told_to_stand_down_is_told_otherwise_though_the_other_one_ha
         pods().collect::<Vec<_>>()
     );
 }
+
+#[test]
+fn labels_go_once_it_is_known_that_the_proxy_that_stays_needs_none() {
+    let mut model = installed(2);
+    let arriving = target(LogLevel::Debug, LogLevel::Info);
+    let is_moved = |model: &Model| {
+        (model.facts.objects.keys()).all(|key| key.name != plain().target.daemon_set)
+    };
+    work(&mut model, &arriving, 250, is_moved);
+    assert!(is_moved(&model));
+    // The controller makes pods and takes them away by what it knows of the set, and by what nodes carry now.
+    for _ in 0..4 {
+        let plan = model.operate(&arriving, Phase::Installed, usize::MAX);
+        assert!(!plan.done && plan.is_rolling);
+        assert_eq!(labels(&model, |label| label.is_none()), 0);
+        let wait = plan.wait.unwrap();
+        assert!(
+            wait.message.contains("its controller has not seen"),
+            "{wait:?}"
+        );
+        model.step(3);
+        model.note_silence();
+    }
+    assert!(settle(&mut model, &arriving, Phase::Installed));
+    assert_eq!(labels(&model, |label| label.is_none()), 2);
+    assert_eq!(model.most_silent, 0);
+}
