@@ -20,9 +20,11 @@ use crate::{cgroup, control_plane, dns, files, prerequisites, slot};
 
 mod error;
 mod ground;
+mod held;
 pub(crate) mod nodes;
 
 pub use error::Error;
+pub use held::Held;
 
 /// Where clusters are kept unless said otherwise.
 pub const HOME: &str = "/var/lib/applink-e2e";

@@ -99,6 +99,21 @@ fn nodes(stage: &Stage) -> Vec<String> {
     names.map(|node| text(&node["metadata"]["name"])).collect()
 }
 
+/// The node that is on its way and does all it should, for a while.
+fn watched_node(status: &MeshMemberStatus) -> Option<String> {
+    let rollout = status.rollout.as_ref()?;
+    let is_watched = (rollout.message.as_ref()?).contains("it is watched until");
+    let node = rollout.nodes.as_ref()?.current.first()?;
+    is_watched.then(|| node.clone())
+}
+
+/// Nodes with a label of a rollout.
+fn labelled(stage: &Stage) -> Vec<String> {
+    let list = get(stage, &["nodes", "-l", "applink.dev/ztunnel"]);
+    let names = list["items"].as_array().into_iter().flatten();
+    names.map(|node| text(&node["metadata"]["name"])).collect()
+}
+
 /// Nodes with our taint.
 fn tainted(stage: &Stage) -> Vec<String> {
     let list = get(stage, &["nodes"]);
@@ -321,22 +336,16 @@ fn a_rollout_goes_on_after_the_api_server_was_away_while_the_canary_was_watched(
         // No traffic: for a minute after such a loss the cluster's controllers act on what they remember, and may call a
         // node and its pods not ready, which takes them out of every Service.
         let (now, next) = levels(stage).await;
-        // It counts from when the proxy is ready, and is told once the other one has drained.
-        let soak = "30s";
-        installed_with(stage, spec(now, soak)).await;
-        stage
-            .apply(&Stage::member(MEMBER, &spec(next, soak)))
-            .unwrap();
+        let spec = |level: &str| {
+            // It counts from when the proxy is ready, and is told once the other one has drained.
+            let mut spec = spec(level, "30s");
+            spec["upgrade"]["strategy"]["batch"]["soak"] = json!("5s");
+            spec
+        };
+        installed_with(stage, spec(now)).await;
+        stage.apply(&Stage::member(MEMBER, &spec(next))).unwrap();
         let cordon = Cordon::of(stage, "node-2");
-        let canary = until_status(stage, "the canary is watched", INSTALL, |status| {
-            let rollout = status.rollout.as_ref()?;
-            let message = rollout.message.as_ref()?;
-            let node = rollout.nodes.as_ref()?.current.first()?;
-            message
-                .contains("it is watched until")
-                .then(|| node.clone())
-        })
-        .await;
+        let canary = until_status(stage, "the canary is watched", INSTALL, watched_node).await;
         let watched = components(stage, PROXY, &canary);
         assert_eq!(canary, "node-1");
         let unmoved = components(stage, PROXY, "node-2");
@@ -354,7 +363,21 @@ fn a_rollout_goes_on_after_the_api_server_was_away_while_the_canary_was_watched(
         // How long it is away is what matters: nothing can be asked meanwhile.
         tokio::time::sleep(AWAY).await;
         cluster.start_api_server().await.unwrap();
+        let watched_too = |status: &_| watched_node(status).filter(|node| *node == "node-2");
+        until_status(stage, "node-2 is watched", INSTALL, watched_too).await;
+        // What was changed may come to the controllers in any order: the proxy is the one for all first, then labels go.
+        let late = cluster.hold_controllers().unwrap();
+        let unseen = |status: &MeshMemberStatus| {
+            let message = status.rollout.as_ref()?.message.as_ref()?;
+            message
+                .contains("its controller has not seen")
+                .then_some(())
+        };
+        until_status(stage, "the end waits for a controller", PATIENT, unseen).await;
+        assert_eq!(labelled(stage), ["node-1", "node-2"]);
+        drop(late);
         until_done(stage).await;
+        assert_eq!(labelled(stage), [""; 0]);
         assert_ne!(
             unmoved,
             components(stage, PROXY, "node-2"),
