@@ -332,10 +332,11 @@ fn fill(outlook: &mut Outlook, next: &Move, member: &MeshMember, seen: &Seen) {
         }
     }
     for node in &seen.nodes {
-        let why = if rules.supports(node) {
-            NodeRules::set_aside(node)
+        let why = if NodeRules::can_carry(node) {
+            let lack = rules.lack(node);
+            lack.or_else(|| NodeRules::set_aside(node).map(str::to_owned))
         } else {
-            Some("not supported")
+            Some("not supported".to_owned())
         };
         match why {
             None => outlook.nodes.push(node.name.clone()),

@@ -66,6 +66,28 @@ MeshMember edge  follows Rapid
 }
 
 #[test]
+fn a_node_that_is_left_alone_is_told_with_what_it_lacks() {
+    let spec = json!({"dataPlane": {"nodeSelector": {"pool": "mesh"}, "tolerations": []}});
+    let mut seen = seen(member(spec, json!({"version": {"current": "1.4.5"}})));
+    for node in &mut seen.nodes {
+        node.labels.insert("pool".to_owned(), "mesh".to_owned());
+    }
+    seen.nodes[0].labels.clear();
+    let taint = ("gpu", "yes", "NoSchedule");
+    let taint = (taint.0.to_owned(), taint.1.to_owned(), taint.2.to_owned());
+    seen.nodes[3].taints.push(taint);
+    let told = text(&seen);
+    for expected in [
+        "a (it lacks the label pool=mesh of spec.dataPlane.nodeSelector: label it)",
+        "d (spec.dataPlane.tolerations has none for its taint gpu=yes:NoSchedule: add it, or remove the taint)",
+        "b (NodeNotReady)",
+        "c (not supported)",
+    ] {
+        assert!(told.contains(expected), "{expected} is not in\n{told}");
+    }
+}
+
+#[test]
 fn a_change_of_what_runs_on_nodes_is_told_with_the_steps_and_nodes_it_touches() {
     let spec =
         json!({"upgrade": {"version": "1.5"}, "dataPlane": {"ztunnel": {"logLevel": "Debug"}}});

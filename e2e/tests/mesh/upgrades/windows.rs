@@ -28,10 +28,10 @@ fn minute(of: Timestamp) -> Timestamp {
 }
 
 /// A member that follows its channel inside that window, and watches its first node for a while.
-fn member(windows: &Value) -> Value {
+fn member(windows: &Value, closing: &str) -> Value {
     let spec = json!({"upgrade": {
         "mode": "FullyManaged", "releaseChannel": "Stable", "maintenanceWindows": windows,
-        "onWindowClose": "FinishWave",
+        "onWindowClose": closing,
         "strategy": {
             "canary": {"type": "Count", "count": 1, "soak": "10s"},
             "batch": {"size": 1, "soak": "0s"},
@@ -60,7 +60,7 @@ fn a_move_waits_for_its_window_so_does_the_next_node_and_what_is_withdrawn_on_th
         without_member(stage).await;
         let mut releases = vec![release(stage, "1.5.8", &["Stable"])];
         let opens = minute(Timestamp::now() + SignedDuration::from_hours(6));
-        let closed = member(&window(opens, SignedDuration::from_hours(1)));
+        let closed = member(&window(opens, SignedDuration::from_hours(1)), "FinishWave");
         stage.apply(&closed).unwrap();
         until_runs(stage, "1.5.8").await;
         let before = NODES.map(|node| proxies(stage, node));
@@ -81,8 +81,8 @@ fn a_move_waits_for_its_window_so_does_the_next_node_and_what_is_withdrawn_on_th
 
         // Inside it begins.
         let begun = minute(Timestamp::now() - SignedDuration::from_mins(1));
-        let open = window(begun, SignedDuration::from_hours(4));
-        stage.apply(&member(&open)).unwrap();
+        let open = member(&window(begun, SignedDuration::from_hours(4)), "FinishWave");
+        stage.apply(&open).unwrap();
         let both = || async {
             let both = proxies(stage, "node-1");
             (both.len() == 2)
@@ -93,29 +93,40 @@ fn a_move_waits_for_its_window_so_does_the_next_node_and_what_is_withdrawn_on_th
             .await
             .unwrap();
         // It closes while that node is watched: the node is finished, the other one does not begin.
-        let lasts = Timestamp::now().duration_since(begun) + SignedDuration::from_secs(3);
-        stage.apply(&member(&window(begun, lasts))).unwrap();
-        let told = until_status(stage, "the next node waits", PATIENT, |status| {
-            waiting(status).filter(|status| updated(status) == Some(1))
-        })
-        .await;
+        let closing_soon = |closing| {
+            let lasts = Timestamp::now().duration_since(begun) + SignedDuration::from_secs(3);
+            member(&window(begun, lasts), closing)
+        };
+        let one_has_moved =
+            |status: &_| waiting(status).filter(|status| updated(status) == Some(1));
+        stage.apply(&closing_soon("FinishWave")).unwrap();
+        let told = until_status(stage, "the next node waits", PATIENT, one_has_moved).await;
         let tomorrow = begun + SignedDuration::from_hours(24);
         let next = told.upgrade.unwrap_or_default().next_window;
         assert_eq!(next.map(|at| at.0), Some(tomorrow));
         let moved = proxies(stage, "node-1");
         assert_eq!(proxies(stage, "node-2"), before[1]);
 
-        stage.apply(&member(&open)).unwrap();
+        // What is begun keeps its target when that is removed from the catalogue, and may be finished outside the window.
+        delete(stage, &releases[1]);
+        stage.apply(&closing_soon("FinishRollout")).unwrap();
         until_runs(stage, "1.5.9").await;
+        stage.apply(&releases[1]).unwrap();
         assert_eq!(proxies(stage, "node-1"), moved, "moved once");
         let last = proxies(stage, "node-2");
         assert!(last.len() == 1 && last != before[1], "{last:?}");
 
-        // The next one is withdrawn when a node has it: what ran before runs again, and the newer one is forgotten.
+        // Beside two proxies a node cannot stop: it is finished, and the other one does not begin.
+        stage.apply(&open).unwrap();
         releases.push(release(stage, "1.5.10", &["Stable"]));
         stage::eventually("the first node has two proxies", INSTALL, both)
             .await
             .unwrap();
+        stage.apply(&closing_soon("PauseNow")).unwrap();
+        until_status(stage, "it stops", PATIENT, one_has_moved).await;
+        let stopped = proxies(stage, "node-1");
+        assert!(stopped.len() == 1 && stopped != moved, "{stopped:?}");
+        // Withdrawn there, it is taken back whatever the window says: what ran before runs again.
         let mut withdrawn = Stage::release("1.5.10", &["Stable"]);
         withdrawn["spec"]["withdrawn"] = json!({"reason": "it loses policies"});
         stage.apply(&withdrawn).unwrap();
