@@ -325,6 +325,8 @@ pub struct Facts {
     pub workloads: BTreeMap<(String, String), Arc<PodMeta>>,
     /// Gateways by namespace and name.
     pub gateways: BTreeMap<(String, String), Arc<GatewayFact>>,
+    /// Kinds of what runs that nobody has seen yet, not even that there are none.
+    pub unlisted: BTreeSet<&'static str>,
     /// Gateways are served, and nobody has seen which there are.
     pub gateways_unseen: bool,
     /// `DaemonSets`, `Deployments` and webhooks that look like a mesh, ours and others'.

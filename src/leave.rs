@@ -304,7 +304,7 @@ impl Course<'_> {
             }
         }
         for node in self.facts.nodes.values() {
-            if node.labels.contains_key(names::NODE_ZTUNNEL_LABEL) {
+            if node.labels.contains_key(names::NODE_ZTUNNEL_LABEL) || node.is_moving() {
                 self.plan.acts.push(Act::MarkNode {
                     name: node.name.clone(),
                     label: Some(None),

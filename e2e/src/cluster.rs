@@ -88,6 +88,7 @@ impl Cluster {
             && cluster.state.is_running()
         {
             progress.say(format!("cluster {} runs already", options.name));
+            cluster.release_controller_manager();
             while cluster.state.nodes.len() < usize::from(options.nodes) {
                 cluster.add_node_alone().await?;
             }

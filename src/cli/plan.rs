@@ -333,8 +333,8 @@ fn fill(outlook: &mut Outlook, next: &Move, member: &MeshMember, seen: &Seen) {
     }
     for node in &seen.nodes {
         let why = if NodeRules::can_carry(node) {
-            let lack = rules.lack(node);
-            lack.or_else(|| NodeRules::set_aside(node).map(str::to_owned))
+            let aside = NodeRules::set_aside(node).map(str::to_owned);
+            aside.or_else(|| rules.lack(node))
         } else {
             Some("not supported".to_owned())
         };

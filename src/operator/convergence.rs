@@ -89,6 +89,7 @@ impl Operator {
             });
             return Ok(());
         };
+        Error::unlisted(seen.facts)?;
         if heading.is_new {
             // It is written down with this pass; the next one acts on it, whoever makes it.
             if outcome.steering.begins.is_some() {

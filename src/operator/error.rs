@@ -4,6 +4,7 @@ use kube::core::Status;
 
 use crate::api::conditions::Reason;
 use crate::desired::crds;
+use crate::facts::Facts;
 use crate::status::Failure;
 
 /// A step of a pass failed.
@@ -48,6 +49,12 @@ pub enum Error {
         /// The object.
         object: String,
     },
+    /// What runs is not known.
+    #[error("{kinds} could not be listed yet: what runs is not known, and nothing is changed")]
+    Unlisted {
+        /// The kinds, in words.
+        kinds: String,
+    },
     /// A request took too long.
     #[error("{what} {object} took longer than {seconds} s")]
     Timeout {
@@ -61,6 +68,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// What is not seen would be taken for what is not there.
+    pub fn unlisted(facts: &Facts) -> Result<(), Self> {
+        if facts.unlisted.is_empty() {
+            return Ok(());
+        }
+        let kinds: Vec<String> = (facts.unlisted.iter())
+            .map(|kind| format!("{kind}s"))
+            .collect();
+        Err(Self::Unlisted {
+            kinds: kinds.join(", "),
+        })
+    }
+
     /// For `map_err`.
     pub fn of(what: &'static str, object: &impl ToString) -> impl FnOnce(kube::Error) -> Self {
         let object = object.to_string();
@@ -88,7 +108,9 @@ impl Error {
             Self::Definitions(_) | Self::Trust(_) | Self::Render(_) | Self::UnknownKind { .. } => {
                 Reason::Refused
             }
-            Self::Timeout { .. } | Self::Appeared { .. } => Reason::Retrying,
+            Self::Timeout { .. } | Self::Appeared { .. } | Self::Unlisted { .. } => {
+                Reason::Retrying
+            }
             Self::Request { .. } => match self.status() {
                 Some(status) if status.code == 403 && !is_admission(status) => {
                     Reason::MissingRights

@@ -162,23 +162,28 @@ impl Leader {
                     reason: "somebody else holds the Lease".to_owned(),
                 };
             };
-            let request = tokio::time::timeout(RENEW, write(&self.api, *lease)).await;
+            // A successor counts from when it was written, which may be long before it is answered.
+            let begun = Instant::now();
+            let limit = (begun + RENEW).min(self.renewed + TTL);
+            let request = tokio::time::timeout_at(limit.into(), write(&self.api, *lease)).await;
             match request {
                 Ok(Ok(lease)) => {
                     self.lease = lease;
-                    self.renewed = Instant::now();
+                    self.renewed = begun;
                     continue;
                 }
                 Ok(Err(error)) if is_conflict(&error) || is_gone(&error) => {
-                    match self.api.get_opt(LEASE).await {
-                        Ok(Some(lease)) if holder(&lease) == Some(&self.me) => self.lease = lease,
-                        Ok(Some(_)) => {
+                    match tokio::time::timeout_at(limit.into(), self.api.get_opt(LEASE)).await {
+                        Ok(Ok(Some(lease))) if holder(&lease) == Some(&self.me) => {
+                            self.lease = lease;
+                        }
+                        Ok(Ok(Some(_))) => {
                             return Lost {
                                 reason: "somebody else took the Lease".to_owned(),
                             };
                         }
-                        Ok(None) => self.lease = Lease::default(),
-                        Err(_) => {}
+                        Ok(Ok(None)) => self.lease = Lease::default(),
+                        Ok(Err(_)) | Err(_) => {}
                     }
                 }
                 Ok(Err(error)) => {

@@ -26,6 +26,7 @@ impl Operator {
         if !execute::has_finalizer(seen.member) {
             return Ok(true);
         }
+        Error::unlisted(seen.facts)?;
         let network = self.network(seen);
         let is_default = seen.member.spec.effective_network() == names::DEFAULT_NETWORK;
         let is_known = network.is_some() || is_default;

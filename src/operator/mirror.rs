@@ -95,7 +95,12 @@ impl<Key: Ord + Clone + Send + 'static, V: Fact> Mirror<Key, V> {
 
     /// The first list is complete, or refused.
     pub fn is_synced(&self) -> bool {
-        self.synced.load(Ordering::Acquire) || lock(&self.denied).is_some()
+        self.has_listed() || lock(&self.denied).is_some()
+    }
+
+    /// The first list is complete: what is not here is not there.
+    pub fn has_listed(&self) -> bool {
+        self.synced.load(Ordering::Acquire)
     }
 
     /// The first list is complete, or could not be had; it is tried again then.

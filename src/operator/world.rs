@@ -220,6 +220,20 @@ impl World {
         self.states().iter().all(|(synced, _)| *synced)
     }
 
+    /// Kinds that have not been listed once, of those that tell what runs.
+    fn unlisted(&self) -> BTreeSet<&'static str> {
+        let own = (self.own.iter()).map(|(kind, mirror)| (*kind, mirror.has_listed()));
+        let others = [
+            ("Node", self.nodes.has_listed()),
+            ("Pod", self.pods.has_listed() && self.workloads.has_listed()),
+            ("Namespace", self.namespaces.has_listed()),
+        ];
+        own.chain(others)
+            .filter(|(_, is_listed)| !is_listed)
+            .map(|(kind, _)| kind)
+            .collect()
+    }
+
     fn states(&self) -> Vec<(bool, Option<Denied>)> {
         let mut all = vec![
             state(&self.members),
@@ -342,6 +356,7 @@ impl World {
                 .map(|namespace| namespace.uid.clone())
                 .unwrap_or_default(),
             objects,
+            unlisted: self.unlisted(),
             gateways_unseen: gateways.is_none() && gateways::are_served(&definitions),
             gateways: gateways.unwrap_or_default(),
             definitions,

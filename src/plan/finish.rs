@@ -38,13 +38,9 @@ impl Tour<'_> {
         Some(wait)
     }
 
-    /// Every node that can move has moved: the target becomes the one for all, the settled one goes.
-    pub(super) fn finish(
-        &self,
-        settled: &Proxies<'_>,
-        passages: &[Passage<'_>],
-        mut plan: Plan,
-    ) -> Plan {
+    /// Every node that can move has moved: the target becomes the one for all. The settled one goes once that is observed,
+    /// see [`Self::retire`].
+    pub(super) fn finish(&self, passages: &[Passage<'_>], mut plan: Plan) -> Plan {
         plan.nodes = Some(self.summary(passages));
         // A node that is away may come back with the settled proxy only.
         let mut behind: Vec<&Passage<'_>> = passages
@@ -94,11 +90,11 @@ impl Tour<'_> {
         let validator = planes::default_validator(self.target);
         let proxies = (self.target.proxy.iter()).filter(|one| one.key.kind == "DaemonSet");
         super::apply(self.facts, validator.into_iter().chain(proxies), &mut plan);
-        plan.acts.push(Act::delete(settled.key, settled.live));
         plan
     }
 
-    /// The end was begun and not finished: the others go as soon as the winner runs on every node.
+    /// The end was begun: the others go as soon as the winner runs on every node, also on one that came meanwhile, and its
+    /// controller knows that it is for all.
     pub(super) fn retire(
         &self,
         winner: &Proxies<'_>,
@@ -128,6 +124,9 @@ impl Tour<'_> {
                 object: format!("Node {}", node.name),
                 message: format!("its {} does not run yet", winner.key.name),
             };
+            return plan.waiting(Step::Finish, wait);
+        }
+        if let Some(wait) = winner.unobserved(Reason::Finish) {
             return plan.waiting(Step::Finish, wait);
         }
         plan.acts

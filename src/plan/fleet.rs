@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use crate::api::conditions::Reason;
 use crate::desired::affinity::TERMS;
 use crate::desired::{Manifest, affinity};
 use crate::facts::{Facts, Live, ObjectKey};
+use crate::health;
 use crate::names;
+use crate::status::Wait;
 
 /// Every proxy `DaemonSet` of ours, those that are being deleted included.
 pub(super) fn daemon_sets(facts: &Facts) -> impl Iterator<Item = (&ObjectKey, &Live)> {
@@ -88,6 +91,17 @@ impl<'a> Proxies<'a> {
             .pointer("/spec/template/spec/containers/0/args/0")
             .and_then(Value::as_str)
             == Some(names::ZTUNNEL)
+    }
+
+    /// What is waited for while its controller has not observed it as it is. It takes pods from nodes by what it knows of
+    /// the set and by what nodes carry now, and learns of either by a watch of its own: what depends on both is written
+    /// one after the other.
+    pub fn unobserved(&self, reason: Reason) -> Option<Wait> {
+        (!health::is_observed(self.live)).then(|| Wait {
+            reason,
+            object: self.key.to_string(),
+            message: "its controller has not observed yet on which nodes it is to run".to_owned(),
+        })
     }
 
     /// The first nodes have proved it.

@@ -174,12 +174,11 @@ fn stay(
         super::apply(facts, &target.proxy, &mut plan);
         origin::replace(facts, target, &mut plan);
     }
-    if let Some(wait) = tidy::tidy(facts, &mut plan) {
-        if plan.wait.is_none() {
-            plan = plan.waiting(Step::Finish, wait);
-        }
+    if let Some(wait) = tidy::tidy(facts, &mut plan)
+        && plan.done
+    {
+        plan = plan.waiting(Step::Finish, wait);
         plan.done = false;
-        plan.is_rolling = true;
     }
     plan
 }
@@ -327,7 +326,7 @@ impl<'a> Tour<'a> {
                 .filter_map(|node| tidy::clean(node))
                 .collect();
             if !stale.is_empty() {
-                if let Some(wait) = tidy::unseen(settled) {
+                if let Some(wait) = settled.unobserved(Reason::Nodes) {
                     return plan.waiting(Step::Nodes, wait);
                 }
                 let names: Vec<&str> = (stale.iter().take(MAX_ROLLOUT_NODES))
@@ -408,7 +407,7 @@ impl<'a> Tour<'a> {
             && wave.held.is_none()
             && !wave.canary_passed
         {
-            return self.finish(settled, &passages, plan);
+            return self.finish(&passages, plan);
         }
         if let Some(held) = wave.held {
             plan.nodes = Some(self.summary(&passages));
@@ -495,5 +494,5 @@ fn make_room(target: &Target, settled: &Proxies<'_>, plan: &mut Plan) -> Option<
             message: "it is being kept off the nodes that move".to_owned(),
         });
     }
-    tidy::unseen(settled)
+    settled.unobserved(Reason::Nodes)
 }

@@ -14,6 +14,7 @@ mod rollout;
 mod silence;
 mod soak;
 mod stops;
+mod tidy;
 mod unmade;
 mod upgrade;
 mod waves;

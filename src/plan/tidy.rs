@@ -5,7 +5,6 @@ use super::fleet::{Proxies, daemon_sets};
 use super::target::NodeRules;
 use crate::api::conditions::Reason;
 use crate::facts::{Facts, Node};
-use crate::health;
 use crate::names;
 use crate::status::Wait;
 
@@ -16,27 +15,15 @@ pub(super) fn tidy(facts: &Facts, plan: &mut Plan) -> Option<Wait> {
     if daemon_sets(facts).count() > 1 {
         return None;
     }
-    let left: Vec<Act> = facts
-        .nodes
-        .values()
-        .filter_map(|node| clean(node))
-        .collect();
-    let wait = daemon_sets(facts).find_map(|set| unseen(&Proxies::of(set)));
-    if left.is_empty() || wait.is_some() {
-        return wait.filter(|_| !left.is_empty());
+    let left: Vec<Act> = (facts.nodes.values().filter_map(|node| clean(node))).collect();
+    if left.is_empty() {
+        return None;
     }
-    plan.acts.extend(left);
-    None
-}
-
-/// The controller of a `DaemonSet` takes pods from nodes by what it knows of the set and by what nodes carry now. Those two
-/// come to it by watches of their own: what depends on both is written one after the other.
-pub(super) fn unseen(set: &Proxies<'_>) -> Option<Wait> {
-    (!health::is_observed(set.live)).then(|| Wait {
-        reason: Reason::Nodes,
-        object: set.key.to_string(),
-        message: "its controller has not seen yet on which nodes it is to run".to_owned(),
-    })
+    let wait = daemon_sets(facts).find_map(|set| Proxies::of(set).unobserved(Reason::Finish));
+    if wait.is_none() {
+        plan.acts.extend(left);
+    }
+    wait
 }
 
 /// Takes the taint and the label off a node.

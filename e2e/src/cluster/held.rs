@@ -21,9 +21,16 @@ impl Drop for Held {
 
 impl Cluster {
     /// Holds the controller manager in the middle of what it does; `None` where it does not run.
-    pub fn hold_controllers(&self) -> Option<Held> {
+    pub fn hold_controller_manager(&self) -> Option<Held> {
         let record = self.state.process(Controller::Manager.name())?;
         process::signal(record, Signal::SIGSTOP);
         Some(Held(record.clone()))
+    }
+
+    /// Whoever held it may have been killed.
+    pub(super) fn release_controller_manager(&self) {
+        if let Some(record) = self.state.process(Controller::Manager.name()) {
+            process::signal(record, Signal::SIGCONT);
+        }
     }
 }

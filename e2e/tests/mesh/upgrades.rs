@@ -10,5 +10,5 @@ mod rollout_nodes;
 mod template;
 mod template_watch;
 mod versions;
-mod watched;
+pub mod watched;
 mod windows;

@@ -75,13 +75,16 @@ fn a_node_that_is_left_alone_is_told_with_what_it_lacks() {
     seen.nodes[0].labels.clear();
     let taint = ("gpu", "yes", "NoSchedule");
     let taint = (taint.0.to_owned(), taint.1.to_owned(), taint.2.to_owned());
-    seen.nodes[3].taints.push(taint);
+    seen.nodes[3].taints.push(taint.clone());
+    seen.nodes[4].taints.push(taint);
+    seen.nodes[4].deleting = true;
     let told = text(&seen);
     for expected in [
         "a (it lacks the label pool=mesh of spec.dataPlane.nodeSelector: label it)",
         "d (spec.dataPlane.tolerations has none for its taint gpu=yes:NoSchedule: add it, or remove the taint)",
         "b (NodeNotReady)",
         "c (not supported)",
+        "e (NodeLeaving)",
     ] {
         assert!(told.contains(expected), "{expected} is not in\n{told}");
     }

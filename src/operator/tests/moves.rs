@@ -7,6 +7,7 @@ mod networks;
 mod placement;
 mod renderings;
 mod templates;
+mod unlisted;
 
 use super::*;
 use crate::api::v1alpha1::ApplicationNetworkSpec;

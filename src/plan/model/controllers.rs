@@ -45,7 +45,9 @@ impl Model {
             let seen = Arc::make_mut(live);
             let generation = seen.generation;
             seen.body["status"]["observedGeneration"] = json!(generation);
-            self.seen.insert(key.clone(), live.clone());
+            if key.kind == "DaemonSet" {
+                self.seen.insert(key.clone(), live.clone());
+            }
         }
     }
 

@@ -265,69 +265,6 @@ fn another_target_in_the_middle_waits_until_the_nodes_are_back() {
 }
 
 #[test]
-fn labels_of_an_earlier_rollout_are_removed_before_the_first_node_moves() {
-    let mut model = installed(2);
-    let arriving = target(LogLevel::Debug, LogLevel::Info);
-    model.label(
-        "node-1",
-        crate::names::NODE_ZTUNNEL_LABEL,
-        arriving.target.revision.as_str(),
-    );
-    assert!(settle(&mut model, &arriving, Phase::Installed));
-    assert_eq!(model.most_silent, 0);
-    let first = model
-        .acts
-        .iter()
-        .find(|act| matches!(act, Act::MarkNode { .. } | Act::Exclude { .. }));
-    assert!(
-        matches!(
-            first,
-            Some(Act::MarkNode {
-                label: Some(None),
-                ..
-            })
-        ),
-        "{first:?}"
-    );
-}
-
-#[test]
-fn labels_of_no_revision_at_all_move_nobody_and_are_removed_before_a_rollout() {
-    for stale in ["1-0-0-abcdef", "1-0-0-abcdef.moving", "mine"] {
-        let mut model = installed(3);
-        model.label("node-1", names::NODE_ZTUNNEL_LABEL, stale);
-        let arriving = target(LogLevel::Debug, LogLevel::Info);
-        let cleans = |act: &Act| matches!(act, Act::MarkNode { name, label: Some(None), .. } if name == "node-1");
-        let plan = until(&mut model, &arriving, |plan| plan.acts.iter().any(cleans));
-        let told = plan.wait.unwrap();
-        assert_eq!(plan.step, Step::Nodes);
-        assert_eq!(
-            told.message, "labels and taints that are of no rollout are removed first: node-1",
-            "{stale}"
-        );
-        work(&mut model, &arriving, 250, |model| {
-            labels(model, is_moving) == 1
-        });
-        let node = &model.facts.nodes["node-1"];
-        assert!(
-            !node.labels.contains_key(names::NODE_ZTUNNEL_LABEL),
-            "{stale}"
-        );
-        // And again, while another node moves.
-        model.label("node-2", names::NODE_ZTUNNEL_LABEL, stale);
-        assert!(settle(&mut model, &arriving, Phase::Installed), "{stale}");
-        assert_eq!(
-            (model.most_silent, labels(&model, is_moving)),
-            (0, 3),
-            "{stale}"
-        );
-        // The model counts what looks as if it moved.
-        let most = 1 + usize::from(is_moving(Some(stale)));
-        assert!(model.most_in_flight <= most, "{stale}");
-    }
-}
-
-#[test]
 fn a_node_that_is_away_holds_the_end_and_no_other_node() {
     let mut model = installed(3);
     model.set_ready("node-1", false);
@@ -461,31 +398,4 @@ fn a_proxy_that_was_told_to_stand_down_is_told_otherwise_though_the_other_one_ha
         "{:?}",
         pods().collect::<Vec<_>>()
     );
-}
-
-#[test]
-fn labels_go_once_it_is_known_that_the_proxy_that_stays_needs_none() {
-    let mut model = installed(2);
-    let arriving = target(LogLevel::Debug, LogLevel::Info);
-    let is_moved = |model: &Model| {
-        (model.facts.objects.keys()).all(|key| key.name != plain().target.daemon_set)
-    };
-    work(&mut model, &arriving, 250, is_moved);
-    assert!(is_moved(&model));
-    // The controller makes pods and takes them away by what it knows of the set, and by what nodes carry now.
-    for _ in 0..4 {
-        let plan = model.operate(&arriving, Phase::Installed, usize::MAX);
-        assert!(!plan.done && plan.is_rolling);
-        assert_eq!(labels(&model, |label| label.is_none()), 0);
-        let wait = plan.wait.unwrap();
-        assert!(
-            wait.message.contains("its controller has not seen"),
-            "{wait:?}"
-        );
-        model.step(3);
-        model.note_silence();
-    }
-    assert!(settle(&mut model, &arriving, Phase::Installed));
-    assert_eq!(labels(&model, |label| label.is_none()), 2);
-    assert_eq!(model.most_silent, 0);
 }

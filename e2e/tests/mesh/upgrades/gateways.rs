@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::fixture::{INSTALL, MEMBER, PATIENT, on_stage, remove_namespace};
 use crate::upgrades::releases::{assert_retired, bare, over, pinned, release, until_runs};
+use crate::upgrades::watched::Watched;
 
 const NAMESPACE: &str = "gateways";
 const OLD: &str = "1-6-0";
@@ -244,6 +245,7 @@ fn waypoints_change_hands_after_the_default_and_one_that_names_the_old_release_h
         releases.push(release(stage, "1.7.0", &["Rapid"]));
         stage.apply(&Stage::member(MEMBER, &pinned("1.6"))).unwrap();
         until_runs(stage, "1.6.0").await;
+        let users = Watched::start(stage, "gateways-users").await;
         stage
             .apply(&stage::namespace(NAMESPACE, &json!({})))
             .unwrap();
@@ -279,6 +281,7 @@ fn waypoints_change_hands_after_the_default_and_one_that_names_the_old_release_h
         until_made(stage, "kept", NEW).await;
         until_runs(stage, "1.7.0").await;
         assert_retired(stage, "1.6.0");
+        users.end().await;
 
         let default = format!("ValidatingWebhookConfiguration {VALIDATOR}");
         assert_eq!(trace.says(&default), [OLD, NEW]);

@@ -14,6 +14,7 @@ use crate::fixture::{
 };
 use crate::running::{assert_nodes_clean, assert_nothing_left};
 use crate::upgrades::template_watch::Watch;
+use crate::upgrades::watched::Watched;
 
 const NAMESPACE: &str = "template";
 const NODES: [&str; 2] = ["node-1", "node-2"];
@@ -165,6 +166,7 @@ fn a_changed_template_moves_node_by_node_and_nobody_elsewhere_notices() {
         // That a pod is Ready is known to the proxies of others a moment later.
         let talk = || async { all_talk(stage) };
         (stage::eventually("all talk", PATIENT, talk).await).unwrap();
+        let users = Watched::start(stage, "template-users").await;
         let agents = uids(stage, "k8s-app=istio-cni-node");
         // The proxy alone: the agents stay.
         change(stage, json!({"ztunnel": {"logLevel": "Debug"}})).await;
@@ -193,6 +195,7 @@ fn a_changed_template_moves_node_by_node_and_nobody_elsewhere_notices() {
         stage.apply(&late).unwrap();
         (stage.until_pods_ready(NAMESPACE, "app=late", INSTALL).await).unwrap();
         all_talk(stage).unwrap();
+        users.end().await;
         remove_namespace(stage, NAMESPACE).await;
         deleted_on_the_way(stage).await;
     });

@@ -9,10 +9,10 @@ use e2e::trace::Trace;
 use super::overlap::{NODES, assert_flowed, assert_whole};
 use crate::fixture::remove_namespace;
 
-/// Enough to notice who is not served, beside others that load this machine.
+/// As many kept connections as ever, and enough new ones to notice who is not served: others load this machine beside it.
 pub const SOME: Amount = Amount {
-    kept: 10,
-    fresh: 10,
+    kept: 50,
+    fresh: 20,
 };
 
 /// What goes on while nodes move.

@@ -93,13 +93,11 @@ fn a_move_waits_for_its_window_so_does_the_next_node_and_what_is_withdrawn_on_th
             .await
             .unwrap();
         // It closes while that node is watched: the node is finished, the other one does not begin.
-        let closing_soon = |closing| {
-            let lasts = Timestamp::now().duration_since(begun) + SignedDuration::from_secs(3);
-            member(&window(begun, lasts), closing)
-        };
+        let lasts = Timestamp::now().duration_since(begun) + SignedDuration::from_secs(3);
+        let over = window(begun, lasts);
         let one_has_moved =
             |status: &_| waiting(status).filter(|status| updated(status) == Some(1));
-        stage.apply(&closing_soon("FinishWave")).unwrap();
+        stage.apply(&member(&over, "FinishWave")).unwrap();
         let told = until_status(stage, "the next node waits", PATIENT, one_has_moved).await;
         let tomorrow = begun + SignedDuration::from_hours(24);
         let next = told.upgrade.unwrap_or_default().next_window;
@@ -109,7 +107,7 @@ fn a_move_waits_for_its_window_so_does_the_next_node_and_what_is_withdrawn_on_th
 
         // What is begun keeps its target when that is removed from the catalogue, and may be finished outside the window.
         delete(stage, &releases[1]);
-        stage.apply(&closing_soon("FinishRollout")).unwrap();
+        stage.apply(&member(&over, "FinishRollout")).unwrap();
         until_runs(stage, "1.5.9").await;
         stage.apply(&releases[1]).unwrap();
         assert_eq!(proxies(stage, "node-1"), moved, "moved once");
@@ -122,7 +120,7 @@ fn a_move_waits_for_its_window_so_does_the_next_node_and_what_is_withdrawn_on_th
         stage::eventually("the first node has two proxies", INSTALL, both)
             .await
             .unwrap();
-        stage.apply(&closing_soon("PauseNow")).unwrap();
+        stage.apply(&member(&over, "PauseNow")).unwrap();
         until_status(stage, "it stops", PATIENT, one_has_moved).await;
         let stopped = proxies(stage, "node-1");
         assert!(stopped.len() == 1 && stopped != moved, "{stopped:?}");
