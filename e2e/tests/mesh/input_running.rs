@@ -12,7 +12,6 @@ use crate::input_fault::Fault;
 use crate::input_rows::{Row, release, told, untouched};
 use crate::running::data_plane;
 use crate::told::{said, until_said};
-use crate::upgrades::watched::Watched;
 
 /// That release is in the catalogue.
 fn there(version: &str, change: &Value) -> Option<Fault> {
@@ -123,9 +122,6 @@ fn a_canary_that_matches_no_node_holds_a_rollout_which_goes_on_when_it_is_mended
  {
     on_stage(|stage| async move {
         installed(stage).await;
-        let users = Watched::start(stage, "strategy-users").await;
-        // It gets a label of no rollout.
-        users.excuse("node-2");
         let before = components(stage);
         let member = |level: &str, strategy: &Value| {
             let spec = json!({
@@ -160,7 +156,6 @@ fn a_canary_that_matches_no_node_holds_a_rollout_which_goes_on_when_it_is_mended
         let labels = ["get", "node", "node-2", "-o", "jsonpath={.metadata.labels}"];
         let labels = stage.cluster.kubectl(&labels).unwrap();
         assert!(!labels.contains(names::NODE_ZTUNNEL_LABEL), "{labels}");
-        users.end().await;
         installed(stage).await;
         (stage.until_runs(MEMBER, "1.6.0", INSTALL).await).unwrap();
     });

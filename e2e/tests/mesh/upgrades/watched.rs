@@ -12,7 +12,7 @@ use crate::fixture::remove_namespace;
 /// As many kept connections as ever, and enough new ones to notice who is not served: others load this machine beside it.
 pub const SOME: Amount = Amount {
     kept: 50,
-    fresh: 20,
+    fresh: 10,
 };
 
 /// What goes on while nodes move.
