@@ -1,5 +1,7 @@
 //! Gateways as far as it matters which istiod makes what stands behind them.
 
+use jiff::Timestamp;
+
 use crate::names;
 
 /// A Gateway, by its metadata and its class.
@@ -15,6 +17,8 @@ pub struct GatewayFact {
     pub revision: Option<String>,
     /// The release that we have pinned it to, as our annotation says.
     pub pinned: Option<String>,
+    /// When our label and annotation were written last, by the API server's clock.
+    pub pinned_at: Option<Timestamp>,
     /// It is being deleted.
     pub deleting: bool,
 }

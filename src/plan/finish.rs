@@ -82,7 +82,9 @@ impl Tour<'_> {
             return plan.waiting(Step::Verify, wait);
         }
         // Unlabelled waypoints follow the default validator.
-        if let Some(wait) = waypoints::pin(self.facts, &planes::slug(self.target), &mut plan) {
+        if let Some(wait) =
+            waypoints::pin(self.facts, &planes::slug(self.target), &mut plan, self.now)
+        {
             return plan.waiting(Step::Finish, wait);
         }
         plan.is_revertible = false;

@@ -5,6 +5,8 @@
 //! are pinned by us is read from the objects: an annotation says so. A label that somebody else has written is never
 //! touched, and what follows a label of its namespace is not ours to pin.
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::act::{Act, Plan};
 use super::planes;
 use crate::api::conditions::Reason;
@@ -14,6 +16,9 @@ use crate::status::Wait;
 
 /// How many are pinned in one pass.
 const AT_ONCE: usize = 32;
+
+/// How long an istiod may take to see a pin, also right after its watch broke.
+const PIN_SEEN: SignedDuration = SignedDuration::from_secs(5);
 
 /// A Gateway and where it is.
 type Placed<'a> = (&'a (String, String), &'a GatewayFact);
@@ -91,14 +96,17 @@ fn unseen(facts: &Facts) -> Option<Wait> {
     })
 }
 
-/// Every waypoint that would change hands with the default is pinned: `None`, or what is waited for.
-pub(super) fn pin(facts: &Facts, arriving: &str, plan: &mut Plan) -> Option<Wait> {
+/// Every waypoint that would change hands with the default is pinned, and istiods have had the time to see it: `None`, or
+/// what is waited for.
+pub(super) fn pin(facts: &Facts, arriving: &str, plan: &mut Plan, now: Timestamp) -> Option<Wait> {
     let default = planes::default_release(facts).filter(|default| *default != arriving)?;
     if let Some(wait) = unseen(facts) {
         return Some(wait);
     }
     let loose = loose(facts);
-    let (first, _) = loose.first()?;
+    let Some((first, _)) = loose.first() else {
+        return unseen_pin(facts, plan, now);
+    };
     let acts = loose
         .iter()
         .take(AT_ONCE)
@@ -110,6 +118,21 @@ pub(super) fn pin(facts: &Facts, arriving: &str, plan: &mut Plan) -> Option<Wait
             "{} waypoints are pinned to {default} until the default has moved",
             loose.len()
         ),
+    ))
+}
+
+/// A pin that an istiod may not have seen: the default comes to it by another watch, which may be the earlier one. It tells
+/// nobody what it has seen. A clock that differs by more than that is no reason to wait.
+fn unseen_pin(facts: &Facts, plan: &mut Plan, now: Timestamp) -> Option<Wait> {
+    let newest = pins(facts).filter_map(|(place, gateway)| Some((gateway.pinned_at?, place)));
+    let (at, place) = newest.max()?;
+    if now.duration_since(at).abs() >= PIN_SEEN {
+        return None;
+    }
+    plan.again_by(at.checked_add(PIN_SEEN).ok()?);
+    Some(wait(
+        place,
+        "it is pinned; the default moves once that has been seen".to_owned(),
     ))
 }
 

@@ -85,6 +85,10 @@ pub fn gateway(lean: Lean) -> (project::Place, GatewayFact) {
         class: lean.spec.gateway_class_name,
         revision: text(&meta.labels, names::ISTIO_REVISION_LABEL),
         pinned: text(&meta.annotations, names::PIN_ANNOTATION),
+        pinned_at: (meta.managed_fields.iter().flatten())
+            .filter(|entry| entry.manager.as_deref() == Some(names::PIN_MANAGER))
+            .filter_map(|entry| Some(entry.time.as_ref()?.0))
+            .max(),
         deleting: meta.deletion_timestamp.is_some(),
     };
     (project::place(&meta), fact)

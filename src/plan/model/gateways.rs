@@ -109,6 +109,7 @@ impl Model {
             gateway.revision.clone_from(&user);
         }
         gateway.pinned.clone_from(release);
+        gateway.pinned_at = Some(self.now);
         gateway.resource_version = version;
         assert!(user.is_none() || gateway.revision == user, "{gateway:?}");
         self.facts.gateways.insert(place.clone(), gateway.into());

@@ -162,6 +162,31 @@ fn what_was_pinned_is_given_back_when_the_move_is_taken_back() {
 }
 
 #[test]
+fn the_default_moves_when_istiods_have_had_the_time_to_see_the_last_pin() {
+    let mut model = installed(1);
+    let targets = newer();
+    model.add_gateway("a", WAYPOINT, None);
+    until(&mut model, &targets, |model, _| pinned(model) == 1);
+    let at = model.gateway("a").pinned_at.unwrap();
+    let waits = until(&mut model, &targets, |_, plan| {
+        (plan.wait.as_ref()).is_some_and(|wait| wait.message.contains("once that has been seen"))
+    });
+    let due = at + SignedDuration::from_secs(5);
+    assert_eq!(waits.again_at, Some(due), "it looks again by itself");
+    let has_moved = |model: &Model| planes::default_release(&model.facts) == Some("1-7-0");
+    until(&mut model, &targets, |model, _| has_moved(model));
+    assert!(model.now >= due, "{} {due}", model.now);
+    // A clock that is wrong by hours holds nobody.
+    let mut model = installed(1);
+    model.add_gateway("a", WAYPOINT, None);
+    until(&mut model, &targets, |model, _| pinned(model) == 1);
+    for gateway in model.facts.gateways.values_mut() {
+        Arc::make_mut(gateway).pinned_at = Some(model.now + SignedDuration::from_hours(3));
+    }
+    until(&mut model, &targets, |model, _| has_moved(model));
+}
+
+#[test]
 fn a_pin_that_somebody_has_made_his_own_stays_as_he_wrote_it() {
     for label in [Some("1-6-0"), Some("1-7-0"), None] {
         let mut model = installed(1);
