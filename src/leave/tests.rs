@@ -230,11 +230,20 @@ fn everything_goes_in_order_and_each_stage_waits_for_the_one_before() {
     assert_eq!(deleted(&go(&facts, &none)), [CHECK]);
     facts.objects.retain(|key, _| key.name != CHECK);
     facts.pods.remove("k");
+    // A node that was on its way, before the first label of it was written.
+    let before = facts.nodes.clone();
+    let [key, effect] = [names::MOVING_TAINT, "NoSchedule"].map(str::to_owned);
+    let marked = Arc::make_mut(facts.nodes.get_mut("a").unwrap());
+    marked.taints.push((key, String::new(), effect));
+    let leave = go(&facts, &none);
+    let frees = |act: &Act| matches!(act, Act::MarkNode { name, taint, .. } if name == "a" && *taint == Some(false));
+    assert!(matches!(&leave, Leave::Going(plan) if plan.acts.iter().any(frees)));
     assert_eq!(
-        deleted(&go(&facts, &none)),
+        deleted(&leave),
         [names::DEFAULT_VALIDATOR, "istiod-1", "applink-istio-cni"],
         "webhooks before who answers them, rights last"
     );
+    facts.nodes = before;
     facts.objects.clear();
     assert_eq!(go(&facts, &none), Leave::Sweep);
     progress.swept = true;

@@ -169,3 +169,26 @@ impl Gateways {
         self.watched().as_ref()?.mirror.denied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pin_is_as_old_as_the_last_write_of_its_own_manager() {
+        let entry = |manager: &str, time: &str| json!({"manager": manager, "operation": "Apply", "time": time});
+        let of = |entries: serde_json::Value| {
+            let lean = json!({
+                "metadata": {"name": "a", "namespace": "shop", "managedFields": entries},
+                "spec": {"gatewayClassName": "istio-waypoint"},
+            });
+            gateway(serde_json::from_value(lean).unwrap()).1.pinned_at
+        };
+        let (first, last) = ("2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z");
+        assert_eq!(of(json!([entry("kubectl", last)])), None);
+        let both = json!([entry(names::PIN_MANAGER, first), entry("kubectl", last)]);
+        assert_eq!(of(both), Some(first.parse().unwrap()));
+    }
+}
