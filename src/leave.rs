@@ -14,7 +14,7 @@ use crate::api::v1alpha1::LeavePolicy;
 use crate::facts::{Facts, Live, Membership, ObjectKey, Pod};
 use crate::health;
 use crate::names;
-use crate::plan::{Act, Object, Plan, pins, remains_of_probe};
+use crate::plan::{Act, Object, Plan, clean_nodes, pins, remains_of_probe};
 use crate::status::{Problem, Wait};
 pub use progress::{Progress, Stage};
 
@@ -303,17 +303,7 @@ impl Course<'_> {
                 self.plan.acts.push(Act::delete(key, live));
             }
         }
-        for node in self.facts.nodes.values() {
-            if node.labels.contains_key(names::NODE_ZTUNNEL_LABEL) || node.is_moving() {
-                self.plan.acts.push(Act::MarkNode {
-                    name: node.name.clone(),
-                    label: Some(None),
-                    baseline: None,
-                    taint: Some(false),
-                    resource_version: node.resource_version.clone(),
-                });
-            }
-        }
+        self.plan.acts.extend(clean_nodes(self.facts));
         let mut left: Vec<String> = keys.iter().map(|(key, _)| key.to_string()).collect();
         let since = self.progress.since.get(&Stage::Rest);
         let is_late = since.is_some_and(|since| self.now.duration_since(*since) >= LIMIT);

@@ -118,6 +118,7 @@ impl Leader {
                         lease,
                         unchanged: since.elapsed(),
                     };
+                    let begun = Instant::now();
                     match claim(&seen, me, TTL, Timestamp::now()) {
                         Claim::Write(lease) => match write(&api, *lease).await {
                             Ok(lease) => {
@@ -126,7 +127,7 @@ impl Leader {
                                     api,
                                     me: me.to_owned(),
                                     lease,
-                                    renewed: Instant::now(),
+                                    renewed: begun,
                                 };
                             }
                             Err(error) if is_conflict(&error) => {

@@ -59,6 +59,7 @@ pub use planes::{is_past_return, is_used};
 pub use probe::remains as remains_of_probe;
 pub use target::{APPLIED_ANNOTATION, NodeRules, Object, Target};
 pub use targets::Targets;
+pub use tidy::clean as clean_nodes;
 pub use waypoints::pins;
 
 use jiff::Timestamp;

@@ -319,12 +319,7 @@ impl<'a> Tour<'a> {
         }
         if arriving.is_none() {
             // Labels and taints that an earlier rollout left would move nodes before their turn.
-            let stale: Vec<Act> = self
-                .facts
-                .nodes
-                .values()
-                .filter_map(|node| tidy::clean(node))
-                .collect();
+            let stale = tidy::clean(self.facts);
             if !stale.is_empty() {
                 if let Some(wait) = settled.unobserved(Reason::Nodes) {
                     return plan.waiting(Step::Nodes, wait);

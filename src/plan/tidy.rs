@@ -15,7 +15,7 @@ pub(super) fn tidy(facts: &Facts, plan: &mut Plan) -> Option<Wait> {
     if daemon_sets(facts).count() > 1 {
         return None;
     }
-    let left: Vec<Act> = (facts.nodes.values().filter_map(|node| clean(node))).collect();
+    let left = clean(facts);
     if left.is_empty() {
         return None;
     }
@@ -26,8 +26,13 @@ pub(super) fn tidy(facts: &Facts, plan: &mut Plan) -> Option<Wait> {
     wait
 }
 
-/// Takes the taint and the label off a node.
-pub(super) fn clean(node: &Node) -> Option<Act> {
+/// Takes our taint and our label off every node that has one.
+pub fn clean(facts: &Facts) -> Vec<Act> {
+    let marked = facts.nodes.values().filter_map(|node| unmark(node));
+    marked.collect()
+}
+
+fn unmark(node: &Node) -> Option<Act> {
     let label = node.labels.get(names::NODE_ZTUNNEL_LABEL).map(|_| None);
     let taint = node.is_moving().then_some(false);
     (label.is_some() || taint.is_some()).then(|| Act::MarkNode {

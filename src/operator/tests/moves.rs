@@ -134,6 +134,12 @@ impl Bench {
         self.fake.put(&path, release(version, more));
     }
 
+    /// The same, which channel Rapid means from then on.
+    fn put_rapid(&self, version: &str) {
+        let channels = json!([{"name": "Rapid", "since": "2026-11-01T00:00:00Z"}]);
+        self.put_release(version, &json!({"channels": channels}));
+    }
+
     fn status(&self, pointer: &str) -> Value {
         let member = self.fake.get(MEMBER).unwrap();
         let status = member["status"].pointer(pointer);
@@ -196,20 +202,14 @@ async fn a_changed_pin_is_written_down_before_anything_is_done_and_then_followed
 #[tokio::test]
 async fn what_was_begun_goes_on_whatever_becomes_of_the_catalogue_and_of_the_operator() {
     let mut bench = Bench::running(rapid(), "Rapid").await;
-    bench.put_release(
-        "1.6.3",
-        &json!({"channels": [{"name": "Rapid", "since": "2026-11-01T00:00:00Z"}]}),
-    );
+    bench.put_rapid("1.6.3");
     bench.pass(0).await;
     assert_eq!(bench.rollout(), to("1.6.3", "Channel"));
     let (begun, _) = bench.pass(1000).await;
     let id = bench.status("/rollout/id");
     // Its entry goes, a newer one comes, and the operator starts anew.
     bench.fake.delete(&format!("{RELEASES}/1.6.3"));
-    bench.put_release(
-        "1.6.4",
-        &json!({"channels": [{"name": "Rapid", "since": "2026-11-01T00:00:00Z"}]}),
-    );
+    bench.put_rapid("1.6.4");
     bench.restart().await;
     let (mut asked, _) = bench.pass(3000).await;
     asked.extend(bench.pass(5000).await.0);

@@ -122,19 +122,12 @@ impl Model {
     fn schedule(&mut self) {
         self.seen
             .retain(|key, _| self.facts.objects.contains_key(key));
-        let live = self.facts.objects.iter();
-        let sets: Vec<(ObjectKey, Arc<Live>)> = live
-            .filter(|(key, _)| key.kind == "DaemonSet")
-            .map(|(key, live)| {
-                (
-                    key.clone(),
-                    self.seen
-                        .entry(key.clone())
-                        .or_insert_with(|| live.clone())
-                        .clone(),
-                )
-            })
-            .collect();
+        for (key, live) in &self.facts.objects {
+            if key.kind == "DaemonSet" && !self.seen.contains_key(key) {
+                self.seen.insert(key.clone(), live.clone());
+            }
+        }
+        let sets = self.seen.clone();
         let leaving: Vec<String> =
             self.facts
                 .pods

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use applink::api::quantity::thousandths;
 use applink::api::v1alpha1::{MeshMemberStatus, RolloutStatus};
+use applink::names;
 use e2e::images::Image;
 use e2e::images::broken::Broken;
 use e2e::progress::Progress;
@@ -94,17 +95,18 @@ fn components(stage: &Stage, label: &str, node: &str) -> Vec<Component> {
         .collect()
 }
 
-fn nodes(stage: &Stage) -> Vec<String> {
-    let list = get(stage, &["nodes"]);
+fn named(list: &Value) -> Vec<String> {
     let names = list["items"].as_array().into_iter().flatten();
     names.map(|node| text(&node["metadata"]["name"])).collect()
 }
 
+fn nodes(stage: &Stage) -> Vec<String> {
+    named(&get(stage, &["nodes"]))
+}
+
 /// Nodes with a label of a rollout.
 fn labelled(stage: &Stage) -> Vec<String> {
-    let list = get(stage, &["nodes", "-l", "applink.dev/ztunnel"]);
-    let names = list["items"].as_array().into_iter().flatten();
-    names.map(|node| text(&node["metadata"]["name"])).collect()
+    named(&get(stage, &["nodes", "-l", names::NODE_ZTUNNEL_LABEL]))
 }
 
 /// Nodes with our taint.

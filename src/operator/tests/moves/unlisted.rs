@@ -5,10 +5,7 @@ use super::*;
 #[tokio::test]
 async fn what_was_never_listed_is_not_taken_for_what_is_not_there() {
     let mut bench = Bench::running(rapid(), "Rapid").await;
-    bench.put_release(
-        "1.6.3",
-        &json!({"channels": [{"name": "Rapid", "since": "2026-11-01T00:00:00Z"}]}),
-    );
+    bench.put_rapid("1.6.3");
     bench.pass(0).await;
     bench.pass(1000).await;
     let rollout = bench.rollout();
