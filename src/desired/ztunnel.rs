@@ -116,11 +116,8 @@ fn daemon_set(blueprint: &Blueprint, placement: &Placement) -> Result<Manifest, 
 /// The pod template without revision, hash and affinity. `istiod` is the address of the control plane, which contains the
 /// release: empty where the template is hashed.
 fn template(blueprint: &Blueprint, istiod: &str) -> PodTemplateSpec {
-    let grace = blueprint
-        .ztunnel
-        .drain_timeout
-        .as_secs()
-        .saturating_add(GRACE_BEYOND_DRAIN);
+    let drain = blueprint.ztunnel.drain_timeout.as_secs();
+    let grace = drain.saturating_add(GRACE_BEYOND_DRAIN);
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(meta::texts([
@@ -139,7 +136,7 @@ fn template(blueprint: &Blueprint, istiod: &str) -> PodTemplateSpec {
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
-            containers: vec![container(blueprint, istiod, grace)],
+            containers: vec![container(blueprint, istiod, drain)],
             image_pull_secrets: pod::pull_secrets(blueprint),
             node_selector: Some(meta::texts([("kubernetes.io/os", "linux")])),
             priority_class_name: Some(NODE_CRITICAL.to_owned()),
@@ -152,7 +149,7 @@ fn template(blueprint: &Blueprint, istiod: &str) -> PodTemplateSpec {
     }
 }
 
-fn container(blueprint: &Blueprint, istiod: &str, grace: u64) -> Container {
+fn container(blueprint: &Blueprint, istiod: &str, drain: u64) -> Container {
     let arguments: &[&str] = match blueprint.ztunnel.implementation {
         ZtunnelImplementation::Applink => &["ztunnel"],
         ZtunnelImplementation::Istio => &["proxy", "ztunnel"],
@@ -165,7 +162,7 @@ fn container(blueprint: &Blueprint, istiod: &str, grace: u64) -> Container {
                 .map(|&argument| argument.to_owned())
                 .collect(),
         ),
-        env: Some(environment(blueprint, istiod, grace)),
+        env: Some(environment(blueprint, istiod, drain)),
         ports: Some(vec![ContainerPort {
             container_port: i32::from(names::ZTUNNEL_METRICS_PORT),
             name: Some("ztunnel-stats".to_owned()),
@@ -199,7 +196,7 @@ fn container(blueprint: &Blueprint, istiod: &str, grace: u64) -> Container {
 }
 
 /// Keys and meaning are upstream's; ours reads the same.
-fn environment(blueprint: &Blueprint, istiod: &str, grace: u64) -> Vec<EnvVar> {
+fn environment(blueprint: &Blueprint, istiod: &str, drain: u64) -> Vec<EnvVar> {
     let mut all = vec![
         pod::env("CA_ADDRESS", istiod),
         pod::env("XDS_ADDRESS", istiod),
@@ -213,7 +210,8 @@ fn environment(blueprint: &Blueprint, istiod: &str, grace: u64) -> Vec<EnvVar> {
         // On in every cluster: a family that was overlooked would travel in plain text, and what is detected must not
         // decide the revision.
         pod::env("IPV6_ENABLED", "true"),
-        pod::env("TERMINATION_GRACE_PERIOD_SECONDS", grace.to_string()),
+        // Not left to be derived from the pod's grace: of one up to 10 s it would take all but one.
+        pod::env("CONNECTION_TERMINATION_DEADLINE", format!("{drain}s")),
         // The self listener's identity; without it the default would be used, whatever the network says.
         pod::env("TRUST_DOMAIN", &blueprint.trust_domain),
         pod::env_field("POD_NAME", "metadata.name"),

@@ -140,9 +140,33 @@ impl Question {
     }
 
     /// Its answer says nothing any longer once this pod of the node is asked to take a new connection: another one of the
-    /// node has said it, and not of what it has counted.
+    /// node has said it, and not of what it has counted; or this one has said that it stands down.
     pub fn is_over_by(&self, node: &str, pod: &str) -> bool {
-        self.node() == Some(node) && self.pod() != Some(pod) && !matches!(self, Self::Counts { .. })
+        let is_over = match self {
+            Self::Counts { .. } => false,
+            Self::StandDown { .. } => true,
+            _ => self.pod() != Some(pod),
+        };
+        is_over && self.node() == Some(node)
+    }
+
+    /// Asking both at once would leave it open what the pod is told last: to stand down, or to take a new connection.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::StandDown { pod, uid, .. },
+                Self::Proxy {
+                    pod: one, uid: its, ..
+                },
+            )
+            | (
+                Self::Proxy { pod, uid, .. },
+                Self::StandDown {
+                    pod: one, uid: its, ..
+                },
+            ) => (pod, uid) == (one, its),
+            _ => false,
+        }
     }
 
     /// The node it is about.
@@ -319,8 +343,8 @@ mod tests {
     }
 
     #[test]
-    fn a_new_connection_of_a_pod_ends_what_others_of_its_node_said_but_not_what_they_have_counted()
-    {
+    fn a_new_connection_of_a_pod_ends_its_stand_down_and_what_others_of_its_node_said_but_not_what_they_have_counted()
+     {
         let (node, uid) = ("node-1".to_owned(), "u".to_owned());
         let counts = |pod: &str| Question::Counts {
             node: node.clone(),
@@ -335,7 +359,7 @@ mod tests {
         for (question, node, is_over) in [
             (stand_down("leaver"), "node-1", true),
             (stand_down("leaver"), "node-2", false),
-            (stand_down("stays"), "node-1", false),
+            (stand_down("stays"), "node-1", true),
             (counts("leaver"), "node-1", false),
         ] {
             let told = question.is_over_by(node, "stays");

@@ -3,16 +3,39 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::facts::{Answers, Facts, Question};
+use jiff::Timestamp;
+
+use crate::facts::{Answer, Answers, Evidence, Facts, Question};
 
 /// What is shared with tasks that ask components.
 #[derive(Clone, Default)]
 pub struct Asked {
-    pub answers: Arc<Mutex<Answers>>,
-    pub asking: Arc<Mutex<BTreeSet<Question>>>,
+    answers: Arc<Mutex<Answers>>,
+    asking: Arc<Mutex<BTreeSet<Question>>>,
 }
 
 impl Asked {
+    /// Whether it may be asked now, which is noted: not while it is being asked, nor anything that it would contradict.
+    pub fn begin(&self, question: &Question) -> bool {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if asking.iter().any(|one| one.contradicts(question)) {
+            return false;
+        }
+        asking.insert(question.clone())
+    }
+
+    /// Notes what was seen; it may be asked again. Whether all is as it should be.
+    pub fn end(&self, question: &Question, now: Timestamp, seen: Result<Evidence, String>) -> bool {
+        let mut answers = self.answers();
+        let answer = Answer::after(answers.get(question), now, seen);
+        let is_good = answer.is_good();
+        answers.insert(question.clone(), answer);
+        drop(answers);
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        asking.remove(question);
+        is_good
+    }
+
     /// Answers so far.
     pub fn answers(&self) -> MutexGuard<'_, Answers> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
@@ -67,10 +90,37 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
-    use crate::facts::{Answer, Evidence};
+
+    #[test]
+    fn a_proxy_is_not_told_to_stand_down_and_to_take_a_new_connection_at_once() {
+        let asked = Asked::default();
+        let stand_down = |uid: &str| Question::StandDown {
+            node: "node-1".to_owned(),
+            pod: "p".to_owned(),
+            uid: uid.to_owned(),
+        };
+        let serves = Question::Proxy {
+            node: "node-1".to_owned(),
+            pod: "p".to_owned(),
+            uid: "u".to_owned(),
+            agent: "a".to_owned(),
+            leavers: Vec::new(),
+            reconnect: true,
+        };
+        assert!(asked.begin(&stand_down("u")));
+        assert!(!asked.begin(&stand_down("u")), "it is being asked");
+        assert!(!asked.begin(&serves), "its answer is on the way");
+        let told = asked.end(
+            &stand_down("u"),
+            Timestamp::UNIX_EPOCH,
+            Err("late".to_owned()),
+        );
+        assert!(!told);
+        assert!(asked.begin(&serves), "it has been answered");
+        assert!(!asked.begin(&stand_down("u")), "the same the other way");
+        assert!(asked.begin(&stand_down("of before")), "another process");
+    }
 
     #[test]
     fn who_tries_again_hears_nothing_of_what_was_counted_before() {

@@ -1,6 +1,6 @@
 //! Carries out the acts of a plan, one request each.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use super::error::{Error, is_conflict, is_gone};
 use super::pass::Operator;
 use super::{chain, counts, mark, pin, probe, serving, sweep};
 use crate::api::v1alpha1::{ApplicationNetwork, MeshMember};
-use crate::facts::{Answer, Facts, ObjectKey, Question};
+use crate::facts::{Facts, ObjectKey, Question};
 use crate::names;
 use crate::plan::{Act, Target, canary_patch, difference, exclusion};
 
@@ -213,12 +213,8 @@ impl Operator {
     /// Asks in the background; the answer wakes the loop.
     pub(super) fn ask(&mut self, question: &Question, target: &Arc<Target>) {
         let asked = self.asked.clone();
-        let new = asked
-            .asking
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(question.clone());
-        if !new {
+        // Every answer wakes the loop, which then asks again for what had to wait.
+        if !asked.begin(question) {
             return;
         }
         let signals = Arc::clone(&self.signals);
@@ -235,7 +231,8 @@ impl Operator {
             ..
         } = &question
         {
-            // It becomes the one that stays: what others of the node said about that is over.
+            // It becomes the one that stays: what others of the node said about that is over. Where it is only asked again
+            // after a bad answer, it has been so all the while.
             asked.forget_others(node, pod);
         }
         self.tasks.spawn(async move {
@@ -272,16 +269,7 @@ impl Operator {
                 Question::Probe { pods, .. } => probe::probe(&*signals, pods).await,
             };
             debug!(%question, ?seen, "answered");
-            let mut answers = asked.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            let answer = Answer::after(answers.get(&question), Timestamp::now(), seen);
-            metrics.answer(answer.is_good());
-            answers.insert(question.clone(), answer);
-            drop(answers);
-            asked
-                .asking
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&question);
+            metrics.answer(asked.end(&question, Timestamp::now(), seen));
             wake.notify_one();
         });
     }

@@ -148,11 +148,26 @@ impl Leader {
         }
     }
 
+    /// For how long nobody else can have the Lease.
+    fn left(&self) -> Duration {
+        (self.renewed + TTL).saturating_duration_since(Instant::now())
+    }
+
     /// Renews until leadership is lost: somebody else holds the Lease, or nothing could be renewed for its whole life.
     pub async fn keep(&mut self) -> Lost {
         let mut next = RENEW;
         loop {
-            tokio::time::sleep(next).await;
+            let left = self.left();
+            // Even a sleep of nothing would give others a moment.
+            if !left.is_zero() {
+                tokio::time::sleep(next.min(left)).await;
+            }
+            // Whoever was held for that long, here or in a request, must end before it acts on what it knew.
+            if self.left().is_zero() {
+                return Lost {
+                    reason: format!("the Lease could not be renewed for {} s", TTL.as_secs()),
+                };
+            }
             next = RENEW;
             let seen = Seen {
                 lease: Some(self.lease.clone()),
@@ -193,11 +208,6 @@ impl Leader {
                 Err(_) => warn!("renewing the Lease takes too long"),
             }
             next = RETRY;
-            if self.renewed.elapsed() >= TTL {
-                return Lost {
-                    reason: format!("the Lease could not be renewed for {} s", TTL.as_secs()),
-                };
-            }
         }
     }
 
@@ -233,7 +243,11 @@ async fn write(api: &Api<Lease>, mut lease: Lease) -> Result<Lease, kube::Error>
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+    use serde_json::json;
+
     use super::*;
+    use crate::operator::apply::tests::server;
 
     const SECONDS: fn(u64) -> Duration = Duration::from_secs;
 
@@ -274,6 +288,21 @@ mod tests {
             Some("7"),
             "fenced"
         );
+    }
+
+    #[tokio::test]
+    async fn who_was_held_for_the_life_of_its_lease_asks_nobody_and_ends_at_once() {
+        let (client, asked) = server(|_, _| (200, json!({})));
+        let mut held = Leader {
+            api: Api::namespaced(client, names::OPERATOR_NAMESPACE),
+            me: "me".to_owned(),
+            lease: lease("me"),
+            renewed: Instant::now().checked_sub(TTL).unwrap(),
+        };
+        // Nothing else gets a moment in between.
+        let lost = held.keep().now_or_never().unwrap();
+        assert!(lost.reason.contains("15 s"), "{lost}");
+        assert_eq!(asked.lock().unwrap().len(), 0);
     }
 
     #[test]

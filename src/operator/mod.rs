@@ -163,6 +163,9 @@ async fn serve(
     };
     metrics.leads(true);
     let ended = tokio::select! {
+        // Whoever has been held for longer than its Lease ends before the pass goes on; a request that it was in the middle of
+        // names the version or the uid of what it changes.
+        biased;
         lost = leader.keep() => Err(Error::from(lost)),
         ended = operate(&client, signals, settings, &metrics, &health, stop) => ended,
     };

@@ -58,16 +58,15 @@ fn daemon_sets_wait_for_the_operator_and_select_by_what_never_changes() {
 }
 
 #[test]
-fn the_proxy_has_five_seconds_beyond_its_drain() {
-    let ztunnel = object(BASE, "DaemonSet", "ztunnel-");
-    assert_eq!(
-        ztunnel["spec"]["template"]["spec"]["terminationGracePeriodSeconds"],
-        65
-    );
-    assert_eq!(
-        variable(&ztunnel, "TERMINATION_GRACE_PERIOD_SECONDS").unwrap(),
-        "65"
-    );
+fn connections_have_the_whole_drain_and_the_proxy_five_seconds_beyond_it() {
+    // From a grace of 10 s upstream's rule would make a drain of 9 s out of one of 5.
+    for (case, grace, drain) in [(BASE, 65, "60s"), ("tuned", 10, "5s")] {
+        let ztunnel = object(case, "DaemonSet", "ztunnel-");
+        let spec = &ztunnel["spec"]["template"]["spec"];
+        assert_eq!(spec["terminationGracePeriodSeconds"], grace, "{case}");
+        let told = variable(&ztunnel, "CONNECTION_TERMINATION_DEADLINE");
+        assert_eq!(told.unwrap(), drain, "{case}");
+    }
 }
 
 #[test]

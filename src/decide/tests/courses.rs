@@ -108,6 +108,7 @@ fn a_rollout_ends_early_only_for_a_withdrawal_or_another_wish() {
         (FOLLOWED, case("the windows cannot be read any more", unknown_zone, "1.5.4", "goes on")),
         (ASKED, case("it is paused", paused(pin("1.6")), "1.5.4", "stops for spec.upgrade.paused to be taken away until -")),
         (ASKED, case("it is paused, and the pin goes back", paused(pin("1.5")), "1.5.4", "stops for spec.upgrade.paused to be taken away until -")),
+        (ASKED, case("it is paused, and withdrawn", paused(pin("1.6")), "1.5.4", "stops for spec.upgrade.paused to be taken away until -").with([withdrawn("1.6.0")])),
         (FINISHING, case("it is paused during Finish", paused(pin("1.6")), "1.5.4", "goes on")),
         (FINISHING, case("it is paused by the annotation during Finish", pin("1.6"), "1.5.4", "goes on").annotated()),
         (FINISHING, case("it is paused during Finish, and the pin goes back", paused(pin("1.5")), "1.5.4", "is finished first: the spec asks for 1.5 now, which means 1.5.4")),

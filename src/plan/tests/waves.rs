@@ -73,6 +73,21 @@ fn the_replicas_of_a_workload_on_two_nodes_do_not_move_at_a_time() {
 }
 
 #[test]
+fn a_batch_that_grows_in_the_middle_holds_from_the_next_wave_and_moves_nobody_twice() {
+    let mut model = installed(8);
+    model.orders.strategy = strategy(1, 1);
+    let arriving = target(LogLevel::Debug, LogLevel::Info);
+    let revision = arriving.target.revision.to_string();
+    let moved = |model: &Model| labels(model, |label| label == Some(revision.as_str()));
+    work(&mut model, &arriving, 250, |model| moved(model) == 2);
+    assert_eq!((moved(&model), model.most_in_flight), (2, 1));
+    model.orders.strategy = strategy(1, 3);
+    assert!(settle(&mut model, &arriving, Phase::Installed));
+    assert_eq!(model.most_in_flight, 3);
+    assert_eq!(labels(&model, is_moving), 8);
+}
+
+#[test]
 fn waves_are_counted_from_the_canary_and_the_end_is_none_of_them() {
     for (nodes, batch, last) in [(1, 1, 1), (3, 1, 3), (5, 2, 3)] {
         let mut model = installed(nodes);

@@ -7,7 +7,7 @@ use applink_ztunnel::config::{Config, Sources};
 use applink_ztunnel::dns::Resolvers;
 use libfuzzer_sys::fuzz_target;
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "PROXY_CONFIG",
     "XDS_ADDRESS",
     "CA_ROOT_CA",
@@ -17,6 +17,7 @@ const KEYS: [&str; 12] = [
     "ZTUNNEL_WORKER_THREADS",
     "ZTUNNEL_RESOURCE_CPU_LIMIT",
     "TERMINATION_GRACE_PERIOD_SECONDS",
+    "CONNECTION_TERMINATION_DEADLINE",
     "INSTANCE_IP",
     "XDS_HEADER_A",
     "HTTP2_FRAME_SIZE",

@@ -97,7 +97,7 @@ fn what_the_daemonset_sets_is_read() {
         ("ISTIO_META_CLUSTER_ID", "west-1"),
         ("ISTIO_META_ENABLE_HBONE", "true"),
         ("INPOD_ENABLED", "true"),
-        ("TERMINATION_GRACE_PERIOD_SECONDS", "30"),
+        ("CONNECTION_TERMINATION_DEADLINE", "25s"),
         ("POD_NAME", "ztunnel-x"),
         ("POD_NAMESPACE", "applink-system"),
         ("NODE_NAME", "node-1"),
@@ -194,6 +194,8 @@ fn the_drain_deadline_follows_the_grace_period() {
             ],
             120,
         ),
+        (&[("CONNECTION_TERMINATION_DEADLINE", "5s")], 5),
+        (&[("CONNECTION_TERMINATION_DEADLINE", "0s")], 0),
     ] {
         assert_eq!(
             read(pairs).unwrap().drain_deadline,
@@ -290,7 +292,7 @@ proptest::proptest! {
     fn any_value_is_read_or_refused_without_a_panic(
         key in proptest::sample::select(vec![
             "PROXY_CONFIG", "XDS_ADDRESS", "XDS_ROOT_CA", "DNS_PROXY_ADDR", "SECRET_TTL", "ZTUNNEL_WORKER_THREADS",
-            "ZTUNNEL_RESOURCE_CPU_LIMIT", "TERMINATION_GRACE_PERIOD_SECONDS", "INSTANCE_IP", "XDS_HEADER_a",
+            "ZTUNNEL_RESOURCE_CPU_LIMIT", "TERMINATION_GRACE_PERIOD_SECONDS", "CONNECTION_TERMINATION_DEADLINE", "INSTANCE_IP", "XDS_HEADER_a",
         ]),
         value in "\\PC{0,60}",
     ) {
