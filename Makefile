@@ -16,10 +16,12 @@ CLUSTER ?= local
 # How much of the demo: 1 from nothing to a mesh, 2 an upgrade and a bad release as well.
 ACTS ?= 2
 E2E := $(CARGO) run --quiet --release -p e2e --bin e2e --
+# The cluster of chaos-away and chaos-load; when a test fails, it stays.
+AWAY := mesh-away
 DEMO := $(CARGO) run --quiet --release -p e2e --bin demo --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint fmt deny advisories gen build build-arm64 image bench-operator chaos prerequisites cargo-deny
+.PHONY: help demo demo-down test lint fmt deny advisories gen build build-arm64 image bench-operator chaos chaos-away chaos-load prerequisites cargo-deny
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,17 +71,33 @@ bench-operator: prerequisites ## Print what the operator costs, on two nodes and
 	@$(CARGO) build --quiet --release -p applink -p shop -p e2e
 	@$(E2E) bench-operator $(BENCH)
 
-chaos: prerequisites ## Try every broken release without users, kill the operator before and after every write, then at random (CHAOS="--help" lists parts)
+chaos: prerequisites ## Try every broken release without users, kill the operator before and after every write, then at random, then chaos-away and chaos-load (CHAOS="--help" lists parts)
 	@$(CARGO) build --quiet --release -p applink -p shop
 	@$(E2E) chaos $(CHAOS)
+	@$(if $(CHAOS),,$(MAKE) --no-print-directory chaos-away && $(MAKE) --no-print-directory chaos-load)
+
+# Tests of upgrades under the whole load, on a cluster of their own: $(1) says which.
+define upgrades
+	@$(CARGO) build --quiet --release -p applink -p shop
+	@$(E2E) --name $(AWAY) down
+	@APPLINK_E2E_NAME=$(AWAY) APPLINK_E2E_LOAD=full $(CARGO) test -p e2e --test mesh -- $(1) --test-threads=1 upgrades::
+	@$(E2E) --name $(AWAY) down
+endef
+
+chaos-away: prerequisites ## Take the API server, nodes, controllers and the leader away in the middle of a rollout, and take two hops in a row
+	$(call upgrades,--ignored)
+
+chaos-load: prerequisites ## Run all tests of upgrades one after the other, each under the whole load
+	$(call upgrades,)
 
 prerequisites:
 	@scripts/prerequisites.sh
 
+# Without optimisation: it takes a second to check, and minutes to build.
 cargo-deny:
 	@test -x $(CARGO_DENY) || { \
 		echo "Building cargo-deny $(CARGO_DENY_VERSION), once for this machine."; \
-		CARGO_TARGET_DIR=$(TOOLS)/build $(CARGO) install --quiet --locked --force \
+		CARGO_TARGET_DIR=$(TOOLS)/build CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install --quiet --locked --force --debug \
 			--root $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION) cargo-deny@$(CARGO_DENY_VERSION) && \
 		rm -rf $(TOOLS)/build; \
 	}

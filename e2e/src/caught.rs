@@ -125,6 +125,11 @@ impl Caught {
         if self.touched() != nodes {
             let ways = &self.seen.ways;
             lines.push(format!("{nodes} nodes were to be touched: {ways:?}"));
+        } else if let Some((node, _)) = self.seen.ways.iter().find(|(_, way)| way.is_touched()) {
+            let place = format!("on node {node}, pod ");
+            if !self.reason.contains(&place) {
+                lines.push(format!("{place:?} was to be named: {}", self.reason));
+            }
         }
         lines.extend(self.seen.disturbed());
         lines.extend(self.seen.broken.iter().cloned());
@@ -174,7 +179,19 @@ mod tests {
             (canary, proxy, &["node-1"][..], 0),
             (canary, proxy, &["node-1", "node-2"], 1),
             (canary, proxy, &[], 1),
-            (canary, "gate Agent on node node-1: crashes", &["node-1"], 1),
+            (
+                canary,
+                "gate Agent on node node-1, pod a: why",
+                &["node-1"],
+                1,
+            ),
+            (canary, "gate Proxy on node node-1: why", &["node-1"], 1),
+            (
+                canary,
+                "gate Proxy on node node-2, pod p: why",
+                &["node-1"],
+                1,
+            ),
             (none, prepull, &[], 0),
             (none, prepull, &["node-2"], 1),
             (none, proxy, &["node-1"], 2),

@@ -1,4 +1,4 @@
-//! `make chaos`: every broken release is tried where nobody uses the mesh; the operator dies before and after every write of an
+//! The first part of `make chaos`: every broken release is tried where nobody uses the mesh; the operator dies before and after every write of an
 //! install, an upgrade, a rollback and a leave; then at random moments, and the API server and nodes are started again
 //! meanwhile.
 //!

@@ -1,12 +1,13 @@
 //! Pods that come and go on every node, by way of the scheduler, and how soon each can be reached through the mesh.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use crate::command;
 use crate::load::{self, Load};
@@ -14,6 +15,10 @@ use crate::stage::eventually;
 
 /// How long a pod may take, before it is given up: much longer than is right, and than a node can be without an agent.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// How often a pod comes on each node, where the one before is gone by then.
+const PACE: Duration = Duration::from_secs(12);
+/// How much later the first one comes on each node than on the node before it, so that no two are started at once.
+const APART: Duration = Duration::from_secs(3);
 /// Set by the network agent on a pod that it has captured.
 const CAPTURED: &str = "ambient.istio.io/redirection";
 
@@ -32,32 +37,40 @@ pub struct Arrival {
     pub refused: Vec<String>,
 }
 
-/// What comes and goes.
+/// What comes and goes, until this ends or is dropped.
 pub struct Churn {
-    stop: Arc<AtomicBool>,
+    stop: watch::Sender<bool>,
     tasks: Vec<tokio::task::JoinHandle<Result<Vec<Arrival>, String>>>,
 }
 
 impl Churn {
     /// Begins: on each node one pod after the other, until told to end.
     pub fn start(client: &kube::Client, load: &Arc<Load>, namespace: &str, nodes: &[&str]) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, stopped) = watch::channel(false);
         let mut tasks = Vec::new();
-        for (at, node) in nodes.iter().enumerate() {
+        for (at, node) in (0_u32..).zip(nodes) {
             let one = Round {
                 pods: Api::namespaced(client.clone(), namespace),
                 load: Arc::clone(load),
                 namespace: namespace.to_owned(),
                 on: (*node).to_owned(),
-                from: nodes[(at + 1) % nodes.len()].to_owned(),
+                from: load.from_another_than(node).to_owned(),
             };
-            let stop = Arc::clone(&stop);
+            let mut stopped = stopped.clone();
+            let first = tokio::time::Instant::now() + APART * at;
             tasks.push(tokio::spawn(async move {
                 let mut seen = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
+                let mut pace = tokio::time::interval_at(first, PACE);
+                pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                loop {
+                    tokio::select! {
+                        // Told to end, or `Churn` was dropped; before another pod that is due.
+                        biased;
+                        _ = stopped.wait_for(|stop| *stop) => return Ok(seen),
+                        _ = pace.tick() => {}
+                    }
                     seen.push(one.pod(seen.len()).await?);
                 }
-                Ok(seen)
             }));
         }
         Self { stop, tasks }
@@ -68,7 +81,7 @@ impl Churn {
     /// # Errors
     /// When one of them never ran or was never reached.
     pub async fn end(self) -> Result<Vec<Arrival>, String> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.send_replace(true);
         let mut all = Vec::new();
         for task in self.tasks {
             all.extend(task.await.map_err(|error| error.to_string())??);

@@ -205,6 +205,12 @@ impl Load {
         .await
     }
 
+    /// A node to ask from that is not this one, where there is one.
+    pub fn from_another_than<'a>(&'a self, node: &'a str) -> &'a str {
+        let mut others = self.nodes.iter().filter(|other| *other != node);
+        others.next().map_or(node, String::as_str)
+    }
+
     /// Asks `address` (`host:port`) once from a pod of the mesh on a node.
     ///
     /// # Errors

@@ -21,6 +21,9 @@ use crate::files;
 
 /// The environment variable that marks every detached process with its owner.
 const MARK: &str = "APPLINK_E2E_OWNED_BY";
+/// How far, in percent, the heap of a Go program may grow before it looks for garbage (100 unless told): a cluster on one
+/// machine has memory to spare, and no processor time.
+const HEAP_GROWTH: (&str, &str) = ("GOGC", "400");
 
 /// Kills its program when its standard input closes, and ends (with its group) only after it.
 const TETHER: &str = r#"exec 3<&0; "$@" 3<&- & program=$!
@@ -136,6 +139,7 @@ pub fn detach(
     };
     let child = command
         .env(MARK, owner)
+        .env(HEAP_GROWTH.0, HEAP_GROWTH.1)
         .stdin(Stdio::null())
         .process_group(0)
         .spawn()

@@ -100,6 +100,12 @@ pub fn proxy_program() -> Result<PathBuf, Error> {
     }
 }
 
+/// How long to wait after a look that took so long: who looks by starting programs does not keep the machine busy with that,
+/// and on a busy machine nobody does.
+fn pause(took: Duration) -> Duration {
+    (took * 3).clamp(BEAT, 4 * BEAT)
+}
+
 /// Waits until `look` finds something. `Err` of `look` is what is there instead, kept for the message.
 ///
 /// # Errors
@@ -114,6 +120,7 @@ where
 {
     let deadline = Instant::now() + within;
     loop {
+        let begun = Instant::now();
         match look().await {
             Ok(found) => return Ok(found),
             Err(last) if Instant::now() >= deadline => {
@@ -123,7 +130,7 @@ where
                     last,
                 });
             }
-            Err(_) => tokio::time::sleep(BEAT).await,
+            Err(_) => tokio::time::sleep(pause(begun.elapsed())).await,
         }
     }
 }

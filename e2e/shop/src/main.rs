@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! shop serve                      environment: SHOP_NAME, SHOP_PORT (8080), SHOP_NEXT (http://cart:8080, absent for the last), NODE_NAME
-//! shop get URL [TIMES [PAUSE]]    prints the answers, PAUSE milliseconds between them; exit code 1 when one of them is not 200
+//! shop get URL [TIMES]            prints the answers; exit code 1 when one of them is not 200
 //! shop echo PORT                  answers frames of the load
 //! shop load PORT KEPT NEW TARGET...   KEPT connections to the first TARGET, NEW ones a second to each in turn; told on PORT
 //! shop broken crash|mute|refuse|flake|grow [PROGRAM...]   runs PROGRAM in a way that a release can be broken
@@ -19,7 +19,6 @@ mod load;
 mod server;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// In every request and answer: whoever sees it on the wire reads the shop's traffic.
 pub const MARKER: &str = "applink-shop-plain-text-marker";
@@ -51,14 +50,10 @@ fn main() -> ExitCode {
             Some(way) => ended(broken::run(way, program)),
             None => usage(),
         },
-        ["get", url] => get(url, 1, Duration::ZERO),
+        ["get", url] => get(url, 1),
         ["get", url, times] => match times.parse() {
-            Ok(times) => get(url, times, Duration::ZERO),
+            Ok(times) => get(url, times),
             Err(_) => usage(),
-        },
-        ["get", url, times, pause] => match (times.parse(), pause.parse()) {
-            (Ok(times), Ok(pause)) => get(url, times, Duration::from_millis(pause)),
-            _ => usage(),
         },
         _ => usage(),
     }
@@ -76,17 +71,14 @@ fn ended(result: std::io::Result<()>) -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: shop serve | shop get URL [TIMES [PAUSE]] | shop echo PORT | shop load PORT KEPT NEW TARGET... | shop broken WAY [PROGRAM...]"
+        "usage: shop serve | shop get URL [TIMES] | shop echo PORT | shop load PORT KEPT NEW TARGET... | shop broken WAY [PROGRAM...]"
     );
     ExitCode::from(2)
 }
 
-fn get(url: &str, times: u32, pause: Duration) -> ExitCode {
+fn get(url: &str, times: u32) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
-    for number in 0..times {
-        if number > 0 {
-            std::thread::sleep(pause);
-        }
+    for _ in 0..times {
         match client::get(url) {
             Ok(answer) => {
                 println!("{} {}", answer.code, answer.body.trim_end());

@@ -76,6 +76,8 @@ pub struct Seen {
     pub most_moving: usize,
     /// The most nodes that lacked a component at once.
     pub most_lacking: usize,
+    /// Nodes that were without a proxy, which in a rollout that goes well none ever is.
+    pub silent: BTreeSet<String>,
     /// What must never be and was, each once.
     pub broken: BTreeSet<String>,
     /// Nodes that have had both components.
@@ -249,6 +251,9 @@ impl Seen {
                 continue;
             }
             lacking += 1;
+            if !serving[1] {
+                self.silent.insert(node.to_owned());
+            }
             if serving == [false; 2] {
                 let both = format!("{node} was without its agent and its proxy at once");
                 self.broken.insert(both);
@@ -327,6 +332,7 @@ mod tests {
         seen.put(&pod("proxy-2", "a", "running"));
         seen.put(&pod("proxy", "b", "crashed"));
         assert_eq!((seen.most_lacking, seen.broken.len()), (2, 0));
+        assert_eq!(seen.silent, BTreeSet::from(["b".to_owned()]));
         seen.end(&pod("proxy", "a", "ends"));
         assert_eq!(seen.broken.len(), 1, "the other proxy was never ready");
 

@@ -1,5 +1,6 @@
 //! The one stage that all tests share, and the states they start from.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -11,7 +12,8 @@ use e2e::cluster::{Cluster, Options};
 use e2e::progress::Progress;
 pub use e2e::stage::quick;
 use e2e::stage::{self, Stage};
-use kube::api::{Api, DeleteParams};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 pub const MEMBER: &str = "local";
@@ -61,8 +63,28 @@ pub fn on_stage<F: Future<Output = ()>>(test: impl FnOnce(&'static Stage) -> F) 
             // It lives as long as the process.
             *slot.insert(Box::leak(Box::new(made)))
         };
+        quiet(stage).await;
         test(stage).await;
     });
+}
+
+/// Takes away the traffic of tests that have failed: the others need what it would take of the machine.
+async fn quiet(stage: &Stage) {
+    let pods: Api<Pod> = Api::all(stage.client.clone());
+    let asking = pods.list(&ListParams::default().labels("app=asks")).await;
+    let left = asking.map(|list| list.items).unwrap_or_default();
+    let left: BTreeSet<String> = left
+        .into_iter()
+        .filter_map(|pod| pod.metadata.namespace)
+        .collect();
+    let namespaces: Api<Namespace> = Api::all(stage.client.clone());
+    for namespace in left {
+        let deleted = namespaces
+            .delete(&namespace, &DeleteParams::default())
+            .await
+            .map(|_| "goes");
+        eprintln!("the traffic of a test that failed, in {namespace}: {deleted:?}");
+    }
 }
 
 /// The operator runs.
@@ -140,7 +162,7 @@ pub async fn shop_pods(stage: &Stage, namespace: &str) {
 
 /// Removes a namespace and waits until it is gone.
 pub async fn remove_namespace(stage: &Stage, name: &str) {
-    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(stage.client.clone());
+    let namespaces: Api<Namespace> = Api::all(stage.client.clone());
     stage::eventually(&format!("namespace {name} gone"), LEAVE, || async {
         let found = namespaces.get_opt(name).await;
         match found.map_err(|error| error.to_string())? {

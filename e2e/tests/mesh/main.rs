@@ -9,7 +9,7 @@
 //! | defect | shown by |
 //! |---|---|
 //! | a member's deletion disturbs another one | `input::a_second_member_for_the_same_cluster_...` |
-//! | a deletion during the install collides with it | `images_missing::...`: deleted while an image is waited for; `upgrades::template::...`: while a node moves |
+//! | a deletion during the install collides with it | `images_missing::...`: deleted while an image is waited for; `upgrades::deleted::...`: while a node moves |
 //! | a cascading deletion never completes | `settings::...`: the network goes while a member stands, then the member |
 //! | an operation is stuck for ever | `nodes_lost::...` (install, leave); each stage's limit: `applink::leave`, its tests |
 //! | a deletion loops because the cluster or a part of it is gone | `nodes_lost::a_leave_...`; "not found" is success: `applink::operator::apply`, its tests |
@@ -19,7 +19,7 @@
 //! | two owners fight for the Gateway API | `input_definitions::definitions_of_somebody_else_...`; which version wins: `applink::desired::crds`, its tests |
 //! | leftovers after leaving | `leave::...`, `images_missing::...`, `nodes_lost::...` by `running::assert_nothing_left` |
 //! | a lost or new authority takes the mesh down | `trust_lost::...`, `operator_lost::a_lost_namespace_...` |
-//! | what was applied before is applied again, without a pin, and a minor upgrade comes of it | `upgrades::versions::without_a_version_...`, `install::the_same_objects_...`; the operator's own manifests: `e2e::admission` |
+//! | what was applied before is applied again, without a pin, and a minor upgrade comes of it | `versions::without_a_version_...`, `install::the_same_objects_...`; the operator's own manifests: `e2e::admission` |
 //! | logs of the control plane are missing where support looks for them | `cli::a_support_bundle_...` |
 //!
 //! Not here: an update or upgrade that is refused for one way of authenticating, because a member is the cluster that the
@@ -35,7 +35,6 @@
 
 mod added;
 mod api_away;
-mod caller;
 mod cli;
 mod deaths;
 mod definitions_lost;
@@ -50,6 +49,7 @@ mod input_rights;
 mod input_rows;
 mod input_running;
 mod input_versions;
+mod input_windows;
 mod install;
 mod keys;
 mod leave;
@@ -62,5 +62,6 @@ mod told;
 mod traffic;
 mod trust_lost;
 mod upgrades;
+mod versions;
 mod zz_rights;
 mod zz_secrets;

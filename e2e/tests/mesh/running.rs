@@ -99,6 +99,17 @@ pub fn assert_nothing_left(stage: &Stage) {
         .collect::<Vec<_>>()
         .join(",")
     };
+    // Pods whose owners are gone may still be ending.
+    let ended = [
+        "wait",
+        "--for=delete",
+        "pods",
+        "-A",
+        "-l",
+        "applink.dev/member",
+        "--timeout=60s",
+    ];
+    kubectl(&ended);
     let (inside, outside) = (kinds(true), kinds(false));
     let named = ["-o", "name"];
     let labelled = |kinds: &str, more: &[&str]| {

@@ -1,14 +1,14 @@
 //! From one revision to another: by a release, by a template, under traffic, with deaths, on nodes that come and go.
 
+mod conditions;
 mod deaths_rollout;
+mod deleted;
 mod gateways;
-mod held;
+pub mod held;
+mod hops;
 mod orphans;
-mod overlap;
-mod releases;
+pub mod overlap;
+pub mod releases;
 mod rollout_nodes;
-mod template;
-mod template_watch;
-mod versions;
+mod unused;
 pub mod watched;
-mod windows;

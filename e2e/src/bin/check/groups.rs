@@ -12,21 +12,24 @@ const API_SERVER: [&str; 7] = [
     "istiod",
     "operator",
 ];
-/// Mesh tests with as much load as an upgrade must bear: they have this machine for themselves.
-const LOADED: [&str; 2] = ["upgrades::overlap::", "upgrades::releases::"];
-/// About half of the others, by time.
-const BESIDE: [&str; 4] = [
-    "upgrades::deaths_rollout::",
-    "upgrades::orphans::",
-    "upgrades::rollout_nodes::",
-    "upgrades::windows::",
+/// Tests of upgrades.
+const UPGRADES: &str = "upgrades::";
+/// Those with as much load as an upgrade must bear, which are about half of them by time. They have the machine to themselves.
+const LOADED: [&str; 5] = [
+    WINDOWS,
+    "upgrades::gateways::",
+    "upgrades::overlap::",
+    "upgrades::releases::",
+    "upgrades::rollout_nodes::full::",
 ];
+/// Upgrades that are about what somebody asks for: they count as bad input, and have as much load.
+const WINDOWS: &str = "input_windows::";
 /// What judges the logs of all the others, of both clusters.
 const RIGHTS: &str = "zz_rights::";
 /// What looks through one cluster for private keys: on each of them.
 const SECRETS: &str = "zz_secrets::";
 
-/// The clusters of the mesh tests: two, because waiting on one leaves this machine idle for two thirds of the time.
+/// The clusters of the mesh tests: two, because without a load waiting on one leaves this machine idle for half of the time.
 const CLUSTERS: [&str; 2] = ["mesh-test", "mesh-beside"];
 /// The variable that names the cluster of mesh tests, and that of the one whose log is judged as well.
 const CLUSTER: &str = "APPLINK_E2E_NAME";
@@ -46,10 +49,10 @@ fn mesh(name: &'static str, cluster: &'static str, filters: &[&str]) -> Suite {
         .by_module()
 }
 
-/// Takes a cluster away, if it is there.
-fn down(name: &'static str, cluster: &'static str) -> Suite {
-    let down = ["run", "-p", "e2e", "--bin", "e2e", "--", "down"];
-    cargo(name, &down).with(CLUSTER, cluster).building()
+/// Takes a cluster away, if it is there (`down`), or starts it (`up`).
+fn cluster(name: &'static str, cluster: &'static str, verb: &str) -> Suite {
+    let run = ["run", "-p", "e2e", "--bin", "e2e", "--", verb];
+    cargo(name, &run).with(CLUSTER, cluster).building()
 }
 
 fn skipping<'a>(modules: &[&'a str]) -> Vec<&'a str> {
@@ -67,14 +70,18 @@ pub fn groups() -> Vec<Vec<Suite>> {
         .collect();
     let [first, second] = CLUSTERS;
     // Of an earlier run; nothing of it is to be judged, or to take its share of the machine.
-    groups.push(vec![down("the first cluster is new", first)]);
-    groups.push(vec![down("the second cluster is new", second)]);
-    let rest = skipping(&[&LOADED[..], &BESIDE, &[RIGHTS]].concat());
-    let beside = [&BESIDE[..], &[SECRETS]].concat();
+    groups.push(vec![cluster("the first cluster is gone", first, "down")]);
+    groups.push(vec![cluster("the second cluster is gone", second, "down")]);
+    groups.push(vec![cluster("the first cluster", first, "up")]);
     groups.push(vec![mesh("upgrades under load", first, &LOADED)]);
+    // Not before: it takes a tenth of the machine as it stands there.
     groups.push(vec![
-        mesh("the mesh", first, &rest),
-        mesh("the mesh, beside it", second, &beside),
+        cluster("the second cluster", second, "up").giving_way(),
+    ]);
+    let others = [&[UPGRADES, SECRETS][..], &skipping(&LOADED)].concat();
+    groups.push(vec![
+        mesh("the mesh", first, &skipping(&[UPGRADES, WINDOWS, RIGHTS])),
+        mesh("other upgrades", second, &others).giving_way(),
     ]);
     groups.push(vec![mesh("rights", first, &[RIGHTS]).with(OTHER, second)]);
     let cargo_deny = cargo_deny();
@@ -131,6 +138,12 @@ fn built_and_alone() -> Vec<Suite> {
         )
         .building(),
         cargo("test build", &["test", "--workspace", "--no-run"]).building(),
+        // Unit tests of the node proxy make network namespaces, too.
+        cargo(
+            "packages of this machine",
+            &["run", "-p", "e2e", "--bin", "e2e", "--", "prerequisites"],
+        )
+        .building(),
         cargo("unit, golden and property tests", &unit),
         e2e("the local cluster's own unit tests", &["--lib", "--bins"]),
         // What the real cluster runs is what users get.
@@ -186,7 +199,7 @@ mod tests {
 
     #[test]
     fn no_filter_is_a_part_of_another_one() {
-        let all = [&LOADED[..], &BESIDE, &[RIGHTS, SECRETS]].concat();
+        let all = [UPGRADES, WINDOWS, RIGHTS, SECRETS];
         for (at, one) in all.iter().enumerate() {
             let others = all.iter().enumerate().filter(|(place, _)| *place != at);
             for (_, other) in others {
@@ -198,7 +211,7 @@ mod tests {
     #[test]
     fn every_module_that_is_named_is_there() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mesh");
-        for module in [&LOADED[..], &BESIDE, &[RIGHTS, SECRETS]].concat() {
+        for module in [&LOADED[..], &[UPGRADES, RIGHTS, SECRETS]].concat() {
             let path = module.trim_end_matches("::").replace("::", "/");
             let file = folder.join(format!("{path}.rs"));
             assert!(file.is_file(), "{}", file.display());

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use crate::area::{self, Clock};
 use crate::count::Count;
 
+/// Of who gives way, and of all that it starts: a tenth of what others get. Pods of a cluster are weighed by their groups instead, all alike.
+const NICENESS: u8 = 10;
+
 /// A command and how its result counts.
 #[derive(Debug)]
 pub struct Suite {
@@ -54,6 +57,14 @@ impl Suite {
     /// Sets an environment variable of the command.
     pub fn with(mut self, variable: &'static str, value: &'static str) -> Self {
         self.environment.push((variable, value));
+        self
+    }
+
+    /// Leaves the machine to others where they want it. Its program is found in the path.
+    pub fn giving_way(mut self) -> Self {
+        let program = std::mem::replace(&mut self.program, "nice".to_owned());
+        let before = ["-n".to_owned(), NICENESS.to_string(), program];
+        self.arguments.splice(0..0, before);
         self
     }
 
@@ -147,6 +158,10 @@ mod tests {
         Suite::new("shell", "/bin/sh", &["-c", script])
     }
 
+    fn command_output(program: &str) -> String {
+        String::from_utf8(Command::new(program).output().unwrap().stdout).unwrap()
+    }
+
     fn counted(suite: &Suite) -> Count {
         suite.run(Path::new("/"), "").0
     }
@@ -174,6 +189,15 @@ mod tests {
         let suite = shell(r#"test "$CLUSTER" = other"#).counted_once();
         assert_eq!(counted(&suite).failed, 1);
         assert_eq!(counted(&suite.with("CLUSTER", "other")).failed, 0);
+    }
+
+    #[test]
+    fn who_gives_way_does_so_with_all_that_it_starts() {
+        let own = command_output("nice").trim().parse::<i32>().unwrap();
+        let expected = (own + i32::from(NICENESS)).min(19);
+        let suite = shell(&format!("test \"$(sh -c nice)\" = {expected}")).counted_once();
+        assert_eq!(counted(&suite).failed, 1);
+        assert_eq!(counted(&suite.giving_way()).failed, 0);
     }
 
     #[test]

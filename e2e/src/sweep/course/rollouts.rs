@@ -17,7 +17,7 @@ use crate::trace::{Seen, Trace, Way};
 /// Nodes that may be on their way, or lack something, at once: that of the strategies of a sweep.
 const BATCH: usize = 1;
 /// How long a gate of what fails may take. Images and control plane are good, and pass theirs on a busy machine, too.
-const GATES: &str = "40s";
+const GATES: &str = "30s";
 /// How long it may take until what was disturbed by somebody else serves again.
 const SERVED: Duration = Duration::from_mins(3);
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::fixture::{INSTALL, MEMBER, PATIENT, on_stage, remove_namespace};
+use crate::upgrades::overlap::{NODES, assert_disturbed_once};
 use crate::upgrades::releases::{assert_retired, bare, over, pinned, release, until_runs};
 use crate::upgrades::watched::Watched;
 
@@ -245,7 +246,7 @@ fn waypoints_change_hands_after_the_default_and_one_that_names_the_old_release_h
         releases.push(release(stage, "1.7.0", &["Rapid"]));
         stage.apply(&Stage::member(MEMBER, &pinned("1.6"))).unwrap();
         until_runs(stage, "1.6.0").await;
-        let users = Watched::start(stage, "gateways-users").await;
+        let users = Watched::full(stage, "gateways-users", &NODES).await;
         stage
             .apply(&stage::namespace(NAMESPACE, &json!({})))
             .unwrap();
@@ -281,7 +282,7 @@ fn waypoints_change_hands_after_the_default_and_one_that_names_the_old_release_h
         until_made(stage, "kept", NEW).await;
         until_runs(stage, "1.7.0").await;
         assert_retired(stage, "1.6.0");
-        users.end().await;
+        assert_disturbed_once(&users.end().await, 1);
 
         let default = format!("ValidatingWebhookConfiguration {VALIDATOR}");
         assert_eq!(trace.says(&default), [OLD, NEW]);
@@ -305,6 +306,18 @@ fn waypoints_change_hands_after_the_default_and_one_that_names_the_old_release_h
         assert_eq!(trace.says("Gateway kept"), ["1-6-0 -", "- -"]);
         assert_eq!(trace.says("Gateway other"), ["- -"]);
 
+        // Pods that never ran would keep their namespace for as long as it takes them to end.
+        for kinds in [
+            "gateways.gateway.networking.k8s.io",
+            "deployments,replicasets,pods",
+        ] {
+            let delete = ["delete", kinds, "--all", "-n", NAMESPACE];
+            let at_once = ["--grace-period=0", "--force"];
+            stage
+                .cluster
+                .kubectl(&[&delete[..], &at_once].concat())
+                .unwrap();
+        }
         remove_namespace(stage, NAMESPACE).await;
         over(stage, &releases).await;
     });

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use e2e::cluster::Error;
 use e2e::stage::{self, Stage};
 use serde_json::{Value, json};
 
@@ -163,13 +164,18 @@ pub async fn until_held(stage: &Stage) -> String {
     .unwrap()
 }
 
+/// Sends a signal to a container's process; the container is named as a pod's status names it.
+pub fn signal(stage: &Stage, node: &str, container: &str, signal: &str) -> Result<(), Error> {
+    let id = container.trim_start_matches("containerd://");
+    let kill = [
+        "ctr", "-n", "k8s.io", "tasks", "kill", "--signal", signal, id,
+    ];
+    stage.cluster.run_on(node, &kill).map(|_| ())
+}
+
 /// Ends a container's process as the kernel would, and waits until it runs again.
 pub async fn kill(stage: &Stage, node: &str, victim: &Component) {
-    let id = victim.container.trim_start_matches("containerd://");
-    let kill = [
-        "ctr", "-n", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", id,
-    ];
-    stage.cluster.run_on(node, &kill).unwrap();
+    signal(stage, node, &victim.container, "SIGKILL").unwrap();
     stage::eventually(&format!("{} runs again", victim.name), SOON, || async {
         let all = proxies(stage, node);
         let again = |one: &&Component| one.name == victim.name && one.restarts > victim.restarts;

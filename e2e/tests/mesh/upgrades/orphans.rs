@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::held::{self, Hold};
 use super::overlap::NODES;
+use super::watched::Watched;
 use crate::fixture::{INSTALL, MEMBER, SOON, installed_with, on_stage, remove_namespace};
 
 const NAMESPACE: &str = "orphans";
@@ -170,7 +171,13 @@ fn requested(stage: &Stage) -> String {
 }
 
 /// Forward to another template, or almost there and back.
-async fn overlap(stage: &'static Stage, load: &Load, is_back: bool, what: Happens) {
+async fn overlap(
+    stage: &'static Stage,
+    load: &Load,
+    users: Option<&Watched>,
+    is_back: bool,
+    what: Happens,
+) {
     let from = requested(stage);
     let to = if from == "21m" { "22m" } else { "21m" };
     let hold = Hold::new(stage).await;
@@ -191,6 +198,9 @@ async fn overlap(stage: &'static Stage, load: &Load, is_back: bool, what: Happen
     // One that comes before and goes after, one that comes and goes, one that stays; each is announced once only.
     scene.create("before");
     scene.until_reached("before").await;
+    if let (Some(users), Happens::AgentRestarts) = (users, what) {
+        users.excuse(&scene.node);
+    }
     scene.happens(what).await;
     scene.create("short");
     scene.create("stays");
@@ -211,14 +221,24 @@ fn no_orphans(what: Happens) {
         let load = Load::start(stage, NAMESPACE, &NODES, Amount::NONE)
             .await
             .unwrap();
+        // Where a proxy dies, connections do as well.
+        let users = match what {
+            Happens::Nothing | Happens::AgentRestarts => {
+                Some(Watched::some(stage, "orphans-users").await)
+            }
+            Happens::SurvivorDies | Happens::LeaverDies => None,
+        };
         for is_back in [false, true] {
             let clock = std::time::Instant::now();
-            overlap(stage, &load, is_back, what).await;
+            overlap(stage, &load, users.as_ref(), is_back, what).await;
             let way = if is_back { "back" } else { "forward" };
             eprintln!(
                 "{what:?} on the way {way}: {:.1} s",
                 clock.elapsed().as_secs_f64()
             );
+        }
+        if let Some(users) = users {
+            users.end().await;
         }
         remove_namespace(stage, NAMESPACE).await;
     });

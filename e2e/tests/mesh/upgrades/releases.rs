@@ -22,6 +22,7 @@ use crate::fixture::{MEMBER, PATIENT, cluster, left, on_stage, operator, remove_
 use crate::input_fault::delete;
 use crate::running::data_plane;
 use crate::told::{events, until_event};
+use crate::upgrades::conditions::Conditions;
 use crate::upgrades::held::get;
 use crate::upgrades::overlap::{
     NODES, assert_disturbed_once, assert_in_time, assert_unnoticed, longest,
@@ -29,7 +30,7 @@ use crate::upgrades::overlap::{
 
 const NAMESPACE: &str = "upgrade";
 /// How long a whole upgrade may take on two nodes; the aim is a minute, on a machine that does nothing else.
-const UPGRADE: Duration = Duration::from_mins(3);
+pub const UPGRADE: Duration = Duration::from_mins(3);
 
 /// A member that stays on what it names.
 pub fn pinned(version: &str) -> Value {
@@ -52,11 +53,12 @@ pub async fn until_runs(stage: &Stage, version: &str) -> MeshMember {
     (stage.until_runs(MEMBER, version, UPGRADE).await).unwrap()
 }
 
-/// Does what makes a member move, and holds what was seen until `version` runs against what must hold.
+/// Does what makes a member move, and holds what was seen until `version` runs against what must hold: by whom it was moved and
+/// from where, too.
 async fn move_to(
     stage: &'static Stage,
     load: &Arc<Load>,
-    version: &str,
+    (version, from, by): (&str, &str, &str),
     change: &Value,
 ) -> BTreeSet<String> {
     let since = Timestamp::now();
@@ -83,12 +85,14 @@ async fn move_to(
         eprintln!("slow: {} on {}: {}", slow.at, slow.node, slow.why);
     }
     assert_unnoticed(&figures, &seen);
-    assert_in_time(stage, NAMESPACE, &arrivals);
+    assert_in_time(stage, NAMESPACE, &NODES, &arrivals);
     assert_disturbed_once(&seen, 1);
     assert_eq!(pods, load.pods().await.unwrap(), "nobody was put out");
     let newest = member.status.unwrap().history.into_iter().next();
     let newest = newest.unwrap();
-    assert_eq!(newest.to.as_str(), version, "{newest:?}");
+    let told = (newest.from.as_deref(), newest.initiated_by.as_deref());
+    assert_eq!(newest.to, version, "{newest:?}");
+    assert_eq!(told, (Some(from), Some(by)), "{newest:?}");
     assert_images(stage, version);
     for wave in [1, 2] {
         let words = format!("wave {wave} of the rollout to {version}");
@@ -179,7 +183,7 @@ fn a_pin_and_a_channel_move_and_nobody_notices() {
         let (to, waves) = planned(stage);
         assert_eq!((to.as_str(), waves.len()), ("1.7.0", 2), "{waves:?}");
         stage.applink(&["resume", MEMBER]).unwrap();
-        let touched = move_to(stage, &load, "1.7.0", &pin).await;
+        let touched = move_to(stage, &load, ("1.7.0", "1.6.0", "Spec"), &pin).await;
         assert_eq!(
             waves.into_iter().flatten().collect::<BTreeSet<_>>(),
             touched
@@ -192,7 +196,7 @@ fn a_pin_and_a_channel_move_and_nobody_notices() {
         until_runs(stage, "1.7.0").await;
         let next = stage.tagged_release("1.8.0", &["Rapid"]).unwrap();
         releases.push(next.clone());
-        move_to(stage, &load, "1.8.0", &next).await;
+        move_to(stage, &load, ("1.8.0", "1.7.0", "Channel"), &next).await;
         assert_retired(stage, "1.7.0");
 
         over(stage, &releases).await;
@@ -235,7 +239,9 @@ fn a_release_whose_images_or_control_plane_are_broken_touches_no_node() {
         let good = Stage::member(MEMBER, &pinned("1.6.0"));
         stage.apply(&good).unwrap();
         until_runs(stage, "1.6.0").await;
-        let load = (Load::start(stage, NAMESPACE, &NODES, Amount::FULL).await).unwrap();
+        let load = Load::start(stage, NAMESPACE, &NODES, Amount::FULL);
+        let load = Arc::new(load.await.unwrap());
+        let users = load.pods().await.unwrap();
         let pods = data_plane(stage);
         for (number, broken) in ROWS.into_iter().enumerate() {
             let version = format!("1.7.{number}");
@@ -243,16 +249,25 @@ fn a_release_whose_images_or_control_plane_are_broken_touches_no_node() {
             stage.apply(&release).unwrap();
             releases.push(release);
             let since = Timestamp::now();
+            let conditions = Conditions::start(stage.client.clone()).await;
+            let churn = Churn::start(&stage.client, &load, NAMESPACE, &NODES);
             let before = load.told().await.unwrap();
             let bad = Stage::member(MEMBER, &pinned(&version));
             let caught = Caught::wait(stage, MEMBER, &version, &bad, UPGRADE).await;
             let caught = caught.unwrap();
             let figures = load.since(&before).await.unwrap();
-            eprintln!("{broken:?}: {caught}; {figures}");
+            let arrivals = churn.end().await.unwrap();
+            eprintln!(
+                "{broken:?}: {caught}; {figures}; {} pods came, the slowest could be reached after {:.1} s",
+                arrivals.len(),
+                longest(&arrivals)
+            );
             let differences = caught.differences(Expected::with_users(broken));
             assert_eq!(differences, [""; 0], "{broken:?}");
             assert_eq!(figures.cut, 0, "{broken:?}: {figures}");
             assert_unnoticed(&figures, &caught.seen);
+            assert_in_time(stage, NAMESPACE, &NODES, &arrivals);
+            conditions.assert_ready();
             until_event(
                 stage,
                 since,
@@ -270,6 +285,7 @@ fn a_release_whose_images_or_control_plane_are_broken_touches_no_node() {
             assert_retired(stage, &version);
         }
         assert_eq!(pods, data_plane(stage), "nothing that runs was touched");
+        assert_eq!(users, load.pods().await.unwrap(), "nobody was put out");
         over(stage, &releases).await;
     });
 }

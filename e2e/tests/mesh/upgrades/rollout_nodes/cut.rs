@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{AGENT, NAMESPACE, components, get, levels, spec, text, until_done};
 use crate::fixture::{INSTALL, MEMBER, PATIENT, installed_with, on_stage, remove_namespace};
+use crate::upgrades::watched::Watched;
 
 /// Keeps the pods of a node from the API server, but for those of the control planes. Ends when dropped.
 struct Cut {
@@ -73,6 +74,7 @@ fn no_pod_starts_in_plain_text_unnoticed_while_an_agent_that_is_replaced_cannot_
         installed_with(stage, spec(level, "0s")).await;
         let ambient = json!({"istio.io/dataplane-mode": "ambient"});
         stage.apply(&stage::namespace(NAMESPACE, &ambient)).unwrap();
+        let users = Watched::some(stage, "cut-users").await;
         // The first in the order of zones and names.
         let node = "node-1";
         let before = components(stage, AGENT, node);
@@ -142,6 +144,7 @@ fn no_pod_starts_in_plain_text_unnoticed_while_an_agent_that_is_replaced_cannot_
             .until_condition(MEMBER, "MembershipHealthy", "True", PATIENT)
             .await)
             .unwrap();
+        users.end().await;
         remove_namespace(stage, NAMESPACE).await;
     });
 }

@@ -6,15 +6,15 @@ use e2e::stage::{self, Stage};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::held::proxies;
-use super::overlap::NODES;
-use super::releases::until_runs;
-use super::versions::release;
-use super::watched::Watched;
 use crate::fixture::{INSTALL, MEMBER, PATIENT, left, on_stage};
 use crate::input_fault::delete;
 use crate::input_rows::without_member;
 use crate::told::until_status;
+use crate::upgrades::held::proxies;
+use crate::upgrades::overlap::NODES;
+use crate::upgrades::releases::until_runs;
+use crate::upgrades::watched::Watched;
+use crate::versions::release;
 
 /// A window that opens every day, in UTC, at the minute in which `opens` is.
 fn window(opens: Timestamp, lasts: SignedDuration) -> Value {
@@ -64,7 +64,7 @@ fn a_move_waits_for_its_window_so_does_the_next_node_and_what_is_withdrawn_on_th
         stage.apply(&closed).unwrap();
         until_runs(stage, "1.5.8").await;
         let before = NODES.map(|node| proxies(stage, node));
-        let users = Watched::start(stage, "windows").await;
+        let users = Watched::full(stage, "windows", &NODES).await;
 
         // Outside nothing begins, and it says until when.
         releases.push(release(stage, "1.5.9", &["Stable"]));
