@@ -141,7 +141,7 @@ fn container(blueprint: &Blueprint) -> Container {
         mount_propagation: Some("HostToContainer".to_owned()),
         ..pod::mount(name, path)
     };
-    let readiness = pod::http_probe("/readyz", 8000);
+    let readiness = pod::readiness_probe("/readyz", 8000);
     Container {
         command: Some(vec!["install-cni".to_owned()]),
         args: Some(vec![format!(

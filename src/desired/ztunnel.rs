@@ -154,7 +154,7 @@ fn container(blueprint: &Blueprint, istiod: &str, drain: u64) -> Container {
         ZtunnelImplementation::Applink => &["ztunnel"],
         ZtunnelImplementation::Istio => &["proxy", "ztunnel"],
     };
-    let readiness = pod::http_probe("/healthz/ready", names::ZTUNNEL_READY_PORT);
+    let readiness = pod::readiness_probe("/healthz/ready", names::ZTUNNEL_READY_PORT);
     Container {
         args: Some(
             arguments
