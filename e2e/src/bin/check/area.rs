@@ -76,6 +76,25 @@ impl Clock {
     }
 }
 
+/// What each area took of the wall clock while these suites ran side by side: they share the machine, so each counts for its part
+/// of all their times together. The sum is `wall`.
+pub fn shared<'a>(
+    suites: impl Iterator<Item = &'a BTreeMap<&'static str, Duration>>,
+    wall: Duration,
+) -> BTreeMap<&'static str, Duration> {
+    let mut spent = BTreeMap::<_, Duration>::new();
+    for (area, took) in suites.flatten() {
+        *spent.entry(*area).or_default() += *took;
+    }
+    let all = spent.values().sum::<Duration>().as_secs_f64();
+    for took in spent.values_mut() {
+        let part = took.as_secs_f64() / all;
+        // Nothing ran for any time at all.
+        *took = wall.mul_f64(if part.is_nan() { 0.0 } else { part });
+    }
+    spent
+}
+
 /// One line an area, beside what it may take.
 pub fn told(spent: &BTreeMap<&'static str, Duration>) -> Vec<String> {
     AREAS
@@ -122,6 +141,23 @@ mod tests {
             "     1 s  of 360 s on a cold machine  proxy",
         ];
         assert_eq!(told(&clock.ended(at(916))), expected);
+    }
+
+    #[test]
+    fn suites_side_by_side_share_the_wall_clock() {
+        let seconds = Duration::from_secs;
+        let [first, second] = [
+            BTreeMap::from([("upgrade", seconds(200)), ("proxy", seconds(100))]),
+            BTreeMap::from([("upgrade", seconds(100))]),
+        ];
+        let expected = BTreeMap::from([("upgrade", seconds(225)), ("proxy", seconds(75))]);
+        assert_eq!(
+            shared([&first, &second].into_iter(), seconds(300)),
+            expected
+        );
+        assert_eq!(shared([&second].into_iter(), seconds(100)), second);
+        let none = BTreeMap::from([("proxy", Duration::ZERO)]);
+        assert_eq!(shared([&none].into_iter(), Duration::ZERO), none);
     }
 
     #[test]

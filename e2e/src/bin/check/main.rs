@@ -74,12 +74,17 @@ fn main() -> ExitCode {
     for group in groups::groups() {
         let (wanted, others): (Vec<Suite>, _) = group.into_iter().partition(Suite::is_wanted);
         skipped.extend(others.into_iter().map(|suite| suite.name.to_owned()));
-        let mut longest = BTreeMap::<&str, Duration>::new();
+        let begun = Instant::now();
+        let ran = run(&root, &wanted);
+        let shared = area::shared(ran.iter().map(|ran| &ran.areas), begun.elapsed());
+        for (area, took) in shared {
+            *spent.entry(area).or_default() += took;
+        }
         for Ran {
             suite,
             count,
             areas,
-        } in run(&root, &wanted)
+        } in ran
         {
             let took = areas.values().sum::<Duration>().as_secs_f64();
             let (passed, failed) = (count.passed, count.failed);
@@ -91,13 +96,6 @@ fn main() -> ExitCode {
             total.passed += passed;
             total.failed += failed;
             skipped.extend(count.skipped);
-            for (area, took) in areas {
-                let most = longest.entry(area).or_default();
-                *most = took.max(*most);
-            }
-        }
-        for (area, took) in longest {
-            *spent.entry(area).or_default() += took;
         }
     }
     println!("\n{}", lines.join("\n"));

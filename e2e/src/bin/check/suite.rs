@@ -196,7 +196,8 @@ mod tests {
         let own = command_output("nice").trim().parse::<i32>().unwrap();
         let expected = (own + i32::from(NICENESS)).min(19);
         let suite = shell(&format!("test \"$(sh -c nice)\" = {expected}")).counted_once();
-        assert_eq!(counted(&suite).failed, 1);
+        // Who has given way as far as can be gives way no further.
+        assert_eq!(counted(&suite).failed, u32::from(own != expected));
         assert_eq!(counted(&suite.giving_way()).failed, 0);
     }
 
