@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::{INSTALL, MEMBER, installed_with, left, on_stage, quick};
 use crate::running::{assert_nodes_clean, assert_nothing_left};
-use crate::upgrades::held::get;
+use crate::upgrades::held::{self, get};
 
 /// A member whose proxies and agents log as much as `level` says: another level is a rollout.
 fn spec(level: &str) -> Value {
@@ -21,12 +21,16 @@ fn a_member_that_is_deleted_while_a_node_has_two_proxies_leaves_nothing() {
     on_stage(|stage| async move {
         installed_with(stage, spec("Info")).await;
         stage.apply(&Stage::member(MEMBER, &spec("Debug"))).unwrap();
-        stage::eventually("a node is on its way", INSTALL, || async {
+        stage::eventually("a node has two proxies", INSTALL, || async {
             let nodes = get(stage, &["nodes", "-l", names::NODE_ZTUNNEL_LABEL]);
-            let label = &nodes["items"][0]["metadata"]["labels"][names::NODE_ZTUNNEL_LABEL];
-            let is_moving =
-                (label.as_str()).is_some_and(|label| label.ends_with(names::MOVING_SUFFIX));
-            is_moving.then_some(()).ok_or_else(|| label.to_string())
+            let node = &nodes["items"][0]["metadata"];
+            let label = node["labels"][names::NODE_ZTUNNEL_LABEL].as_str();
+            let is_moving = label.is_some_and(|label| label.ends_with(names::MOVING_SUFFIX));
+            let proxies = held::proxies(stage, node["name"].as_str().unwrap_or_default());
+            let has_two = is_moving && proxies.len() == 2;
+            has_two
+                .then_some(())
+                .ok_or_else(|| format!("{label:?}: {proxies:?}"))
         })
         .await
         .unwrap();

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use e2e::load::{self, Amount, Load};
 use e2e::rollouts::swift;
 use e2e::stage::{self, Stage};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::held::{self, Hold};
@@ -174,7 +175,7 @@ fn requested(stage: &Stage) -> String {
 async fn overlap(
     stage: &'static Stage,
     load: &Load,
-    users: Option<&Watched>,
+    users: &mut Watched,
     is_back: bool,
     what: Happens,
 ) {
@@ -198,10 +199,15 @@ async fn overlap(
     // One that comes before and goes after, one that comes and goes, one that stays; each is announced once only.
     scene.create("before");
     scene.until_reached("before").await;
-    if let (Some(users), Happens::AgentRestarts) = (users, what) {
+    if what != Happens::Nothing {
         users.excuse(&scene.node);
     }
+    let then = Timestamp::now();
     scene.happens(what).await;
+    // Where a proxy dies, connections do as well, until it runs again.
+    if matches!(what, Happens::SurvivorDies | Happens::LeaverDies) {
+        users.broke_since(then);
+    }
     scene.create("short");
     scene.create("stays");
     scene.until_reached("short").await;
@@ -221,25 +227,17 @@ fn no_orphans(what: Happens) {
         let load = Load::start(stage, NAMESPACE, &NODES, Amount::NONE)
             .await
             .unwrap();
-        // Where a proxy dies, connections do as well.
-        let users = match what {
-            Happens::Nothing | Happens::AgentRestarts => {
-                Some(Watched::some(stage, "orphans-users").await)
-            }
-            Happens::SurvivorDies | Happens::LeaverDies => None,
-        };
+        let mut users = Watched::some(stage, "orphans-users").await;
         for is_back in [false, true] {
             let clock = std::time::Instant::now();
-            overlap(stage, &load, users.as_ref(), is_back, what).await;
+            overlap(stage, &load, &mut users, is_back, what).await;
             let way = if is_back { "back" } else { "forward" };
             eprintln!(
                 "{what:?} on the way {way}: {:.1} s",
                 clock.elapsed().as_secs_f64()
             );
         }
-        if let Some(users) = users {
-            users.end().await;
-        }
+        users.end().await;
         remove_namespace(stage, NAMESPACE).await;
     });
 }

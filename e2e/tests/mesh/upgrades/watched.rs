@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use e2e::churn::Churn;
-use e2e::load::{Amount, Load, Told};
+use e2e::load::{Amount, Load, Noticed, Told};
 use e2e::stage::Stage;
 use e2e::trace::{Seen, Trace};
+use jiff::Timestamp;
 
 use super::overlap::{NODES, assert_flowed, assert_in_time, assert_whole, longest};
 use crate::fixture::remove_namespace;
 
 /// Beside tests that take all of the machine that they get.
 const SOME: Amount = Amount { kept: 10, fresh: 5 };
+
+/// How long after its beginning a new connection is given up, so how long after a break it is told of.
+const NOTICED: Duration = Duration::from_secs(3);
 
 /// What a test bears that runs beside others: the whole load where it has the machine to itself (`APPLINK_E2E_LOAD=full`, in
 /// `make chaos-load` and `make chaos-away`).
@@ -33,6 +38,7 @@ pub struct Watched {
     trace: Trace,
     before: BTreeMap<String, Told>,
     pods: Vec<(String, String, i32)>,
+    breaks: Vec<(Timestamp, Timestamp)>,
 }
 
 impl Watched {
@@ -73,6 +79,7 @@ impl Watched {
             trace,
             before,
             pods,
+            breaks: Vec::new(),
         }
     }
 
@@ -81,10 +88,25 @@ impl Watched {
         self.trace.excuse(node);
     }
 
-    /// Nobody noticed anything, and nobody was put out; then the namespace goes. What was seen of the data plane.
+    /// The test broke traffic by itself, from then until now.
+    pub fn broke_since(&mut self, then: Timestamp) {
+        self.breaks.push((then, Timestamp::now() + NOTICED));
+    }
+
+    fn is_broken(&self, noticed: &Noticed) -> bool {
+        let mut breaks = self.breaks.iter();
+        breaks.any(|(from, until)| (from..=until).contains(&&noticed.at))
+    }
+
+    /// Nobody noticed anything but what the test broke, and nobody was put out; then the namespace goes. What was seen of the data
+    /// plane.
     pub async fn end(self) -> Seen {
-        let figures = self.load.since(&self.before).await.unwrap();
+        let mut figures = self.load.since(&self.before).await.unwrap();
         eprintln!("{figures}");
+        let all = figures.failures.len() as u64;
+        figures.failures.retain(|one| !self.is_broken(one));
+        figures.failed -= all - figures.failures.len() as u64;
+        figures.cuts.retain(|one| !self.is_broken(one));
         if let Some((churn, nodes)) = self.churn {
             let arrivals = churn.end().await.unwrap();
             eprintln!(
