@@ -97,6 +97,12 @@ impl<S: Start> Agent<S> {
                 self.idle().await;
                 continue;
             }
+            if self.control.stands_down() {
+                // Asked for while it waited for another attempt, or before the first one.
+                self.stand_by("it was told to stand down").await;
+                wait = FIRST_WAIT;
+                continue;
+            }
             let mut had_snapshot = false;
             let lost = match Link::connect(&self.socket) {
                 Ok(link) => self.converse(&link, &mut had_snapshot).await,
@@ -104,9 +110,7 @@ impl<S: Start> Agent<S> {
             };
             self.blocker.raise();
             if self.control.stands_down() {
-                tracing::info!(reason = %lost, "the connection to the node agent is over, and no new one is made");
-                self.idle().await;
-                tracing::info!("told to connect to the node agent again");
+                self.stand_by(&lost).await;
                 wait = FIRST_WAIT;
                 continue;
             }
@@ -122,6 +126,13 @@ impl<S: Start> Agent<S> {
             }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
+    }
+
+    /// Makes no connection to the agent until it is told to.
+    async fn stand_by(&mut self, reason: impl std::fmt::Display) {
+        tracing::info!(%reason, "there is no connection to the node agent, and no new one is made");
+        self.idle().await;
+        tracing::info!("told to connect to the node agent again");
     }
 
     /// Pods stay served as long as the process lives; what is pending is still tried. Ends when a new connection is asked

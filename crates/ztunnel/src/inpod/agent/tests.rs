@@ -348,29 +348,13 @@ async fn a_reconnect_ends_the_connection_and_takes_a_stand_down_back() {
     assert!(!control.stands_down());
 }
 
-#[tokio::test]
-async fn who_stood_down_connects_again_only_when_told_to() {
+/// Plays a script at a socket of its own while the proxy follows it.
+async fn follows<F: Future<Output = ()>>(name: &str, script: impl FnOnce(PathBuf, Control) -> F) {
     let mut stage = Stage::new();
-    let name = format!("applink-stand-down-{}.sock", std::process::id());
+    let name = format!("applink-{name}-{}.sock", std::process::id());
     stage.agent.socket = std::env::temp_dir().join(name);
     let _ = std::fs::remove_file(&stage.agent.socket);
-    let listener = listen(&stage.agent.socket);
-    let control = stage.agent.control.clone();
-    let script = async {
-        let first = accept(&listener).await;
-        assert_eq!(first.ask(snapshot(), &[]).await, "");
-        control.stand_down();
-        drop(first);
-        assert!(
-            timeout(Duration::from_millis(300), accept(&listener))
-                .await
-                .is_err(),
-            "nobody connects"
-        );
-        control.reconnect();
-        let second = accept(&listener).await;
-        assert_eq!(second.ask(snapshot(), &[]).await, "");
-    };
+    let script = script(stage.agent.socket.clone(), stage.agent.control.clone());
     timeout(Duration::from_secs(10), async {
         tokio::select! {
             () = stage.agent.run() => panic!("it follows the agent as long as it lives"),
@@ -379,6 +363,42 @@ async fn who_stood_down_connects_again_only_when_told_to() {
     })
     .await
     .expect("the script ends");
+}
+
+async fn assert_nobody_connects(listener: &AsyncFd<OwnedFd>) {
+    let next = timeout(Duration::from_millis(300), accept(listener)).await;
+    assert!(next.is_err(), "somebody connects");
+}
+
+#[tokio::test]
+async fn who_stood_down_connects_again_only_when_told_to() {
+    follows("stood-down", |socket, control| async move {
+        let listener = listen(&socket);
+        let first = accept(&listener).await;
+        assert_eq!(first.ask(snapshot(), &[]).await, "");
+        control.stand_down();
+        drop(first);
+        assert_nobody_connects(&listener).await;
+        control.reconnect();
+        let second = accept(&listener).await;
+        assert_eq!(second.ask(snapshot(), &[]).await, "");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_stands_down_before_there_is_an_agent_does_not_connect_when_it_comes() {
+    follows("stands-down", |socket, control| async move {
+        // The first attempt fails, and another one is waited for.
+        tokio::task::yield_now().await;
+        control.stand_down();
+        let listener = listen(&socket);
+        assert_nobody_connects(&listener).await;
+        control.reconnect();
+        let first = accept(&listener).await;
+        assert_eq!(first.ask(snapshot(), &[]).await, "");
+    })
+    .await;
 }
 
 fn listen(path: &std::path::Path) -> AsyncFd<OwnedFd> {
