@@ -9,18 +9,22 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::signals::{Placed, Signals};
 use super::signing::Mesh;
-use crate::facts::{Evidence, NamespaceFact, Tally};
+use crate::facts::{Evidence, Mode, NamespaceFact, PodMeta, Tally};
 use crate::names;
 
 /// How long a proxy may take for the full list after a new connection.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is asked meanwhile.
 const BEAT: Duration = Duration::from_millis(200);
+/// After how long a proxy is compared once more, where a pod was on its way into the mesh: long enough for the network agent to
+/// note that it has captured it.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// Most names in one sentence.
 const MOST: usize = 3;
 
 /// Whether a proxy serves every enrolled pod of its node. One that has just been told to take a new connection needs a
-/// moment for the full list.
+/// moment for the full list. For any other a pod that is on its way is waited for: it may have been announced to a proxy that
+/// has gone since.
 pub async fn serves(
     signals: &dyn Signals,
     node: &str,
@@ -34,11 +38,19 @@ pub async fn serves(
     }
     let patience = if reconnect { PATIENCE } else { Duration::ZERO };
     let deadline = tokio::time::Instant::now() + patience;
+    let mut looks_again = !reconnect;
     loop {
         // Who is on the node first: whoever is served by then was there.
         let on_node = signals.on_node(node).await?;
         let served = signals.served(pod).await?;
-        let mut evidence = compare(&served, &on_node, &namespace, jiff::Timestamp::now());
+        let now = jiff::Timestamp::now();
+        let mut evidence = compare(&served, &on_node, &namespace, now);
+        let waits = looks_again && is_on_its_way(&served, &on_node, &namespace, now);
+        if evidence.good && waits {
+            looks_again = false;
+            tokio::time::sleep(SECOND_LOOK).await;
+            continue;
+        }
         if evidence.good {
             let without = signals.uncertified(pod, mesh).await?;
             if !without.is_empty() {
@@ -113,6 +125,15 @@ pub fn compare<'a>(
     let mut expected = 0_usize;
     let (mut missing, mut surplus) = (Vec::new(), Vec::new());
     for ((space, name), pod) in on_node {
+        // Nobody's but the operator's own, so it counts only where it is missing: through a proxy that does not know it the
+        // probe would fail for ever.
+        if is_of_the_probe(space, pod) {
+            if pod.redirected && !pod.deleting && !served.contains(&pod.uid) {
+                expected += 1;
+                missing.push(format!("{space}/{name}"));
+            }
+            continue;
+        }
         if !pod.is_enrolled(space, namespace(space).as_deref()) {
             if served.contains(&pod.uid) && !pod.redirected && pod.is_settled(now) {
                 surplus.push(format!("{space}/{name}"));
@@ -150,6 +171,26 @@ pub fn compare<'a>(
         tally: Some(tally),
         ..Evidence::default()
     }
+}
+
+/// Its namespace is enrolled by our manifests, and counts nowhere else.
+fn is_of_the_probe(space: &str, pod: &PodMeta) -> bool {
+    space == names::PROBE_NAMESPACE && pod.mode != Mode::Out
+}
+
+/// A pod that should be served has just come, and nobody has said yet that it is captured.
+fn is_on_its_way(
+    served: &BTreeSet<String>,
+    on_node: &[Placed],
+    namespace: impl Fn(&str) -> Option<Arc<NamespaceFact>>,
+    now: jiff::Timestamp,
+) -> bool {
+    on_node.iter().any(|((space, _), pod)| {
+        let is_wanted =
+            is_of_the_probe(space, pod) || pod.is_enrolled(space, namespace(space).as_deref());
+        let is_young = !pod.deleting && !pod.is_settled(now);
+        is_wanted && is_young && !pod.redirected && !served.contains(&pod.uid)
+    })
 }
 
 /// A pod that is not ending still needs the network agent for its sandbox. The kubelet says that there is a sandbox a
@@ -217,7 +258,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::facts::{Mode, PodMeta};
 
     #[test]
     fn a_node_is_vacant_when_nobody_on_it_needs_a_proxy() {
@@ -307,6 +347,62 @@ mod tests {
         assert_eq!(told(&["in", "out"]), (false, surplus));
         let both = told(&["out"]);
         assert!(!both.0 && both.1.contains("not shop/in"), "{}", both.1);
+    }
+
+    fn of_the_probe(age: i64, redirected: bool, deleting: bool) -> Placed {
+        let meta = PodMeta {
+            uid: "probe".to_owned(),
+            mode: Mode::Inherit,
+            redirected,
+            deleting,
+            created: jiff::Timestamp::from_second(1000 - age).ok(),
+            ..PodMeta::default()
+        };
+        let name = "node-node-1".to_owned();
+        ((names::PROBE_NAMESPACE.to_owned(), name), meta)
+    }
+
+    #[test]
+    fn a_pod_of_the_probe_counts_where_it_is_captured_and_not_served() {
+        let now = jiff::Timestamp::from_second(1000).unwrap();
+        let all = (true, "serves all 0 enrolled pods");
+        let lost = "serves 0 of 1 enrolled pods, not applink-probe/node-node-1";
+        for (pod, is_served, expected) in [
+            (of_the_probe(100, true, false), true, all),
+            (of_the_probe(100, true, false), false, (false, lost)),
+            (of_the_probe(100, true, true), false, all),
+            // Nobody has captured it: nobody is to serve it.
+            (of_the_probe(100, false, false), false, all),
+        ] {
+            let served = is_served.then(|| "probe".to_owned()).into_iter().collect();
+            let seen = compare(&served, [&pod], |_| None, now);
+            assert_eq!((seen.good, seen.text.as_str()), expected, "{pod:?}");
+        }
+    }
+
+    #[test]
+    fn a_young_pod_that_nobody_has_captured_yet_is_on_its_way() {
+        let now = jiff::Timestamp::from_second(1000).unwrap();
+        let of_a_user = |space: &str, age| {
+            let ((_, name), pod) = of_the_probe(age, false, false);
+            let mode = Mode::Ambient;
+            ((space.to_owned(), name), PodMeta { mode, ..pod })
+        };
+        for (pod, expected) in [
+            (of_the_probe(1, false, false), true),
+            (of_the_probe(1, true, false), false),
+            (of_the_probe(1, false, true), false),
+            (of_the_probe(100, false, false), false),
+            (of_a_user("shop", 1), true),
+            (of_a_user("kube-system", 1), false),
+        ] {
+            let told = |served: &[&str]| {
+                let served = served.iter().map(|uid| (*uid).to_owned()).collect();
+                is_on_its_way(&served, std::slice::from_ref(&pod), |_| None, now)
+            };
+            assert_eq!(told(&[]), expected, "{pod:?}");
+            assert!(!told(&["probe"]), "{pod:?}");
+        }
     }
 
     #[test]
