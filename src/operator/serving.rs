@@ -45,8 +45,7 @@ pub async fn serves(
         let served = signals.served(pod).await?;
         let now = jiff::Timestamp::now();
         let mut evidence = compare(&served, &on_node, &namespace, now);
-        let waits = looks_again && is_on_its_way(&served, &on_node, &namespace, now);
-        if evidence.good && waits {
+        if evidence.good && looks_again && is_on_its_way(&served, &on_node, &namespace, now) {
             looks_again = false;
             tokio::time::sleep(SECOND_LOOK).await;
             continue;

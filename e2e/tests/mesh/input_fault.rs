@@ -79,6 +79,13 @@ pub fn delete(stage: &Stage, object: &Value) {
     stage.cluster.kubectl(&words).unwrap();
 }
 
+/// The same with each of them.
+pub fn delete_all(stage: &Stage, objects: &[Value]) {
+    for object in objects {
+        delete(stage, object);
+    }
+}
+
 async fn system(stage: &Stage, name: &str) {
     let nodes: Api<Node> = Api::all(stage.client.clone());
     let patch = Patch::Merge(json!({"status": {"nodeInfo": {"operatingSystem": name}}}));

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::fixture::{INSTALL, MEMBER, PATIENT, left, on_stage};
-use crate::input_fault::delete;
+use crate::input_fault::{delete, delete_all};
 use crate::input_rows::without_member;
 use crate::told::until_status;
 use crate::upgrades::held::proxies;
@@ -140,8 +140,6 @@ fn a_move_waits_for_its_window_so_does_the_next_node_and_what_is_withdrawn_on_th
 
         users.end().await;
         left(stage).await;
-        for release in &releases {
-            delete(stage, release);
-        }
+        delete_all(stage, &releases);
     });
 }

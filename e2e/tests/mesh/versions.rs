@@ -7,7 +7,7 @@ use e2e::stage::{self, Stage};
 use serde_json::{Value, json};
 
 use crate::fixture::{INSTALL, MEMBER, PATIENT, left, on_stage};
-use crate::input_fault::delete;
+use crate::input_fault::delete_all;
 use crate::input_rows::{Row, behind_a_blocker, without_member};
 
 pub fn release(stage: &Stage, version: &str, channels: &[&str]) -> Value {
@@ -95,9 +95,7 @@ fn without_a_version_the_line_before_the_newest_is_installed_and_kept() {
         assert_eq!(before, pods(stage));
 
         left(stage).await;
-        for release in &releases {
-            delete(stage, release);
-        }
+        delete_all(stage, &releases);
     });
 }
 
@@ -148,8 +146,6 @@ fn a_channel_resolves_and_what_it_means_later_waits_for_its_time() {
         assert_eq!(before, pods(stage));
 
         left(stage).await;
-        for release in &releases {
-            delete(stage, release);
-        }
+        delete_all(stage, &releases);
     });
 }

@@ -97,9 +97,11 @@ impl<S: Start> Agent<S> {
                 self.idle().await;
                 continue;
             }
+            // Asked for on the connection that has ended, while another attempt was waited for, or before the first one.
             if self.control.stands_down() {
-                // Asked for while it waited for another attempt, or before the first one.
-                self.stand_by("it was told to stand down").await;
+                tracing::info!("told to stand down: no connection to the node agent is made");
+                self.idle().await;
+                tracing::info!("told to connect to the node agent again");
                 wait = FIRST_WAIT;
                 continue;
             }
@@ -110,8 +112,7 @@ impl<S: Start> Agent<S> {
             };
             self.blocker.raise();
             if self.control.stands_down() {
-                self.stand_by(&lost).await;
-                wait = FIRST_WAIT;
+                tracing::info!(reason = %lost, "the connection to the node agent is over");
                 continue;
             }
             // A connection that brought a snapshot was a good one: its loss starts the waiting anew.
@@ -126,13 +127,6 @@ impl<S: Start> Agent<S> {
             }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
-    }
-
-    /// Makes no connection to the agent until it is told to.
-    async fn stand_by(&mut self, reason: impl std::fmt::Display) {
-        tracing::info!(%reason, "there is no connection to the node agent, and no new one is made");
-        self.idle().await;
-        tracing::info!("told to connect to the node agent again");
     }
 
     /// Pods stay served as long as the process lives; what is pending is still tried. Ends when a new connection is asked

@@ -87,10 +87,10 @@ pub fn shared<'a>(
         *spent.entry(*area).or_default() += *took;
     }
     let all = spent.values().sum::<Duration>().as_secs_f64();
+    // It may be that nothing ran for any time at all.
+    let all = all.max(f64::MIN_POSITIVE);
     for took in spent.values_mut() {
-        let part = took.as_secs_f64() / all;
-        // Nothing ran for any time at all.
-        *took = wall.mul_f64(if part.is_nan() { 0.0 } else { part });
+        *took = wall.mul_f64(took.as_secs_f64() / all);
     }
     spent
 }

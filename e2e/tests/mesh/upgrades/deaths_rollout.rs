@@ -12,7 +12,7 @@ use e2e::sweep::{Course, Deaths, Phase, Standing, Sweep, inventory};
 use serde_json::Value;
 
 use crate::fixture::{MEMBER, cluster, left, on_stage, operator, remove_namespace};
-use crate::input_fault::delete;
+use crate::input_fault::delete_all;
 use crate::upgrades::overlap::{NODES, assert_flowed};
 use crate::upgrades::watched::bearable;
 
@@ -103,8 +103,6 @@ fn an_operator_that_dies_in_every_step_of_a_rollout_ends_it_as_one_does_that_liv
         course.ask().await.unwrap();
         sweep.end().unwrap();
         remove_namespace(stage, NAMESPACE).await;
-        for release in &releases {
-            delete(stage, release);
-        }
+        delete_all(stage, &releases);
     });
 }

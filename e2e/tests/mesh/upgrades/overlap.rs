@@ -164,8 +164,17 @@ pub fn assert_disturbed_once(seen: &Seen, agents: usize) {
     );
 }
 
-pub fn longest(arrivals: &[Arrival]) -> f64 {
+fn longest(arrivals: &[Arrival]) -> f64 {
     arrivals.iter().map(|one| one.reached).fold(0.0, f64::max)
+}
+
+/// How many pods came, and how soon, in words.
+pub fn came(arrivals: &[Arrival]) -> String {
+    format!(
+        "{} pods came, the slowest could be reached after {:.1} s",
+        arrivals.len(),
+        longest(arrivals)
+    )
 }
 
 /// Waits until there is one proxy revision, which runs by default, and no node names any.
@@ -218,14 +227,13 @@ fn nobody_notices_how_one_revision_follows_another() {
             let arrivals = churn.end().await.unwrap();
             let seen = trace.seen();
             eprintln!(
-                "{} in {took:.1} s; {figures}; {} pods came, the slowest could be reached after {:.1} s",
+                "{} in {took:.1} s; {figures}; {}",
                 if agents == 0 {
                     "proxies moved"
                 } else {
                     "proxies and agents moved"
                 },
-                arrivals.len(),
-                longest(&arrivals),
+                came(&arrivals),
             );
             assert_unnoticed(&figures, &seen);
             assert_in_time(stage, NAMESPACE, &NODES, &arrivals);

@@ -19,13 +19,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::fixture::{MEMBER, PATIENT, cluster, left, on_stage, operator, remove_namespace};
-use crate::input_fault::delete;
+use crate::input_fault::delete_all;
 use crate::running::data_plane;
 use crate::told::{events, until_event};
 use crate::upgrades::conditions::Conditions;
 use crate::upgrades::held::get;
 use crate::upgrades::overlap::{
-    NODES, assert_disturbed_once, assert_in_time, assert_unnoticed, longest,
+    NODES, assert_disturbed_once, assert_in_time, assert_unnoticed, came,
 };
 
 const NAMESPACE: &str = "upgrade";
@@ -74,9 +74,8 @@ async fn move_to(
     let arrivals = churn.end().await.unwrap();
     let seen = trace.seen();
     eprintln!(
-        "to {version} in {took:.1} s; {figures}; {} pods came, the slowest could be reached after {:.1} s",
-        arrivals.len(),
-        longest(&arrivals),
+        "to {version} in {took:.1} s; {figures}; {}",
+        came(&arrivals)
     );
     for one in arrivals.iter().filter(|one| one.reached > 5.0) {
         eprintln!("{one:?}");
@@ -154,9 +153,7 @@ pub async fn bare(stage: &Stage) -> Vec<Value> {
 pub async fn over(stage: &Stage, releases: &[Value]) {
     remove_namespace(stage, NAMESPACE).await;
     left(stage).await;
-    for release in releases {
-        delete(stage, release);
-    }
+    delete_all(stage, releases);
 }
 
 #[test]
@@ -257,11 +254,7 @@ fn a_release_whose_images_or_control_plane_are_broken_touches_no_node() {
             let caught = caught.unwrap();
             let figures = load.since(&before).await.unwrap();
             let arrivals = churn.end().await.unwrap();
-            eprintln!(
-                "{broken:?}: {caught}; {figures}; {} pods came, the slowest could be reached after {:.1} s",
-                arrivals.len(),
-                longest(&arrivals)
-            );
+            eprintln!("{broken:?}: {caught}; {figures}; {}", came(&arrivals));
             let differences = caught.differences(Expected::with_users(broken));
             assert_eq!(differences, [""; 0], "{broken:?}");
             assert_eq!(figures.cut, 0, "{broken:?}: {figures}");

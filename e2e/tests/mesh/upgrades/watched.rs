@@ -10,7 +10,7 @@ use e2e::stage::Stage;
 use e2e::trace::{Seen, Trace};
 use jiff::Timestamp;
 
-use super::overlap::{NODES, assert_flowed, assert_in_time, assert_whole, longest};
+use super::overlap::{NODES, assert_flowed, assert_in_time, assert_whole, came};
 use crate::fixture::remove_namespace;
 
 /// Beside tests that take all of the machine that they get.
@@ -109,11 +109,7 @@ impl Watched {
         figures.cuts.retain(|one| !self.is_broken(one));
         if let Some((churn, nodes)) = self.churn {
             let arrivals = churn.end().await.unwrap();
-            eprintln!(
-                "{} pods came, the slowest could be reached after {:.1} s",
-                arrivals.len(),
-                longest(&arrivals)
-            );
+            eprintln!("{}", came(&arrivals));
             assert_in_time(self.stage, self.namespace, nodes, &arrivals);
         }
         let seen = self.trace.seen();

@@ -14,7 +14,7 @@ use e2e::stage::Stage;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{NODES, assert_in_time, assert_none_late, assert_unnoticed, longest};
+use super::{NODES, assert_in_time, assert_none_late, assert_unnoticed, came, longest};
 use crate::fixture::{
     INSTALL, MEMBER, SOON, cluster, installed_with, left, on_stage, operator, remove_namespace,
 };
@@ -165,11 +165,7 @@ fn what_is_broken_is_caught_on_the_first_node_and_taken_back() {
             assert_eq!(differences, [""; 0], "{broken:?}");
             if let Some(churn) = churn {
                 let arrivals = churn.end().await.unwrap();
-                eprintln!(
-                    "{} pods came, the slowest could be reached after {:.1} s",
-                    arrivals.len(),
-                    longest(&arrivals)
-                );
+                eprintln!("{}", came(&arrivals));
                 assert_unnoticed(&figures, &caught.seen);
                 assert_pods_came(stage, broken, &caught, &arrivals);
                 // On the canary no pod can start while its agent crashes, which is told.
